@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A bounded pool of threads on which straight-line, blocking code runs.
+ *
+ * Jobs are queued without bound and run in order of arrival, at most
+ * `n_threads` at a time. What a job needs is handed over with it; what it
+ * finds goes back with loop_post().
+ */
+#pragma once
+
+#include <glib.h>
+
+typedef struct WorkerPool WorkerPool;
+typedef void (*WorkerFunc)(void *data);
+
+WorkerPool *worker_pool_new(unsigned n_threads);
+/* From any thread. */
+void worker_pool_push(WorkerPool *p, WorkerFunc func, void *data);
+/* Jobs that wait or run. */
+unsigned worker_pool_load(WorkerPool *p);
+/* Waits for the jobs that run; those that still wait are run too. Returns NULL; NULL is fine. */
+WorkerPool *worker_pool_free(WorkerPool *p);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(WorkerPool, worker_pool_free)
