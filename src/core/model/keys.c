@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/model/keys.h"
+
+#include <string.h>
+
+char *key_vm_config(const char *id)
+{
+	return g_strconcat(KEYS_VMS, id, "/config", NULL);
+}
+
+char *key_vm_runtime(const char *id)
+{
+	return g_strconcat(KEYS_VMS, id, "/runtime", NULL);
+}
+
+char *key_host(const char *id)
+{
+	return g_strconcat(KEYS_HOSTS, id, NULL);
+}
+
+char *key_image(const char *id)
+{
+	return g_strconcat(KEYS_IMAGES, id, NULL);
+}
+
+char *key_volume(const char *id)
+{
+	return g_strconcat(KEYS_VOLUMES, id, NULL);
+}
+
+char *key_operation(const char *id)
+{
+	return g_strconcat(KEYS_OPERATIONS, id, NULL);
+}
+
+char *key_event(guint64 seq)
+{
+	return g_strdup_printf(KEYS_EVENTS "%016" G_GINT64_MODIFIER "x", seq);
+}
+
+char *key_name(const char *collection, const char *name)
+{
+	return g_strconcat(KEY_ROOT "names/", collection, "/", name, NULL);
+}
+
+gboolean key_split(const char *key, char **ret_collection, char **ret_id, char **ret_rest)
+{
+	g_auto(GStrv) part = NULL;
+
+	if (!g_str_has_prefix(key, KEY_ROOT))
+		return FALSE;
+	part = g_strsplit(key + strlen(KEY_ROOT), "/", 3);
+	if (g_strv_length(part) < 2)
+		return FALSE;
+	*ret_collection = g_strdup(part[0]);
+	*ret_id = g_strdup(part[1]);
+	*ret_rest = g_strdup(part[2] != NULL ? part[2] : "");
+	return TRUE;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The keys under which records stand in the pool's store. Pure.
+ * A key is never built anywhere else. Callers free what they get.
+ */
+#pragma once
+
+#include <glib.h>
+
+#define KEY_ROOT "/plimsoll/v1/"
+
+/* Prefixes to list or watch. */
+#define KEYS_VMS KEY_ROOT "vms/"
+#define KEYS_HOSTS KEY_ROOT "hosts/"
+#define KEYS_IMAGES KEY_ROOT "images/"
+#define KEYS_VOLUMES KEY_ROOT "volumes/"
+#define KEYS_OPERATIONS KEY_ROOT "operations/"
+#define KEYS_EVENTS KEY_ROOT "events/"
+
+char *key_vm_config(const char *id);
+char *key_vm_runtime(const char *id);
+char *key_host(const char *id);
+char *key_image(const char *id);
+char *key_volume(const char *id);
+char *key_operation(const char *id);
+/* Sixteen hex digits, so that the order of keys is the order of events. */
+char *key_event(guint64 seq);
+/* `collection` is "vms", "images" or "volumes". Holds the id; that it exists makes a name unique. */
+char *key_name(const char *collection, const char *name);
+
+/* "vms" of "/plimsoll/v1/vms/ID/config", and "ID"; false for other keys. Callers free. */
+gboolean key_split(const char *key, char **ret_collection, char **ret_id, char **ret_rest);

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/model/operation.h"
+
+#include <string.h>
+
+static const char *const state_names[_OPERATION_STATE_MAX] = {
+#define X(name, text) [OPERATION_##name] = text,
+	OPERATION_STATE_TABLE(X)
+#undef X
+};
+
+#define FACT_PREFIX "@fact:"
+
+Operation *operation_new(const char *id, const char *kind, const char *now)
+{
+	Operation *op = g_new0(Operation, 1);
+
+	op->id = g_strdup(id);
+	op->kind = g_strdup(kind);
+	op->created_at = g_strdup(now);
+	op->plan = plan_new();
+	op->index = -1;
+	op->facts = json_object();
+	op->result = json_object();
+	op->on_done = json_array();
+	op->on_failed = json_array();
+	return op;
+}
+
+Operation *operation_free(Operation *op)
+{
+	if (op == NULL)
+		return NULL;
+	g_free(op->id);
+	g_free(op->kind);
+	g_free(op->target_type);
+	g_free(op->target_id);
+	g_free(op->target_name);
+	g_free(op->created_at);
+	g_free(op->finished_at);
+	g_free(op->user);
+	plan_free(op->plan);
+	json_unref(op->facts);
+	json_unref(op->result);
+	json_unref(op->error);
+	json_unref(op->on_done);
+	json_unref(op->on_failed);
+	g_free(op);
+	return NULL;
+}
+
+void operation_set_target(Operation *op, const char *type, const char *id, const char *name)
+{
+	g_free(op->target_type);
+	g_free(op->target_id);
+	g_free(op->target_name);
+	op->target_type = g_strdup(type);
+	op->target_id = g_strdup(id);
+	op->target_name = g_strdup(name);
+}
+
+static void add_write(Json *list, const char *key, Json *value)
+{
+	Json *w = json_object();
+
+	json_put_str(w, "key", key);
+	json_put(w, "value", value != NULL ? value : json_null());
+	json_array_append_new(list, w);
+}
+
+void operation_on_done(Operation *op, const char *key, Json *value)
+{
+	add_write(op->on_done, key, value);
+}
+
+void operation_on_failed(Operation *op, const char *key, Json *value)
+{
+	add_write(op->on_failed, key, value);
+}
+
+const char *operation_state_name(OperationState s)
+{
+	g_assert(s < _OPERATION_STATE_MAX);
+	return state_names[s];
+}
+
+bool operation_ended(const Operation *op)
+{
+	return op->state == OPERATION_DONE || op->state == OPERATION_FAILED ||
+	       op->state == OPERATION_CANCELLED;
+}
+
+const char *operation_stage(const Operation *op)
+{
+	if (op->index < 0 || (guint)op->index >= op->plan->step->len || operation_ended(op))
+		return operation_state_name(op->state);
+	return step_stage(plan_step(op->plan, (guint)op->index)->kind);
+}
+
+Json *operation_to_api(const Operation *op)
+{
+	Json *j = json_object(), *target = json_object();
+
+	json_put_str(target, "type", op->target_type);
+	json_put_str(target, "id", op->target_id);
+	json_put_str(target, "name", op->target_name);
+	json_put_str(j, "id", op->id);
+	json_put_str(j, "kind", op->kind);
+	json_put(j, "target", target);
+	json_put_str(j, "status", operation_state_name(op->state));
+	json_put_str(j, "stage", operation_stage(op));
+	json_put_int(j, "progress", op->progress);
+	json_put_bool(j, "may_cancel", op->may_cancel);
+	json_put_str(j, "created_at", op->created_at);
+	json_put_str(j, "finished_at", op->finished_at);
+	json_put_str(j, "user", op->user);
+	json_put(j, "result", json_deep_copy(op->result));
+	json_put(j, "error", op->error != NULL ? json_deep_copy(op->error) : json_null());
+	json_put(j, "plan", plan_to_json(op->plan));
+	json_put_int(j, "index", op->index);
+	return j;
+}
+
+Json *operation_to_json(const Operation *op)
+{
+	Json *j = operation_to_api(op);
+
+	json_put(j, "facts", json_deep_copy(op->facts));
+	json_put(j, "on_done", json_deep_copy(op->on_done));
+	json_put(j, "on_failed", json_deep_copy(op->on_failed));
+	return j;
+}
+
+static bool state_of_name(const char *name, OperationState *ret)
+{
+	for (OperationState s = 0; s < _OPERATION_STATE_MAX; s++)
+		if (name != NULL && g_str_equal(state_names[s], name)) {
+			*ret = s;
+			return true;
+		}
+	return false;
+}
+
+static Json *copy_or(const Json *j, const char *key, Json *dflt)
+{
+	Json *v = json_object_get(j, key);
+
+	if (v == NULL || json_is_null(v))
+		return dflt;
+	json_unref(dflt);
+	return json_deep_copy(v);
+}
+
+Operation *operation_of_json(const Json *j, GError **err)
+{
+	const char *id = json_str(j, "id"), *kind = json_str(j, "kind"), *created = json_str(j, "created_at");
+	const Json *target = json_obj(j, "target");
+	g_autoptr(Operation) op = NULL;
+	Plan *plan;
+
+	if (id == NULL || kind == NULL || created == NULL) {
+		fail(err, ERR_INVALID, "a stored operation lacks its id, kind or time");
+		return NULL;
+	}
+	op = operation_new(id, kind, created);
+	operation_set_target(op, json_str(target, "type"), json_str(target, "id"), json_str(target, "name"));
+	if (!state_of_name(json_str(j, "status"), &op->state)) {
+		fail(err, ERR_INVALID, "stored operation %s has no known status", id);
+		return NULL;
+	}
+	plan = plan_of_json(json_object_get(j, "plan"), err);
+	if (plan == NULL)
+		return NULL;
+	plan_free(op->plan);
+	op->plan = plan;
+	op->finished_at = g_strdup(json_str(j, "finished_at"));
+	op->user = g_strdup(json_str(j, "user"));
+	op->index = (int)json_int(j, "index", -1);
+	op->progress = (int)json_int(j, "progress", 0);
+	op->may_cancel = json_bool(j, "may_cancel", false);
+	op->facts = copy_or(j, "facts", op->facts);
+	op->result = copy_or(j, "result", op->result);
+	op->error = copy_or(j, "error", NULL);
+	op->on_done = copy_or(j, "on_done", op->on_done);
+	op->on_failed = copy_or(j, "on_failed", op->on_failed);
+	return g_steal_pointer(&op);
+}
+
+/* Nesting is that of records which this program wrote: a few levels. */
+static Json *with_facts(const Json *v, const Json *facts)
+{
+	const char *key;
+	Json *item, *copy, *fact;
+	size_t i;
+
+	if (json_is_string(v) && g_str_has_prefix(json_string_value(v), FACT_PREFIX)) {
+		fact = json_object_get(facts, json_string_value(v) + strlen(FACT_PREFIX));
+		return fact != NULL ? json_deep_copy(fact) : json_null();
+	}
+	if (json_is_object(v)) {
+		copy = json_object();
+		json_object_foreach((Json *)v, key, item) json_put(copy, key, with_facts(item, facts));
+		return copy;
+	}
+	if (json_is_array(v)) {
+		copy = json_array();
+		json_array_foreach((Json *)v, i, item) json_array_append_new(copy, with_facts(item, facts));
+		return copy;
+	}
+	return json_deep_copy(v);
+}
+
+Json *operation_end_writes(const Operation *op)
+{
+	return with_facts(op->state == OPERATION_DONE ? op->on_done : op->on_failed, op->facts);
+}
+
+bool operation_goes_forward(const Operation *op)
+{
+	if (op->state == OPERATION_UNDOING)
+		return false;
+	if (op->index >= (int)op->plan->step->len)
+		return true;
+	for (int i = 0; i <= op->index; i++)
+		if (step_is_point_of_no_return(plan_step(op->plan, (guint)i)->kind))
+			return true;
+	return false;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Operations: long-running requests as records. Pure.
+ *
+ * An operation is made with its whole plan and with the writes that its end
+ * brings about: `on_done` and `on_failed` are lists of {key, value} (value
+ * null: delete) that are committed in one transaction with the operation's
+ * last state. Facts that steps find (a pid, a size) are merged into `facts`;
+ * a string value "@fact:NAME" anywhere in those writes is replaced by the fact,
+ * so that even the end of an operation is data.
+ */
+#pragma once
+
+#include "core/plan/plan.h"
+
+// clang-format off
+#define OPERATION_STATE_TABLE(X) \
+	X(PENDING,   "pending")   \
+	X(RUNNING,   "running")   \
+	X(UNDOING,   "undoing")   \
+	X(DONE,      "done")      \
+	X(FAILED,    "failed")    \
+	X(CANCELLED, "cancelled")
+// clang-format on
+
+typedef enum OperationState {
+#define X(name, text) OPERATION_##name,
+	OPERATION_STATE_TABLE(X)
+#undef X
+	    _OPERATION_STATE_MAX,
+} OperationState;
+
+typedef struct Operation {
+	char *id, *kind;                             /* "vm.start" */
+	char *target_type, *target_id, *target_name; /* "vm", uuid, name */
+	char *created_at, *finished_at;              /* finished_at NULL while it runs */
+	char *user;                                  /* who asked */
+	OperationState state;
+	Plan *plan;
+	int index;    /* the step begun last; -1 before the first */
+	int progress; /* 0 to 100 */
+	bool may_cancel;
+	Json *facts, *result;      /* objects */
+	Json *error;               /* NULL, or an error as JSON */
+	Json *on_done, *on_failed; /* arrays of {key, value} */
+} Operation;
+
+Operation *operation_new(const char *id, const char *kind, const char *now);
+Operation *operation_free(Operation *op);
+void operation_set_target(Operation *op, const char *type, const char *id, const char *name);
+/* Append to on_done or on_failed. Takes value; NULL deletes the key. */
+void operation_on_done(Operation *op, const char *key, Json *value);
+void operation_on_failed(Operation *op, const char *key, Json *value);
+
+const char *operation_state_name(OperationState s);
+bool operation_ended(const Operation *op);
+const char *operation_stage(const Operation *op);
+
+/* The stored form: everything. */
+Json *operation_to_json(const Operation *op);
+Operation *operation_of_json(const Json *j, GError **err);
+/* The API's form: without facts and pending writes. New reference. */
+Json *operation_to_api(const Operation *op);
+
+/*
+ * The writes of the end that was reached, facts put in: array of {key, value}.
+ * A missing fact becomes null.
+ */
+Json *operation_end_writes(const Operation *op);
+
+/*
+ * After a crash of the daemon: true when the plan is to be finished, false
+ * when what was begun is to be undone. A plan is finished when a point of no
+ * return was begun, or when it was already past its last step.
+ */
+bool operation_goes_forward(const Operation *op);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Operation, operation_free)

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/model/settings.h"
+#include "base/str.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define MIB (INT64_C(1) << 20)
+#define TIB (INT64_C(1) << 40)
+#define SECOND INT64_C(1000000)
+
+static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
+static const char *const firmwares[] = { "auto", "bios", "uefi", NULL };
+static const char *const clocks[] = { "auto", "utc", "localtime", NULL };
+static const char *const on_off_auto[] = { "auto", "on", "off", NULL };
+static const char *const restarts[] = { "never", "on-failure", "always", NULL };
+static const char *const videos[] = { "auto", "none", "std", "virtio", NULL };
+static const char *const ports[] = { "none", "pty", NULL };
+static const char *const panics[] = { "auto", "stop", "restart", "pause", NULL };
+
+// clang-format off
+const Setting settings[] = {
+	{ "vcpus", SETTING_INT, APPLIES_START, 1, 288, NULL, "1", "Number of virtual CPUs." },
+	{ "memory.start", SETTING_SIZE, APPLIES_START, 2 * MIB, 4 * TIB, NULL, "512MiB",
+	  "Memory that the guest starts with; `memory` is short for it." },
+	{ "accel", SETTING_ENUM, APPLIES_START, 0, 0, accels, "auto",
+	  "Accelerator: kvm, tcg (emulation), or auto for the best one that was proven to work on the host." },
+	{ "cpu.model", SETTING_TEXT, APPLIES_START, 0, 0, NULL, "auto",
+	  "CPU model of QEMU; auto is the host's CPU under kvm and max under tcg." },
+	{ "machine", SETTING_TEXT, APPLIES_START, 0, 0, NULL, "auto",
+	  "Machine type of QEMU; q35 and pc mean the newest version that the host knows. It stays as it was at the first start." },
+	{ "firmware", SETTING_ENUM, APPLIES_START, 0, 0, firmwares, "auto",
+	  "bios (SeaBIOS) or uefi (OVMF); auto follows the image's hw_firmware_type." },
+	{ "tpm", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "auto", "A TPM 2.0, kept by swtpm." },
+	{ "boot.kernel", SETTING_PATH, APPLIES_START, 0, 0, NULL, "none", "Boot this kernel directly." },
+	{ "boot.initrd", SETTING_PATH, APPLIES_START, 0, 0, NULL, "none", "Initial RAM disk for boot.kernel." },
+	{ "boot.cmdline", SETTING_TEXT, APPLIES_START, 0, 0, NULL, "none", "Command line for boot.kernel." },
+	{ "clock", SETTING_ENUM, APPLIES_START, 0, 0, clocks, "auto",
+	  "What the real-time clock shows: utc or localtime; auto is localtime for Windows." },
+	{ "hyperv", SETTING_ENUM, APPLIES_START, 0, 0, on_off_auto, "auto",
+	  "Hyper-V enlightenments; auto gives them to guests whose os_type is windows." },
+	{ "agent", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "true", "A channel for qemu-guest-agent." },
+	{ "autostart", SETTING_BOOL, APPLIES_NOW, 0, 0, NULL, "false", "Start the vm when its host starts." },
+	{ "restart", SETTING_ENUM, APPLIES_NOW, 0, 0, restarts, "never",
+	  "Start the vm again by itself, with growing pauses: on-failure after a crash, always also after it powered itself off." },
+	{ "on_panic", SETTING_ENUM, APPLIES_NOW, 0, 0, panics, "auto",
+	  "What happens when the guest's kernel reports a panic; auto stops it and lets `restart` decide." },
+	{ "stop.timeout", SETTING_DURATION, APPLIES_NOW, 1 * SECOND, 86400 * SECOND, NULL, "90s",
+	  "How long `vm stop` waits for the guest to shut down." },
+	{ "platform.usb", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "false", "A USB controller (xHCI)." },
+	{ "platform.usb_tablet", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "false",
+	  "A USB tablet as pointer; brings the controller. The virtio tablet costs less." },
+	{ "platform.hvm_serial", SETTING_ENUM, APPLIES_START, 0, 0, ports, "none",
+	  "A serial port (16550): pty attaches it to `plim vm console --serial`." },
+	{ "platform.parallel", SETTING_ENUM, APPLIES_START, 0, 0, ports, "none", "A parallel port." },
+	{ "platform.hpet", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "false", "The HPET timer." },
+	{ "platform.cdrom", SETTING_PATH, APPLIES_START, 0, 0, NULL, "none", "An ISO file in a CD drive." },
+	{ "platform.floppy", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "false", "A floppy controller." },
+	{ "platform.video", SETTING_ENUM, APPLIES_START, 0, 0, videos, "auto",
+	  "Display: none, std (VGA) or virtio; auto is std for Windows and none for guests with a text console." },
+	{ "platform.console", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "true",
+	  "A virtio console for `plim vm console`." },
+	{ "platform.balloon", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "true",
+	  "A memory balloon with free page reporting." },
+	{ "platform.rng", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "true", "A virtio source of randomness." },
+	{ "platform.pvpanic", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "true",
+	  "A device through which the guest's kernel reports a panic." },
+};
+// clang-format on
+const size_t n_settings = G_N_ELEMENTS(settings);
+
+const Setting *setting_find(const char *key)
+{
+	for (size_t i = 0; i < n_settings; i++)
+		if (g_str_equal(settings[i].key, key))
+			return &settings[i];
+	return NULL;
+}
+
+const char *setting_type_name(SettingType type)
+{
+	static const char *const name[] = {
+		[SETTING_BOOL] = "bool",         [SETTING_INT] = "int",   [SETTING_SIZE] = "size",
+		[SETTING_DURATION] = "duration", [SETTING_ENUM] = "enum", [SETTING_TEXT] = "text",
+		[SETTING_PATH] = "path",
+	};
+
+	return name[type];
+}
+
+/* Levenshtein's distance, for "did you mean"; keys are short. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t row[64], na = strlen(a), nb = strlen(b);
+
+	if (na >= G_N_ELEMENTS(row) || nb >= G_N_ELEMENTS(row))
+		return SIZE_MAX;
+	for (size_t j = 0; j <= nb; j++)
+		row[j] = j;
+	for (size_t i = 1; i <= na; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= nb; j++) {
+			size_t up = row[j], change = diagonal + (a[i - 1] != b[j - 1]);
+
+			row[j] = MIN(MIN(up + 1, row[j - 1] + 1), change);
+			diagonal = up;
+		}
+	}
+	return row[nb];
+}
+
+static const Setting *find_or_advise(const char *key, GError **err)
+{
+	const Setting *s = setting_find(key), *near = NULL;
+	size_t best = 6;
+
+	if (s != NULL)
+		return s;
+	fail(err, ERR_INVALID, "there is no setting '%s'", key);
+	for (size_t i = 0; i < n_settings; i++) {
+		size_t d = distance(key, settings[i].key);
+
+		if (d < best) {
+			best = d;
+			near = &settings[i];
+		}
+	}
+	if (near != NULL)
+		err_advise(err, "Did you mean %s? `plim vm settings` lists all settings.", near->key);
+	else
+		err_advise(err, "`plim vm settings` lists all settings.");
+	return NULL;
+}
+
+static bool refuse(const Setting *s, const char *shown, GError **err)
+{
+	g_autofree char *list = s->values != NULL ? g_strjoinv(", ", (char **)s->values) : NULL;
+	g_autofree char *min = NULL, *max = NULL;
+
+	fail(err, ERR_INVALID, "%s can't be '%s'", s->key, shown);
+	err_detail(err, "key", json_string(s->key));
+	switch (s->type) {
+	case SETTING_BOOL:
+		return err_advise(err, "Write true or false.");
+	case SETTING_INT:
+		return err_advise(err, "Write a number between %" PRId64 " and %" PRId64 ".", s->min, s->max);
+	case SETTING_SIZE:
+		min = print_size((uint64_t)s->min);
+		max = print_size((uint64_t)s->max);
+		return err_advise(err, "Write a size between %s and %s, like 2GiB.", min, max);
+	case SETTING_DURATION:
+		min = print_duration((uint64_t)s->min);
+		max = print_duration((uint64_t)s->max);
+		return err_advise(err, "Write a duration between %s and %s, like 90s.", min, max);
+	case SETTING_ENUM:
+		return err_advise(err, "Write one of: %s.", list);
+	case SETTING_TEXT:
+		return err_advise(err, "Write at most 4096 characters without control characters.");
+	case SETTING_PATH:
+		return err_advise(err, "Write an absolute path on the host.");
+	}
+	return false;
+}
+
+static bool text_ok(const Setting *s, const char *text)
+{
+	if (strlen(text) > 4096 || (s->type == SETTING_PATH && text[0] != '/'))
+		return false;
+	for (const char *p = text; *p != '\0'; p++)
+		if (g_ascii_iscntrl(*p))
+			return false;
+	return true;
+}
+
+static bool value_ok(const Setting *s, const Json *v)
+{
+	switch (s->type) {
+	case SETTING_BOOL:
+		return json_is_boolean(v);
+	case SETTING_INT:
+	case SETTING_SIZE:
+	case SETTING_DURATION:
+		return json_is_integer(v) && json_integer_value(v) >= s->min &&
+		       json_integer_value(v) <= s->max;
+	case SETTING_ENUM:
+		return json_is_string(v) && g_strv_contains(s->values, json_string_value(v));
+	case SETTING_TEXT:
+	case SETTING_PATH:
+		return json_is_string(v) && text_ok(s, json_string_value(v));
+	}
+	return false;
+}
+
+Json *setting_check(const char *key, const Json *value, GError **err)
+{
+	const Setting *s = find_or_advise(key, err);
+
+	if (s == NULL)
+		return NULL;
+	if (!value_ok(s, value)) {
+		g_autofree char *shown = json_print(value);
+
+		refuse(s, shown, err);
+		return NULL;
+	}
+	return json_deep_copy(value);
+}
+
+static Json *json_of_text(const Setting *s, const char *text)
+{
+	uint64_t n;
+	bool b;
+
+	switch (s->type) {
+	case SETTING_BOOL:
+		return parse_bool(text, &b, NULL) ? json_boolean(b) : NULL;
+	case SETTING_INT:
+		return parse_uint(text, 0, INT64_MAX, &n, NULL) ? json_integer((json_int_t)n) : NULL;
+	case SETTING_SIZE:
+		return parse_size(text, &n, NULL) ? json_integer((json_int_t)n) : NULL;
+	case SETTING_DURATION:
+		return parse_duration(text, &n, NULL) ? json_integer((json_int_t)n) : NULL;
+	case SETTING_ENUM:
+	case SETTING_TEXT:
+	case SETTING_PATH:
+		return json_string(text);
+	}
+	return NULL;
+}
+
+Json *setting_parse(const char *key, const char *text, GError **err)
+{
+	const Setting *s = find_or_advise(key, err);
+	_cleanup_json_ Json *v = NULL;
+
+	if (s == NULL)
+		return NULL;
+	v = json_of_text(s, text);
+	if (v == NULL || !value_ok(s, v)) {
+		g_autofree char *shown = g_utf8_make_valid(text, -1);
+
+		refuse(s, shown, err);
+		return NULL;
+	}
+	return json_ref(v);
+}
+
+bool settings_check(const Json *obj, GError **err)
+{
+	const char *key;
+	Json *v;
+
+	if (!json_is_object(obj))
+		return fail(err, ERR_INVALID, "settings must be an object of keys and values");
+	json_object_foreach((Json *)obj, key, v)
+	{
+		_cleanup_json_ Json *checked = NULL;
+
+		if (json_is_null(v) && find_or_advise(key, err) != NULL)
+			continue;
+		checked = setting_check(key, v, err);
+		if (checked == NULL)
+			return false;
+	}
+	return true;
+}
+
+char *setting_print(const Setting *s, const Json *value)
+{
+	switch (s->type) {
+	case SETTING_SIZE:
+		return print_size((uint64_t)json_integer_value(value));
+	case SETTING_DURATION:
+		return print_duration((uint64_t)json_integer_value(value));
+	case SETTING_BOOL:
+	case SETTING_INT:
+		return json_print(value);
+	case SETTING_ENUM:
+	case SETTING_TEXT:
+	case SETTING_PATH:
+		return g_strdup(json_string_value(value));
+	}
+	return NULL;
+}
