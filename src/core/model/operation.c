@@ -22,6 +22,7 @@ Operation *operation_new(const char *id, const char *kind, const char *now)
 	op->index = -1;
 	op->facts = json_object();
 	op->result = json_object();
+	op->begin = json_array();
 	op->on_done = json_array();
 	op->on_failed = json_array();
 	return op;
@@ -43,6 +44,7 @@ Operation *operation_free(Operation *op)
 	json_unref(op->facts);
 	json_unref(op->result);
 	json_unref(op->error);
+	json_unref(op->begin);
 	json_unref(op->on_done);
 	json_unref(op->on_failed);
 	g_free(op);
@@ -59,23 +61,48 @@ void operation_set_target(Operation *op, const char *type, const char *id, const
 	op->target_name = g_strdup(name);
 }
 
-static void add_write(Json *list, const char *key, Json *value)
+static void add_write(Json *list, const char *key, const char *how, Json *value)
 {
 	Json *w = json_object();
 
 	json_put_str(w, "key", key);
-	json_put(w, "value", value != NULL ? value : json_null());
+	json_put(w, how, value != NULL ? value : json_null());
 	json_array_append_new(list, w);
+}
+
+void operation_expect(Operation *op, const char *key, int64_t rev)
+{
+	Json *w = json_object();
+
+	json_put_str(w, "key", key);
+	json_put_int(w, "rev", rev);
+	json_array_append_new(op->begin, w);
+}
+
+void operation_on_begin(Operation *op, const char *key, int64_t rev, Json *value)
+{
+	add_write(op->begin, key, "value", value);
+	json_put_int(json_array_get(op->begin, json_array_size(op->begin) - 1), "rev", rev);
 }
 
 void operation_on_done(Operation *op, const char *key, Json *value)
 {
-	add_write(op->on_done, key, value);
+	add_write(op->on_done, key, "value", value);
 }
 
 void operation_on_failed(Operation *op, const char *key, Json *value)
 {
-	add_write(op->on_failed, key, value);
+	add_write(op->on_failed, key, "value", value);
+}
+
+void operation_merge_on_done(Operation *op, const char *key, Json *members)
+{
+	add_write(op->on_done, key, "merge", members);
+}
+
+void operation_merge_on_failed(Operation *op, const char *key, Json *members)
+{
+	add_write(op->on_failed, key, "merge", members);
 }
 
 const char *operation_state_name(OperationState s)

@@ -2,10 +2,14 @@
 /*
  * Operations: long-running requests as records. Pure.
  *
- * An operation is made with its whole plan and with the writes that its end
- * brings about: `on_done` and `on_failed` are lists of {key, value} (value
- * null: delete) that are committed in one transaction with the operation's
- * last state. Facts that steps find (a pid, a size) are merged into `facts`;
+ * An operation is made whole by a planner: the writes that its acceptance
+ * needs (`begin`: {key, rev, value}, or without value where
+ * the key is only looked at; they hold only if every key still has the
+ * revision that the planner saw; 0: it must not exist, -1: do not care), its
+ * plan, and the writes that its end brings about: `on_done` and `on_failed` are lists of {key, value} (value
+ * null: delete) or {key, merge} (members are put over the record that is there
+ * then; a record that is gone stays gone) that are committed in one
+ * transaction with the operation's last state. Facts that steps find (a pid, a size) are merged into `facts`;
  * a string value "@fact:NAME" anywhere in those writes is replaced by the fact,
  * so that even the end of an operation is data.
  */
@@ -48,9 +52,16 @@ typedef struct Operation {
 Operation *operation_new(const char *id, const char *kind, const char *now);
 Operation *operation_free(Operation *op);
 void operation_set_target(Operation *op, const char *type, const char *id, const char *name);
+/* Append to the writes of the beginning. Takes value; NULL deletes the key. */
+/* Require that the key has that revision, without writing it. */
+void operation_expect(Operation *op, const char *key, int64_t rev);
+void operation_on_begin(Operation *op, const char *key, int64_t rev, Json *value);
 /* Append to on_done or on_failed. Takes value; NULL deletes the key. */
 void operation_on_done(Operation *op, const char *key, Json *value);
 void operation_on_failed(Operation *op, const char *key, Json *value);
+/* The same for a merge; null members are set to null, not removed. Takes `members`. */
+void operation_merge_on_done(Operation *op, const char *key, Json *members);
+void operation_merge_on_failed(Operation *op, const char *key, Json *members);
 
 const char *operation_state_name(OperationState s);
 bool operation_ended(const Operation *op);
@@ -63,8 +74,8 @@ Operation *operation_of_json(const Json *j, GError **err);
 Json *operation_to_api(const Operation *op);
 
 /*
- * The writes of the end that was reached, facts put in: array of {key, value}.
- * A missing fact becomes null.
+ * The writes of the end that was reached, facts put in: array of {key, value}
+ * or {key, merge}. A missing fact becomes null.
  */
 Json *operation_end_writes(const Operation *op);
 

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where things lie on a host, from the daemon's three folders and an id. Pure;
+ * no path is built anywhere else. Callers free what they get.
+ */
+#pragma once
+
+#include <glib.h>
+
+typedef struct Folders {
+	char *state; /* records, images, volumes: outlives everything */
+	char *run;   /* sockets: outlives the daemon, not the host */
+	char *log;
+} Folders;
+
+char *path_image(const Folders *f, const char *image_id);
+/* Where an import keeps what is not yet an image. */
+char *path_image_fetched(const Folders *f, const char *image_id);
+/* `format` is "qcow2" or "raw". */
+char *path_volume(const Folders *f, const char *volume_id, const char *format);
+
+/* The folder of what belongs to one vm and outlives its QEMU. */
+char *path_vm_dir(const Folders *f, const char *vm_id);
+char *path_vm_seed(const Folders *f, const char *vm_id);
+char *path_vm_nvram(const Folders *f, const char *vm_id);
+char *path_vm_tpm_dir(const Folders *f, const char *vm_id);
+
+/* The folder of a running vm's sockets. */
+char *path_vm_run_dir(const Folders *f, const char *vm_id);
+/* `name` is "qmp", "qmp2", "agent", "console", "serial", "swtpm": a unix socket in that folder. */
+char *path_vm_socket(const Folders *f, const char *vm_id, const char *name);
+/* By id, not by name, so that a rename loses nothing. */
+char *path_vm_log(const Folders *f, const char *vm_id);
