@@ -46,7 +46,8 @@ typedef struct Operation {
 	bool may_cancel;
 	Json *facts, *result;      /* objects */
 	Json *error;               /* NULL, or an error as JSON */
-	Json *on_done, *on_failed; /* arrays of {key, value} */
+	Json *begin;               /* array of {key, rev, value}; not part of the stored form */
+	Json *on_done, *on_failed; /* arrays of {key, value} or {key, merge} */
 } Operation;
 
 Operation *operation_new(const char *id, const char *kind, const char *now);
