@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What guest code sees of its CPU. */
+#pragma once
+
+/* Switch on XSAVE and every state component that CPUID offers: XCR0 then shows what really can be switched
+ * on. */
+void cpu_xsave_enable(void);
+/* All CPUID leaves as `cpuid LEAF SUBLEAF EAX EBX ECX EDX`. */
+void cpu_leaves_report(void);
+/* `xcr0 VALUE`; 0 when the CPU has no XSAVE. */
+void cpu_xcr0_report(void);
