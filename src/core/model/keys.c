@@ -13,6 +13,11 @@ char *key_vm_runtime(const char *id)
 	return g_strconcat(KEYS_VMS, id, "/runtime", NULL);
 }
 
+char *key_vm_applied(const char *id)
+{
+	return g_strconcat(KEYS_VMS, id, "/applied", NULL);
+}
+
 char *key_host(const char *id)
 {
 	return g_strconcat(KEYS_HOSTS, id, NULL);

@@ -19,6 +19,8 @@
 
 char *key_vm_config(const char *id);
 char *key_vm_runtime(const char *id);
+/* What the last start used: {config, arguments}. */
+char *key_vm_applied(const char *id);
 char *key_host(const char *id);
 char *key_image(const char *id);
 char *key_volume(const char *id);

@@ -2,16 +2,18 @@
 /*
  * Operations: long-running requests as records. Pure.
  *
- * An operation is made whole by a planner: the writes that its acceptance
- * needs (`begin`: {key, rev, value}, or without value where
- * the key is only looked at; they hold only if every key still has the
- * revision that the planner saw; 0: it must not exist, -1: do not care), its
- * plan, and the writes that its end brings about: `on_done` and `on_failed` are lists of {key, value} (value
- * null: delete) or {key, merge} (members are put over the record that is there
- * then; a record that is gone stays gone) that are committed in one
- * transaction with the operation's last state. Facts that steps find (a pid, a size) are merged into `facts`;
- * a string value "@fact:NAME" anywhere in those writes is replaced by the fact,
- * so that even the end of an operation is data.
+ * A planner makes an operation whole, so that even its end is data:
+ *
+ * - `begin`: the writes that accepting it needs, {key, rev, value}, or without
+ *   value where a key is only looked at. They hold only if every key still has
+ *   the revision that the planner saw (0: must not exist, -1: do not care).
+ * - the plan.
+ * - `on_done` and `on_failed`: the writes of its end, {key, value} (value null:
+ *   delete) or {key, merge} (members are put over the record that is there
+ *   then; a record that is gone stays gone), committed in one transaction with
+ *   the operation's last state. Facts that steps find (a pid, a size) are
+ *   merged into `facts`; a string "@fact:NAME" anywhere in these writes is
+ *   replaced by the fact.
  */
 #pragma once
 
@@ -53,9 +55,9 @@ typedef struct Operation {
 Operation *operation_new(const char *id, const char *kind, const char *now);
 Operation *operation_free(Operation *op);
 void operation_set_target(Operation *op, const char *type, const char *id, const char *name);
-/* Append to the writes of the beginning. Takes value; NULL deletes the key. */
-/* Require that the key has that revision, without writing it. */
+/* Require at the beginning that the key has that revision, without writing it. */
 void operation_expect(Operation *op, const char *key, int64_t rev);
+/* Append to the writes of the beginning. Takes value; NULL deletes the key. */
 void operation_on_begin(Operation *op, const char *key, int64_t rev, Json *value);
 /* Append to on_done or on_failed. Takes value; NULL deletes the key. */
 void operation_on_done(Operation *op, const char *key, Json *value);

@@ -26,11 +26,13 @@
 	/* name             undoes  no return  stage */                            \
 	X(VM_DIR_MAKE,      true,   false, "preparing")                            \
 	X(VM_DIR_REMOVE,    false,  true,  "removing")                             \
+	X(RUN_DIR_MAKE,     true,   false, "preparing")                            \
+	X(RUN_DIR_REMOVE,   false,  false, "cleaning up")                          \
 	X(VOLUME_CREATE,    true,   false, "making disks")                         \
 	X(VOLUME_CLONE,     true,   false, "copying disks")                        \
 	X(VOLUME_DELETE,    false,  true,  "removing disks")                       \
 	X(SEED_WRITE,       true,   false, "writing the cloud-init seed")          \
-	X(NVRAM_CREATE,     true,   false, "preparing firmware")                   \
+	X(NVRAM_CREATE,     false,  false, "preparing firmware")                   \
 	X(DISK_GRANT,       true,   false, "opening disks")                        \
 	X(DISK_REVOKE,      false,  false, "closing disks")                        \
 	X(TPM_START,        true,   false, "starting the TPM")                     \
