@@ -55,7 +55,7 @@ gboolean key_split(const char *key, char **ret_collection, char **ret_id, char *
 	if (!g_str_has_prefix(key, KEY_ROOT))
 		return FALSE;
 	part = g_strsplit(key + strlen(KEY_ROOT), "/", 3);
-	if (g_strv_length(part) < 2)
+	if (g_strv_length(part) < 2 || part[0][0] == '\0' || part[1][0] == '\0')
 		return FALSE;
 	*ret_collection = g_strdup(part[0]);
 	*ret_id = g_strdup(part[1]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/model/operation.h"
 
-#include <string.h>
+#include <inttypes.h>
 
 static const char *const state_names[_OPERATION_STATE_MAX] = {
 #define X(name, text) [OPERATION_##name] = text,
@@ -9,7 +9,7 @@ static const char *const state_names[_OPERATION_STATE_MAX] = {
 #undef X
 };
 
-#define FACT_PREFIX "@fact:"
+#define FACT_KEY "@fact"
 
 Operation *operation_new(const char *id, const char *kind, const char *now)
 {
@@ -105,6 +105,14 @@ void operation_merge_on_failed(Operation *op, const char *key, Json *members)
 	add_write(op->on_failed, key, "merge", members);
 }
 
+Json *operation_fact(const char *name)
+{
+	Json *j = json_object();
+
+	json_put_str(j, FACT_KEY, name);
+	return j;
+}
+
 const char *operation_state_name(OperationState s)
 {
 	g_assert(s < _OPERATION_STATE_MAX);
@@ -168,14 +176,28 @@ static bool state_of_name(const char *name, OperationState *ret)
 	return false;
 }
 
-static Json *copy_or(const Json *j, const char *key, Json *dflt)
+/* Replaces *ret by the member; absent and null leave it as it is. */
+static bool take(const Json *j, const char *key, json_type type, Json **ret, GError **err)
 {
-	Json *v = json_object_get(j, key);
+	const Json *v = json_object_get(j, key);
 
 	if (v == NULL || json_is_null(v))
-		return dflt;
-	json_unref(dflt);
-	return json_deep_copy(v);
+		return true;
+	if (json_typeof(v) != type)
+		return fail(err, ERR_INVALID, "a stored operation's '%s' is of the wrong type", key);
+	json_unref(*ret);
+	*ret = json_deep_copy(v);
+	return true;
+}
+
+static bool take_number(const Json *j, const char *key, int min, int max, int *ret, GError **err)
+{
+	int64_t v = json_int(j, key, *ret);
+
+	if (v < min || v > max)
+		return fail(err, ERR_INVALID, "a stored operation's '%s' is %" PRId64, key, v);
+	*ret = (int)v;
+	return true;
 }
 
 Operation *operation_of_json(const Json *j, GError **err)
@@ -202,14 +224,15 @@ Operation *operation_of_json(const Json *j, GError **err)
 	op->plan = plan;
 	op->finished_at = g_strdup(json_str(j, "finished_at"));
 	op->user = g_strdup(json_str(j, "user"));
-	op->index = (int)json_int(j, "index", -1);
-	op->progress = (int)json_int(j, "progress", 0);
 	op->may_cancel = json_bool(j, "may_cancel", false);
-	op->facts = copy_or(j, "facts", op->facts);
-	op->result = copy_or(j, "result", op->result);
-	op->error = copy_or(j, "error", NULL);
-	op->on_done = copy_or(j, "on_done", op->on_done);
-	op->on_failed = copy_or(j, "on_failed", op->on_failed);
+	if (!take_number(j, "index", -1, (int)op->plan->step->len, &op->index, err) ||
+	    !take_number(j, "progress", 0, 100, &op->progress, err) ||
+	    !take(j, "facts", JSON_OBJECT, &op->facts, err) ||
+	    !take(j, "result", JSON_OBJECT, &op->result, err) ||
+	    !take(j, "error", JSON_OBJECT, &op->error, err) ||
+	    !take(j, "on_done", JSON_ARRAY, &op->on_done, err) ||
+	    !take(j, "on_failed", JSON_ARRAY, &op->on_failed, err))
+		return NULL;
 	return g_steal_pointer(&op);
 }
 
@@ -217,11 +240,12 @@ Operation *operation_of_json(const Json *j, GError **err)
 static Json *with_facts(const Json *v, const Json *facts)
 {
 	const char *key;
+	const char *name = json_object_size(v) == 1 ? json_str(v, FACT_KEY) : NULL;
 	Json *item, *copy, *fact;
 	size_t i;
 
-	if (json_is_string(v) && g_str_has_prefix(json_string_value(v), FACT_PREFIX)) {
-		fact = json_object_get(facts, json_string_value(v) + strlen(FACT_PREFIX));
+	if (name != NULL) {
+		fact = json_object_get(facts, name);
 		return fact != NULL ? json_deep_copy(fact) : json_null();
 	}
 	if (json_is_object(v)) {

@@ -12,8 +12,10 @@
  *   delete) or {key, merge} (members are put over the record that is there
  *   then; a record that is gone stays gone), committed in one transaction with
  *   the operation's last state. Facts that steps find (a pid, a size) are
- *   merged into `facts`; a string "@fact:NAME" anywhere in these writes is
- *   replaced by the fact.
+ *   merged into `facts`; operation_fact(NAME) anywhere in these writes is
+ *   replaced by the fact. That placeholder is the object {"@fact": NAME}: no
+ *   text of a user can be mistaken for one, and records refuse member names
+ *   that begin with '@'.
  */
 #pragma once
 
@@ -65,6 +67,8 @@ void operation_on_failed(Operation *op, const char *key, Json *value);
 /* The same for a merge; null members are set to null, not removed. Takes `members`. */
 void operation_merge_on_done(Operation *op, const char *key, Json *members);
 void operation_merge_on_failed(Operation *op, const char *key, Json *members);
+/* Stands for the fact `name` in a value of on_done or on_failed. New reference. */
+Json *operation_fact(const char *name);
 
 const char *operation_state_name(OperationState s);
 bool operation_ended(const Operation *op);
@@ -72,6 +76,7 @@ const char *operation_stage(const Operation *op);
 
 /* The stored form: everything. */
 Json *operation_to_json(const Operation *op);
+/* ERR_INVALID for what this version can't have written, an index outside of the plan included. */
 Operation *operation_of_json(const Json *j, GError **err);
 /* The API's form: without facts and pending writes. New reference. */
 Json *operation_to_api(const Operation *op);

@@ -16,11 +16,12 @@ static const char *const on_off_auto[] = { "auto", "on", "off", NULL };
 static const char *const restarts[] = { "never", "on-failure", "always", NULL };
 static const char *const videos[] = { "auto", "none", "std", "virtio", NULL };
 static const char *const ports[] = { "none", "pty", NULL };
+static const char *const caches[] = { "auto", "none", "writeback", NULL };
 static const char *const panics[] = { "auto", "stop", "restart", "pause", NULL };
 
 // clang-format off
 const Setting settings[] = {
-	{ "vcpus", SETTING_INT, APPLIES_START, 1, 288, NULL, "1", "Number of virtual CPUs." },
+	{ "vcpus", SETTING_INT, APPLIES_START, 1, 255, NULL, "1", "Number of virtual CPUs." },
 	{ "memory.start", SETTING_SIZE, APPLIES_START, 2 * MIB, 4 * TIB, NULL, "512MiB",
 	  "Memory that the guest starts with; `memory` is short for it." },
 	{ "accel", SETTING_ENUM, APPLIES_START, 0, 0, accels, "auto",
@@ -31,6 +32,8 @@ const Setting settings[] = {
 	  "Machine type of QEMU; q35 and pc mean the newest version that the host knows. It stays as it was at the first start." },
 	{ "firmware", SETTING_ENUM, APPLIES_START, 0, 0, firmwares, "auto",
 	  "bios (SeaBIOS) or uefi (OVMF); auto follows the image's hw_firmware_type." },
+	{ "secure_boot", SETTING_ENUM, APPLIES_START, 0, 0, on_off_auto, "auto",
+	  "Firmware that starts signed systems only (needs uefi and q35); auto follows the image's os_secure_boot." },
 	{ "tpm", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "auto", "A TPM 2.0, kept by swtpm." },
 	{ "boot.kernel", SETTING_PATH, APPLIES_START, 0, 0, NULL, "none", "Boot this kernel directly." },
 	{ "boot.initrd", SETTING_PATH, APPLIES_START, 0, 0, NULL, "none", "Initial RAM disk for boot.kernel." },
@@ -39,6 +42,9 @@ const Setting settings[] = {
 	  "What the real-time clock shows: utc or localtime; auto is localtime for Windows." },
 	{ "hyperv", SETTING_ENUM, APPLIES_START, 0, 0, on_off_auto, "auto",
 	  "Hyper-V enlightenments; auto gives them to guests whose os_type is windows." },
+	{ "disk.cache", SETTING_ENUM, APPLIES_START, 0, 0, caches, "auto",
+	  "none reads and writes disks past the host's page cache, writeback through it; auto is none where the host's "
+	  "file system can." },
 	{ "agent", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "true", "A channel for qemu-guest-agent." },
 	{ "autostart", SETTING_BOOL, APPLIES_NOW, 0, 0, NULL, "false", "Start the vm when its host starts." },
 	{ "restart", SETTING_ENUM, APPLIES_NOW, 0, 0, restarts, "never",
@@ -71,6 +77,8 @@ const size_t n_settings = G_N_ELEMENTS(settings);
 
 const Setting *setting_find(const char *key)
 {
+	if (g_str_equal(key, "memory"))
+		key = "memory.start";
 	for (size_t i = 0; i < n_settings; i++)
 		if (g_str_equal(settings[i].key, key))
 			return &settings[i];
@@ -263,6 +271,25 @@ bool settings_check(const Json *obj, GError **err)
 		checked = setting_check(key, v, err);
 		if (checked == NULL)
 			return false;
+	}
+	return true;
+}
+
+bool settings_merge(Json *into, const Json *from, GError **err)
+{
+	const char *key;
+	Json *v;
+
+	if (!settings_check(from, err))
+		return false;
+	json_object_foreach((Json *)from, key, v)
+	{
+		const char *own = setting_find(key)->key;
+
+		if (json_is_null(v))
+			json_object_del(into, own);
+		else
+			json_put(into, own, json_deep_copy(v));
 	}
 	return true;
 }

@@ -42,7 +42,8 @@ typedef struct Setting {
 extern const Setting settings[];
 extern const size_t n_settings;
 
-/* NULL when there is none of that name. */
+/* NULL when there is none of that name. `memory` is short for memory.start: store under the key that is
+ * found. */
 const Setting *setting_find(const char *key);
 /* "bool", "int", ...: for the reference page and the API. */
 const char *setting_type_name(SettingType type);
@@ -57,5 +58,8 @@ Json *setting_check(const char *key, const Json *value, GError **err);
 
 /* Check a whole object of settings; null values (meaning: unset) are allowed. */
 bool settings_check(const Json *obj, GError **err);
+/* Check `from` and copy it over `into` under the table's own keys; null unsets. Nothing changes on failure.
+ */
+bool settings_merge(Json *into, const Json *from, GError **err);
 /* A stored value as people read it. Caller frees. */
 char *setting_print(const Setting *s, const Json *value);

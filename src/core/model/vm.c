@@ -150,7 +150,11 @@ const Json *vm_setting(const Vm *vm, const char *key)
 
 const char *vm_property(const Vm *vm, const char *key)
 {
-	return json_str(vm->properties, key);
+	const Json *v = json_object_get(vm->properties, key);
+
+	if (json_is_boolean(v))
+		return json_is_true(v) ? "true" : "false";
+	return json_string_value(v);
 }
 
 char *mac_of_bytes(const uint8_t b[3])
@@ -161,6 +165,8 @@ char *mac_of_bytes(const uint8_t b[3])
 bool mac_valid(const char *text)
 {
 	if (strlen(text) != 17)
+		return false;
+	if (g_str_equal(text, "00:00:00:00:00:00")) /* to QEMU: choose one */
 		return false;
 	for (size_t i = 0; i < 17; i++)
 		if (i % 3 == 2 ? text[i] != ':' : !g_ascii_isxdigit(text[i]) || g_ascii_isupper(text[i]))
@@ -187,6 +193,13 @@ static bool only_known(const Json *obj, const char *what, const char *const *kno
 	return true;
 }
 
+static bool has_control(const char *text)
+{
+	while (*text != '\0' && (!g_ascii_iscntrl(*text) || *text == '\n' || *text == '\t'))
+		text++;
+	return *text != '\0';
+}
+
 /* Copies a text member; absent and null leave *ret as it is. */
 static bool take_text(const Json *obj, const char *what, const char *key, size_t max, char **ret,
 		      GError **err)
@@ -196,8 +209,10 @@ static bool take_text(const Json *obj, const char *what, const char *key, size_t
 	if (v == NULL || json_is_null(v))
 		return true;
 	if (!json_is_string(v) || json_string_length(v) > max ||
-	    strlen(json_string_value(v)) != json_string_length(v))
-		return fail(err, ERR_INVALID, "%s: '%s' must be text of at most %zu bytes", what, key, max);
+	    strlen(json_string_value(v)) != json_string_length(v) || has_control(json_string_value(v)))
+		return fail(err, ERR_INVALID,
+			    "%s: '%s' must be text of at most %zu bytes without control characters", what,
+			    key, max);
 	g_free(*ret);
 	*ret = g_strdup(json_string_value(v));
 	return true;
@@ -229,9 +244,15 @@ static bool one_of(const char *what, const char *value, const char *const *allow
 static bool disk_check(const VmDisk *d, GError **err)
 {
 	static const char *const formats[] = { "qcow2", "raw", NULL };
-	static const char *const buses[] = { "virtio-blk", "virtio-scsi", NULL };
+	static const char *const buses[] = { "auto", "virtio-blk", "virtio-scsi", "sata", NULL };
 
-	if (!name_check("a disk", d->name, err) || !one_of("the format of a disk", d->format, formats, err) ||
+	if (!name_check("a disk", d->name, err))
+		return false;
+	if (strlen(d->name) > VM_DISK_NAME_MAX)
+		return fail_advice(err, ERR_INVALID, "Choose a shorter name: guests see it as serial number.",
+				   "the disk name '%s' has more than %d characters", d->name,
+				   VM_DISK_NAME_MAX);
+	if (!one_of("the format of a disk", d->format, formats, err) ||
 	    !one_of("the bus of a disk", d->bus, buses, err))
 		return false;
 	if ((d->volume != NULL) == (d->path != NULL))
@@ -239,9 +260,9 @@ static bool disk_check(const VmDisk *d, GError **err)
 				   "disk '%s' needs one source", d->name);
 	if (d->volume != NULL && !uuid_valid(d->volume))
 		return fail(err, ERR_INVALID, "disk '%s': '%s' is no volume id", d->name, d->volume);
-	if (d->path != NULL && d->path[0] != '/')
+	if (d->path != NULL && (d->path[0] != '/' || strpbrk(d->path, "\n\t") != NULL))
 		return fail_advice(err, ERR_INVALID, "Write an absolute path on the host.",
-				   "disk '%s': '%s' is a relative path", d->name, d->path);
+				   "disk '%s': '%s' is no absolute path", d->name, d->path);
 	return true;
 }
 
@@ -254,7 +275,7 @@ static VmDisk *disk_of_json(const Json *j, GError **err)
 
 	d->name = g_strdup("root");
 	d->format = g_strdup("qcow2");
-	d->bus = g_strdup("virtio-blk");
+	d->bus = g_strdup("auto");
 	if (!only_known(j, "a disk", known, err) || !take_text(j, "a disk", "name", 63, &d->name, err) ||
 	    !take_text(j, "a disk", "volume", 36, &d->volume, err) ||
 	    !take_text(j, "a disk", "path", 4095, &d->path, err) ||
@@ -262,7 +283,7 @@ static VmDisk *disk_of_json(const Json *j, GError **err)
 	    !take_text(j, "a disk", "bus", 16, &d->bus, err) ||
 	    !take_slot(j, "a disk", VM_DISKS_MAX, &d->slot, err))
 		return NULL;
-	if (ro != NULL && !json_is_boolean(ro)) {
+	if (ro != NULL && !json_is_boolean(ro) && !json_is_null(ro)) {
 		fail(err, ERR_INVALID, "a disk: 'readonly' must be true or false");
 		return NULL;
 	}
@@ -285,12 +306,12 @@ static bool network_check(const char *network, GError **err)
 static VmNic *nic_of_json(const Json *j, GError **err)
 {
 	static const char *const known[] = { "name", "network", "mac", "model", "slot", NULL };
-	static const char *const models[] = { "virtio-net", "e1000e", NULL };
+	static const char *const models[] = { "auto", "virtio-net", "e1000e", NULL };
 	g_autoptr(VmNic) n = vm_nic_new();
 
 	n->name = g_strdup("net0");
 	n->network = g_strdup("user");
-	n->model = g_strdup("virtio-net");
+	n->model = g_strdup("auto");
 	if (!only_known(j, "a nic", known, err) || !take_text(j, "a nic", "name", 63, &n->name, err) ||
 	    !take_text(j, "a nic", "network", 63, &n->network, err) ||
 	    !take_text(j, "a nic", "mac", 17, &n->mac, err) ||
@@ -320,8 +341,6 @@ static bool add_disk(Vm *vm, const Json *j, GError **err)
 	for (guint i = 0; i < vm->disk->len; i++)
 		if (d->slot != VM_DISKS_MAX && ((VmDisk *)vm->disk->pdata[i])->slot == d->slot)
 			return fail(err, ERR_INVALID, "two disks have slot %u", d->slot);
-	if (d->slot == VM_DISKS_MAX)
-		d->slot = vm_disk_free_slot(vm);
 	g_ptr_array_add(vm->disk, g_steal_pointer(&d));
 	return true;
 }
@@ -336,13 +355,33 @@ static bool add_nic(Vm *vm, const Json *j, GError **err)
 		return fail(err, ERR_INVALID, "a vm has at most %d nics", VM_NICS_MAX);
 	if (vm_nic_find(vm, n->name) != NULL)
 		return fail(err, ERR_INVALID, "two nics are called '%s'", n->name);
-	for (guint i = 0; i < vm->nic->len; i++)
-		if (n->slot != VM_NICS_MAX && ((VmNic *)vm->nic->pdata[i])->slot == n->slot)
+	for (guint i = 0; i < vm->nic->len; i++) {
+		const VmNic *other = vm->nic->pdata[i];
+
+		if (n->slot != VM_NICS_MAX && other->slot == n->slot)
 			return fail(err, ERR_INVALID, "two nics have slot %u", n->slot);
-	if (n->slot == VM_NICS_MAX)
-		n->slot = vm_nic_free_slot(vm);
+		if (n->mac != NULL && g_strcmp0(n->mac, other->mac) == 0)
+			return fail(err, ERR_INVALID, "two nics have the MAC address %s", n->mac);
+	}
 	g_ptr_array_add(vm->nic, g_steal_pointer(&n));
 	return true;
+}
+
+/* After all devices are known, so that one which names its slot keeps it whatever the order of the list. */
+static void give_slots(Vm *vm)
+{
+	for (guint i = 0; i < vm->disk->len; i++) {
+		VmDisk *d = vm->disk->pdata[i];
+
+		if (d->slot == VM_DISKS_MAX)
+			d->slot = vm_disk_free_slot(vm);
+	}
+	for (guint i = 0; i < vm->nic->len; i++) {
+		VmNic *n = vm->nic->pdata[i];
+
+		if (n->slot == VM_NICS_MAX)
+			n->slot = vm_nic_free_slot(vm);
+	}
 }
 
 static bool take_list(Vm *vm, const Json *j, const char *key, bool (*add)(Vm *, const Json *, GError **),
@@ -359,29 +398,78 @@ static bool take_list(Vm *vm, const Json *j, const char *key, bool (*add)(Vm *, 
 	return true;
 }
 
+/* Member names with '@' are operation_fact()'s. Depth is bounded by the parser. */
+static bool keys_ok(const char *what, const Json *j, GError **err)
+{
+	const char *key;
+	Json *v;
+	size_t i;
+
+	json_object_foreach((Json *)j, key, v)
+	{
+		if (key[0] == '@')
+			return fail(err, ERR_INVALID, "%s: the name '%s' is reserved", what, key);
+		if (!keys_ok(what, v, err))
+			return false;
+	}
+	json_array_foreach(j, i, v) if (!keys_ok(what, v, err)) return false;
+	return true;
+}
+
+static bool take_properties(Vm *vm, const Json *p, GError **err)
+{
+	const char *key;
+	Json *v;
+
+	if (p == NULL || json_is_null(p))
+		return true;
+	if (!json_is_object(p))
+		return fail(err, ERR_INVALID, "'properties' must be an object");
+	if (!keys_ok("'properties'", p, err))
+		return false;
+	json_object_foreach((Json *)p, key, v)
+	{
+		if (json_is_object(v) || json_is_array(v))
+			return fail(err, ERR_INVALID, "property '%s' must be text, a number or true or false",
+				    key);
+		if (!json_is_null(v))
+			json_put(vm->properties, key, json_deep_copy(v));
+	}
+	return true;
+}
+
+static bool take_tags(Vm *vm, const Json *t, GError **err)
+{
+	Json *v;
+	size_t i;
+
+	if (t == NULL || json_is_null(t))
+		return true;
+	if (!json_is_array(t) || json_array_size(t) > VM_TAGS_MAX)
+		return fail(err, ERR_INVALID, "'tags' must be a list of at most %d texts", VM_TAGS_MAX);
+	json_array_foreach(t, i, v) if (!json_is_string(v) || json_string_length(v) > 255) return fail(
+	    err, ERR_INVALID, "a tag must be text of at most 255 bytes");
+	g_strfreev(vm->tags);
+	vm->tags = json_strv(t);
+	return true;
+}
+
 static bool take_objects(Vm *vm, const Json *j, GError **err)
 {
-	const Json *p = json_object_get(j, "properties"), *s = json_object_get(j, "settings");
-	const Json *c = json_object_get(j, "cloud_init"), *t = json_object_get(j, "tags");
+	const Json *s = json_object_get(j, "settings"), *c = json_object_get(j, "cloud_init");
 
-	if (p != NULL && !json_is_object(p))
-		return fail(err, ERR_INVALID, "'properties' must be an object");
-	if (p != NULL)
-		json_merge(vm->properties, p);
-	if (s != NULL && !settings_check(s, err))
+	if (!take_properties(vm, json_object_get(j, "properties"), err) ||
+	    !take_tags(vm, json_object_get(j, "tags"), err))
 		return false;
-	if (s != NULL)
-		json_merge(vm->settings, s);
-	if (c != NULL && !json_is_null(c) && !json_is_object(c))
+	if (s != NULL && !json_is_null(s) && !settings_merge(vm->settings, s, err))
+		return false;
+	if (c == NULL || json_is_null(c))
+		return true;
+	if (!json_is_object(c))
 		return fail(err, ERR_INVALID, "'cloud_init' must be an object or null");
-	if (json_is_object(c))
-		vm->cloud_init = json_deep_copy(c);
-	if (t != NULL && !json_is_array(t))
-		return fail(err, ERR_INVALID, "'tags' must be a list");
-	if (t != NULL) {
-		g_strfreev(vm->tags);
-		vm->tags = json_strv(t);
-	}
+	if (!keys_ok("'cloud_init'", c, err))
+		return false;
+	vm->cloud_init = json_deep_copy(c);
 	return true;
 }
 
@@ -421,6 +509,7 @@ Vm *vm_of_json(const Json *j, GError **err)
 		fail(err, ERR_INVALID, "'%s' is no vm id", vm->id);
 		return NULL;
 	}
+	give_slots(vm);
 	return g_steal_pointer(&vm);
 }
 

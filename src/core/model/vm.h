@@ -16,13 +16,17 @@
 /* Slots of disks and NICs, per vm. */
 #define VM_DISKS_MAX 24
 #define VM_NICS_MAX 8
+#define VM_TAGS_MAX 64
+/* The serial number of a virtio disk has room for this many bytes (virtio 1.2, 5.2.6: VIRTIO_BLK_T_GET_ID).
+ */
+#define VM_DISK_NAME_MAX 20
 
 typedef struct VmDisk {
-	char *name;   /* "root", "data1": unique in the vm, also the device's id and serial */
+	char *name;   /* "root", "data1": unique in the vm, also the serial number that the guest sees */
 	char *volume; /* id of a volume, or NULL */
 	char *path;   /* file or block device on the host when there is no volume, or NULL */
 	char *format; /* "qcow2" or "raw" */
-	char *bus;    /* "virtio-blk" or "virtio-scsi" */
+	char *bus;    /* "virtio-blk", "virtio-scsi", "sata", or "auto": as the profile decides */
 	bool readonly;
 	unsigned slot;
 } VmDisk;
@@ -31,7 +35,7 @@ typedef struct VmNic {
 	char *name;    /* "net0" */
 	char *network; /* "user", "none" or "bridge:NAME" */
 	char *mac;     /* lower case, stays with the vm */
-	char *model;   /* "virtio-net", "e1000e" */
+	char *model;   /* "virtio-net", "e1000e", or "auto": as the profile decides */
 	unsigned slot;
 } VmNic;
 
@@ -56,10 +60,11 @@ VmNic *vm_nic_free(VmNic *n);
 
 /*
  * From the stored or posted form. Refuses unknown members, wrong types, bad
- * names, double device names and slots, settings that settings_check()
- * refuses: ERR_INVALID with the member's name. Missing slots are given out,
- * lowest first. id, created_at and MACs may be missing (the caller brings
- * them: this layer has no clock and no randomness).
+ * names, double device names, slots and MACs, properties that are no scalars,
+ * settings that settings_check() refuses: ERR_INVALID with the member's name.
+ * Missing slots are given out, lowest that nobody in the list names first. id,
+ * created_at and MACs may be missing (the caller brings them: this layer has no
+ * clock and no randomness). Shares nothing with `j`.
  */
 Vm *vm_of_json(const Json *j, GError **err);
 Json *vm_to_json(const Vm *vm);
@@ -73,7 +78,8 @@ VmNic *vm_nic_find(const Vm *vm, const char *name);
 
 /* A setting as stored, or NULL when nobody set it. Borrowed. */
 const Json *vm_setting(const Vm *vm, const char *key);
-/* An image property, or NULL. Borrowed. */
+/* An image property as text ("true" and "false" for booleans), or NULL when it is absent or a number.
+ * Borrowed. */
 const char *vm_property(const Vm *vm, const char *key);
 
 /* 52:54:00 and three bytes that the caller draws: QEMU's own prefix. Caller frees. */

@@ -71,6 +71,8 @@ static bool advise(GError **err, const char *name, VmState state, VmAction actio
 		return err_advise(err, "It runs already; `plim vm reboot %s` starts the guest again.", name);
 	if (state == VM_PAUSED && action == VM_ACTION_pause)
 		return err_advise(err, "It is paused already.");
+	if (state == VM_PAUSED && action == VM_ACTION_start)
+		return err_advise(err, "It is started; `plim vm resume %s` lets the guest go on.", name);
 	if (state == VM_PAUSED && (action == VM_ACTION_delete || action == VM_ACTION_clone))
 		return err_advise(err, "Run `plim vm kill %s` first.", name);
 	if ((state == VM_STOPPED || state == VM_CRASHED) &&

@@ -117,6 +117,10 @@ Plan *plan_of_json(const Json *j, GError **err)
 	Json *item;
 	size_t i;
 
+	if (!json_is_array(j)) {
+		fail(err, ERR_INVALID, "a stored plan is no list of steps");
+		return NULL;
+	}
 	json_array_foreach((Json *)j, i, item)
 	{
 		const char *name = json_str(item, "step"), *target = json_str(item, "target");

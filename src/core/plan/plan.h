@@ -86,7 +86,7 @@ bool step_is_point_of_no_return(StepKind kind);
 char *plan_print(const Plan *p);
 /* [{step, target, args}] */
 Json *plan_to_json(const Plan *p);
-/* ERR_INVALID for steps that this version does not know. */
+/* ERR_INVALID for what is no list, and for steps that this version does not know. */
 Plan *plan_of_json(const Json *j, GError **err);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Plan, plan_free)
