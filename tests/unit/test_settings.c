@@ -113,12 +113,16 @@ static void test_an_unknown_key_names_the_nearest(void)
 
 static void test_a_key_like_no_other_names_none(void)
 {
-	g_autoptr(GError) err = NULL;
 	g_autofree char *lengthy = g_strnfill(5000, 'x');
+	const char *const odd[] = { lengthy, "xyz", "" };
 
-	g_assert_null(setting_parse(lengthy, "1", &err));
-	g_assert_error(err, ERR, ERR_INVALID);
-	g_assert_null(strstr(err_advice(err), "mean"));
+	for (size_t i = 0; i < G_N_ELEMENTS(odd); i++) {
+		g_autoptr(GError) err = NULL;
+
+		g_assert_null(setting_parse(odd[i], "1", &err));
+		g_assert_error(err, ERR, ERR_INVALID);
+		g_assert_null(strstr(err_advice(err), "mean"));
+	}
 }
 
 /* Each row of the table is complete, and its default is one that its own parser accepts. */

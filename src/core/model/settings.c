@@ -119,16 +119,30 @@ static size_t distance(const char *a, const char *b)
 	return row[nb];
 }
 
+/* People leave out the first word ("kernel") or stop after it ("memory"). */
+static size_t distance_to(const char *typed, const char *key)
+{
+	const char *dot = strchr(key, '.');
+	g_autofree char *first = NULL;
+
+	if (typed[0] != '\0' && g_str_has_prefix(key, typed))
+		return 1;
+	if (dot == NULL)
+		return distance(typed, key);
+	first = g_strndup(key, (gsize)(dot - key));
+	return MIN(distance(typed, key), MIN(distance(typed, dot + 1), distance(typed, first)));
+}
+
 static const Setting *find_or_advise(const char *key, GError **err)
 {
 	const Setting *s = setting_find(key), *near = NULL;
-	size_t best = 6;
+	size_t best = MIN(6, 2 + strlen(key) / 2);
 
 	if (s != NULL)
 		return s;
 	fail(err, ERR_INVALID, "there is no setting '%s'", key);
 	for (size_t i = 0; i < n_settings; i++) {
-		size_t d = distance(key, settings[i].key);
+		size_t d = distance_to(key, settings[i].key);
 
 		if (d < best) {
 			best = d;
@@ -196,7 +210,9 @@ static bool value_ok(const Setting *s, const Json *v)
 		return json_is_string(v) && g_strv_contains(s->values, json_string_value(v));
 	case SETTING_TEXT:
 	case SETTING_PATH:
-		return json_is_string(v) && text_ok(s, json_string_value(v));
+		/* JSON text may hold a NUL, which would hide what is behind it. */
+		return json_is_string(v) && strlen(json_string_value(v)) == json_string_length(v) &&
+		       text_ok(s, json_string_value(v));
 	}
 	return false;
 }
