@@ -78,9 +78,8 @@ char *file_read(const char *path, size_t max, size_t *ret_len, GError **err)
 	return read_open(fd, path, max, ret_len, err);
 }
 
-static bool sync_folder_of(const char *path, GError **err)
+bool dir_sync(const char *dir, GError **err)
 {
-	g_autofree char *dir = g_path_get_dirname(path);
 	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0 || fsync(fd) < 0)
@@ -99,7 +98,7 @@ static bool write_sync(int fd, const char *path, const void *buf, size_t len, mo
 
 bool file_write_atomic(const char *path, const void *buf, size_t len, mode_t mode, GError **err)
 {
-	g_autofree char *tmp = g_strdup_printf("%s.XXXXXX", path);
+	g_autofree char *tmp = g_strdup_printf("%s.XXXXXX", path), *dir = g_path_get_dirname(path);
 	_cleanup_close_ int fd = mkostemp(tmp, O_CLOEXEC);
 
 	if (fd < 0)
@@ -113,7 +112,7 @@ bool file_write_atomic(const char *path, const void *buf, size_t len, mode_t mod
 		unlink(tmp);
 		return false;
 	}
-	return sync_folder_of(path, err);
+	return dir_sync(dir, err);
 }
 
 bool dir_make(const char *path, mode_t mode, GError **err)

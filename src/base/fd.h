@@ -48,5 +48,7 @@ char *file_read_virtual(const char *path, size_t max, size_t *ret_len, GError **
 bool file_write_atomic(const char *path, const void *buf, size_t len, mode_t mode, GError **err);
 /* mkdir -p; an existing folder is fine. */
 bool dir_make(const char *path, mode_t mode, GError **err);
+/* fsync of a folder: the names in it outlive a power cut. */
+bool dir_sync(const char *path, GError **err);
 /* rm -rf that does not follow links and does not cross to another file system; absent is fine. */
 bool dir_remove(const char *path, GError **err);
