@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a back end of the store is. For back ends only; the rest of the program
+ * includes store.h.
+ *
+ * store.c checks keys, prefixes, values and transactions before it calls a back
+ * end, so a back end sees only what the contract allows, and no NULL results.
+ */
+#pragma once
+
+#include "store/store.h"
+
+typedef struct StoreWrite {
+	char *key, *value;
+	int64_t rev;
+	bool expect_only;
+} StoreWrite;
+
+struct StoreTx {
+	GPtrArray *write; /* StoreWrite */
+};
+
+typedef struct StoreBackend {
+	const char *scheme, *usage;
+	size_t size; /* of its own struct, which begins with a Store and comes zeroed */
+	bool (*open)(Store *s, const char *where, GError **err);
+	void (*close)(Store *s); /* copes with a half-opened one */
+	StoreItem *(*get)(Store *s, const char *key, GError **err);
+	GPtrArray *(*list)(Store *s, const char *prefix, int64_t *ret_rev, GError **err);
+	int64_t (*revision)(Store *s, GError **err);
+	bool (*commit)(Store *s, const StoreTx *tx, StoreFlags flags, int64_t *ret_rev, GError **err);
+	bool (*compact)(Store *s, int64_t upto, GError **err);
+	/* Returns its own struct, which begins with a StoreWatch; store.c fills that in. */
+	StoreWatch *(*watch_open)(Store *s, const char *prefix, int64_t after_rev, GError **err);
+	int (*watch_fd)(const StoreWatch *w);
+	bool (*watch_next)(StoreWatch *w, GPtrArray **ret_changes, GError **err);
+	void (*watch_close)(StoreWatch *w);
+} StoreBackend;
+
+struct Store {
+	const StoreBackend *be;
+};
+
+struct StoreWatch {
+	Store *store;
+};
+
+/* Copies; `value` may be NULL. */
+StoreItem *store_item_new(const char *key, const char *value, int64_t rev);
+/* An array that frees its items. */
+GPtrArray *store_items_new(void);
+/* Sets the error of a write whose key has revision `found`. Returns false. */
+bool store_fail_conflict(const StoreWrite *w, int64_t found, GError **err);
+
+extern const StoreBackend store_mem;
+extern const StoreBackend store_sqlite;
+extern const StoreBackend store_trace;
