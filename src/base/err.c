@@ -90,7 +90,7 @@ ErrCode err_code(const GError *e)
 	return e->domain == ERR && e->code >= 0 && e->code < _ERR_MAX ? (ErrCode)e->code : ERR_INTERNAL;
 }
 
-static bool set(GError **err, ErrCode code, const char *fmt, va_list ap)
+static bool G_GNUC_PRINTF(3, 0) set(GError **err, ErrCode code, const char *fmt, va_list ap)
 {
 	if (err != NULL && *err == NULL)
 		*err = g_error_new_valist(ERR, (gint)code, fmt, ap);
