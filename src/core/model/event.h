@@ -30,7 +30,6 @@
 	X(VM_RESET,          "vm.reset",          "info")    \
 	X(VM_REBOOTED,       "vm.rebooted",       "info")    \
 	X(VM_RESTARTED,      "vm.restarted",      "warning") \
-	X(VM_RESTART_GAVE_UP, "vm.restart-gave-up", "error") \
 	X(VM_AGENT_CONNECTED, "vm.agent-connected", "info")  \
 	X(VM_AGENT_GONE,     "vm.agent-gone",     "info")    \
 	X(VM_DISK_ERROR,     "vm.disk-error",     "error")   \

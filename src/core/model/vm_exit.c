@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/model/vm_exit.h"
+
+#define FIRST_DELAY UINT64_C(1000000)
+#define LAST_DELAY (UINT64_C(300) * 1000000)
+
+uint64_t vm_restart_delay(int64_t n)
+{
+	if (n < 0)
+		n = 0;
+	return n >= 9 ? LAST_DELAY : MIN(FIRST_DELAY << n, LAST_DELAY);
+}
+
+static bool ended_by_wish(const Json *exit)
+{
+	static const char *const wishes[] = { "guest-shutdown", "host-qmp-quit", "host-qmp-system-reset",
+					      "guest-reset", NULL };
+	const char *shutdown = json_str(exit, "shutdown");
+
+	return shutdown != NULL && g_strv_contains(wishes, shutdown);
+}
+
+static char *how_it_died(const Json *exit)
+{
+	int64_t signal = json_int(exit, "signal", 0), code = json_int(exit, "code", -1);
+
+	if (signal > 0)
+		return g_strdup_printf("QEMU was killed by signal %d", (int)signal);
+	if (code > 0)
+		return g_strdup_printf("QEMU ended with exit status %d", (int)code);
+	return g_strdup("QEMU ended by itself");
+}
+
+static void judge_state(const Json *exit, VmVerdict *v)
+{
+	bool died = json_int(exit, "signal", 0) > 0 || json_int(exit, "code", 0) > 0;
+
+	if (json_bool(exit, "panicked", false)) {
+		v->state = VM_CRASHED;
+		v->event = EVENT_VM_PANICKED;
+		v->reason = g_strdup("the guest's kernel panicked");
+	} else if (ended_by_wish(exit) && !died) {
+		v->state = VM_STOPPED;
+		v->event = EVENT_VM_STOPPED;
+		v->reason = g_str_equal(json_str(exit, "shutdown"), "guest-shutdown")
+				? g_strdup("the guest powered itself off")
+				: g_strdup("QEMU was told to quit");
+	} else {
+		v->state = VM_CRASHED;
+		v->event = EVENT_VM_CRASHED;
+		v->reason = how_it_died(exit);
+	}
+}
+
+void vm_exit_judge(const Vm *vm, const Json *runtime, const Json *exit, uint64_t ran_for, VmVerdict *ret)
+{
+	const char *policy = json_string_value(vm_setting(vm, "restart"));
+	int64_t before = ran_for >= VM_RESTART_CALM ? 0 : json_int(runtime, "restarts", 0);
+
+	*ret = (VmVerdict){ .restarts = before };
+	judge_state(exit, ret);
+	if (policy == NULL || g_str_equal(policy, "never"))
+		return;
+	ret->restart = g_str_equal(policy, "always") || ret->state == VM_CRASHED;
+	if (ret->restart) {
+		ret->delay = vm_restart_delay(before);
+		ret->restarts = before + 1;
+	}
+}
+
+void vm_verdict_done(VmVerdict *v)
+{
+	g_free(v->reason);
+	*v = (VmVerdict){ 0 };
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/model/vm_exit.h"
+
+#include <string.h>
+
+static Json *parse(const char *text)
+{
+	return json_parse(text, strlen(text), NULL);
+}
+
+static void judge(const char *policy, const char *exit, const char *runtime, uint64_t ran_for, VmVerdict *v)
+{
+	g_autoptr(Vm) vm = vm_new();
+	_cleanup_json_ Json *e = parse(exit), *r = parse(runtime);
+
+	if (policy != NULL)
+		json_put_str(vm->settings, "restart", policy);
+	vm_exit_judge(vm, r, e, ran_for, v);
+}
+
+static void test_each_end_has_its_state_and_event(void)
+{
+	static const struct {
+		const char *exit;
+		VmState state;
+		EventType event;
+	} cases[] = {
+		{ "{\"code\":0,\"shutdown\":\"guest-shutdown\"}", VM_STOPPED, EVENT_VM_STOPPED },
+		{ "{\"code\":0,\"shutdown\":\"host-qmp-quit\"}", VM_STOPPED, EVENT_VM_STOPPED },
+		{ "{\"code\":1}", VM_CRASHED, EVENT_VM_CRASHED },
+		{ "{\"signal\":9}", VM_CRASHED, EVENT_VM_CRASHED },
+		{ "{\"code\":null,\"signal\":null,\"shutdown\":null}", VM_CRASHED, EVENT_VM_CRASHED },
+		{ "{\"signal\":11,\"shutdown\":\"guest-shutdown\"}", VM_CRASHED, EVENT_VM_CRASHED },
+		{ "{\"code\":0,\"shutdown\":\"guest-panic\",\"panicked\":true}", VM_CRASHED,
+		  EVENT_VM_PANICKED },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		VmVerdict v;
+
+		judge(NULL, cases[i].exit, "{}", 0, &v);
+		g_assert_cmpint(v.state, ==, cases[i].state);
+		g_assert_cmpint(v.event, ==, cases[i].event);
+		g_assert_nonnull(v.reason);
+		g_assert_false(v.restart);
+		vm_verdict_done(&v);
+	}
+}
+
+static void test_restart_follows_the_policy(void)
+{
+	static const char off[] = "{\"code\":0,\"shutdown\":\"guest-shutdown\"}", dead[] = "{\"signal\":9}";
+	static const struct {
+		const char *policy, *exit;
+		bool restart;
+	} cases[] = {
+		{ "never", dead, false },     { "on-failure", dead, true }, { "always", dead, true },
+		{ "on-failure", off, false }, { "always", off, true },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		VmVerdict v;
+
+		judge(cases[i].policy, cases[i].exit, "{\"restarts\":2}", 1000, &v);
+		g_assert_cmpint(v.restart, ==, cases[i].restart);
+		g_assert_cmpuint(v.delay, ==, cases[i].restart ? 4000000 : 0);
+		g_assert_cmpint(v.restarts, ==, cases[i].restart ? 3 : 2);
+		vm_verdict_done(&v);
+	}
+}
+
+static void test_pauses_grow_to_a_bound_and_calm_resets_them(void)
+{
+	VmVerdict v;
+
+	for (int64_t n = 1; n < 64; n++) {
+		g_assert_cmpuint(vm_restart_delay(n), >=, vm_restart_delay(n - 1));
+		g_assert_cmpuint(vm_restart_delay(n), <=, UINT64_C(300000000));
+	}
+	g_assert_cmpuint(vm_restart_delay(63), ==, UINT64_C(300000000));
+	judge("always", "{\"signal\":9}", "{\"restarts\":40}", VM_RESTART_CALM, &v);
+	g_assert_cmpuint(v.delay, ==, vm_restart_delay(0));
+	g_assert_cmpint(v.restarts, ==, 1);
+	vm_verdict_done(&v);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/vm-exit/states", test_each_end_has_its_state_and_event);
+	g_test_add_func("/vm-exit/policy", test_restart_follows_the_policy);
+	g_test_add_func("/vm-exit/pauses", test_pauses_grow_to_a_bound_and_calm_resets_them);
+	return g_test_run();
+}
