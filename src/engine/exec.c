@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/exec.h"
+#include "base/log.h"
+#include "base/time.h"
+#include "core/model/keys.h"
+
+#include <string.h>
+
+/* Ended operations that are kept for people to look at. */
+#define KEEP_ENDED 1000
+#define PROGRESS_INTERVAL UINT64_C(300000)
+/* How often the end of an operation is tried again while the store refuses it. */
+#define END_TRIES 60
+#define END_PAUSE UINT64_C(1000000)
+
+typedef struct Task {
+	Exec *exec;
+	Operation *op;
+	int cancelled; /* atomic */
+} Task;
+
+struct StepContext {
+	Task *task;
+	guint step, n_steps;
+	uint64_t stored_at; /* monotonic time of the last progress that was stored */
+};
+
+struct Exec {
+	struct exec_config config;
+	int stopping; /* atomic */
+	GMutex lock;  /* of the members below */
+	GCond ended;
+	GHashTable *task; /* id -> Task, while it runs or waits */
+};
+
+Exec *exec_new(const struct exec_config *config)
+{
+	Exec *e = g_new0(Exec, 1);
+
+	for (StepKind k = 0; k < _STEP_MAX; k++)
+		g_assert((config->steps[k].undo != NULL) == step_undoes(k));
+	e->config = *config;
+	g_mutex_init(&e->lock);
+	g_cond_init(&e->ended);
+	e->task = g_hash_table_new(g_str_hash, g_str_equal);
+	return e;
+}
+
+Exec *exec_free(Exec *e)
+{
+	if (e == NULL)
+		return NULL;
+	g_atomic_int_set(&e->stopping, 1);
+	g_mutex_lock(&e->lock);
+	while (g_hash_table_size(e->task) > 0)
+		g_cond_wait(&e->ended, &e->lock);
+	g_mutex_unlock(&e->lock);
+	g_hash_table_unref(e->task);
+	g_mutex_clear(&e->lock);
+	g_cond_clear(&e->ended);
+	g_free(e);
+	return NULL;
+}
+
+static void put_operation(StoreTx *tx, const Operation *op)
+{
+	g_autofree char *key = key_operation(op->id);
+	_cleanup_json_ Json *j = operation_to_json(op);
+	g_autofree char *text = json_print(j);
+
+	store_tx_set(tx, key, STORE_ANY, text);
+}
+
+/* Progress is news, not a promise: a store that refuses it does not fail the operation. */
+static void store_progress(Exec *e, const Operation *op)
+{
+	StoreTx *tx = store_tx_new();
+	g_autoptr(GError) err = NULL;
+
+	put_operation(tx, op);
+	if (!store_commit(e->config.store, tx, STORE_RELAXED, NULL, &err))
+		log_warning("operation %s: progress was not stored: %s", op->id, err->message);
+}
+
+/* A merge reads the record and holds only if nobody changes it meanwhile. */
+static bool add_merge(Exec *e, StoreTx *tx, const char *key, const Json *members, GError **err)
+{
+	g_autoptr(GError) e2 = NULL;
+	g_autoptr(StoreItem) item = store_get(e->config.store, key, &e2);
+	_cleanup_json_ Json *record = NULL;
+	g_autofree char *text = NULL;
+
+	if (item == NULL) {
+		if (e2 != NULL)
+			g_propagate_error(err, g_steal_pointer(&e2));
+		return e2 == NULL && (err == NULL || *err == NULL);
+	}
+	record = json_parse(item->value, strlen(item->value), err);
+	if (record == NULL)
+		return false;
+	json_object_update(record, (Json *)members);
+	text = json_print(record);
+	store_tx_set(tx, key, item->rev, text);
+	return true;
+}
+
+static bool add_end_writes(Exec *e, StoreTx *tx, const Operation *op, GError **err)
+{
+	_cleanup_json_ Json *writes = operation_end_writes(op);
+	Json *w;
+	size_t i;
+
+	json_array_foreach(writes, i, w)
+	{
+		const char *key = json_str(w, "key");
+		const Json *merge = json_object_get(w, "merge"), *value = json_object_get(w, "value");
+
+		if (merge != NULL) {
+			if (!add_merge(e, tx, key, merge, err))
+				return false;
+		} else {
+			g_autofree char *text = json_is_null(value) ? NULL : json_print(value);
+
+			store_tx_set(tx, key, STORE_ANY, text);
+		}
+	}
+	return true;
+}
+
+static bool commit_end(Exec *e, const Operation *op, GError **err)
+{
+	StoreTx *tx = store_tx_new();
+
+	put_operation(tx, op);
+	if (!add_end_writes(e, tx, op, err)) {
+		store_tx_free(tx);
+		return false;
+	}
+	return store_commit(e->config.store, tx, STORE_DURABLE, NULL, err);
+}
+
+/*
+ * The end must not be lost while the daemon lives: a full disk is waited for.
+ * What is still not stored when the tries are used up is recovered at the next
+ * start. A conflict only means that a merged record moved: try at once.
+ */
+static void store_end(Exec *e, const Operation *op)
+{
+	for (int tries = 0; tries < END_TRIES;) {
+		g_autoptr(GError) err = NULL;
+
+		if (commit_end(e, op, &err))
+			return;
+		if (g_error_matches(err, ERR, ERR_CONFLICT))
+			continue;
+		tries++;
+		log_error("operation %s (%s): its end was not stored, trying again: %s", op->id, op->kind,
+			  err->message);
+		g_usleep(END_PAUSE);
+	}
+}
+
+static void forbid_cancel(Task *t)
+{
+	g_mutex_lock(&t->exec->lock);
+	t->op->may_cancel = false;
+	g_mutex_unlock(&t->exec->lock);
+}
+
+static void set_end(Task *t, OperationState state)
+{
+	Operation *op = t->op;
+
+	forbid_cancel(t);
+	g_free(op->finished_at);
+	op->finished_at = time_stamp();
+	op->state = state;
+	if (state == OPERATION_DONE)
+		op->progress = 100;
+}
+
+static bool call_step(Task *t, guint i, bool undo, GError **err)
+{
+	const Step *s = plan_step(t->op->plan, i);
+	const struct step_impl *impl = &t->exec->config.steps[s->kind];
+	StepContext ctx = { .task = t, .step = i, .n_steps = t->op->plan->step->len };
+	bool ok = undo ? impl->undo(&ctx, s->args, err) : impl->run(&ctx, s->args, err);
+
+	g_assert(ok || err == NULL || *err != NULL);
+	return ok;
+}
+
+/* Goes on past a step that can't be undone: the rest must not stay behind as well. */
+static void undo_begun(Task *t)
+{
+	Operation *op = t->op;
+
+	op->state = OPERATION_UNDOING;
+	for (; op->index >= 0; op->index--) {
+		g_autoptr(GError) err = NULL;
+		const Step *s;
+
+		if (op->index >= (int)op->plan->step->len)
+			continue;
+		s = plan_step(op->plan, (guint)op->index);
+		if (!step_undoes(s->kind))
+			continue;
+		store_progress(t->exec, op);
+		if (!call_step(t, (guint)op->index, true, &err))
+			log_error("operation %s (%s): can't undo %s %s: %s", op->id, op->kind,
+				  step_name(s->kind), s->target, err->message);
+	}
+}
+
+static bool run_from(Task *t, int first, GError **err)
+{
+	Operation *op = t->op;
+	guint n = op->plan->step->len;
+
+	for (guint i = (guint)MAX(first, 0); i < n; i++) {
+		if (g_atomic_int_get(&t->cancelled))
+			return fail(err, ERR_CANCELLED, "the operation was cancelled");
+		op->index = (int)i;
+		op->progress = (int)(i * 100 / n);
+		if (step_is_point_of_no_return(plan_step(op->plan, i)->kind))
+			forbid_cancel(t);
+		store_progress(t->exec, op);
+		if (!call_step(t, i, false, err))
+			return false;
+	}
+	op->index = (int)n;
+	return true;
+}
+
+static void finish(Task *t, GError *failure)
+{
+	Operation *op = t->op;
+
+	if (failure == NULL) {
+		set_end(t, OPERATION_DONE);
+	} else {
+		json_unref(op->error);
+		op->error = err_to_json(failure);
+		undo_begun(t);
+		set_end(t, g_error_matches(failure, ERR, ERR_CANCELLED) ? OPERATION_CANCELLED
+									: OPERATION_FAILED);
+	}
+	store_end(t->exec, op);
+}
+
+/* The end of a task that was found after a crash and must go backwards. */
+static void finish_backwards(Task *t)
+{
+	Operation *op = t->op;
+
+	if (op->error == NULL) {
+		g_autoptr(GError) err = NULL;
+
+		fail_advice(&err, ERR_UNAVAILABLE, "What was begun has been undone; ask for it again.",
+			    "the daemon ended in the middle of this operation");
+		op->error = err_to_json(err);
+	}
+	undo_begun(t);
+	set_end(t, OPERATION_FAILED);
+	store_end(t->exec, op);
+}
+
+static void task_end(Task *t, bool ended)
+{
+	Exec *e = t->exec;
+
+	if (ended && e->config.on_end != NULL)
+		e->config.on_end(t->op, e->config.data);
+	g_mutex_lock(&e->lock);
+	g_hash_table_remove(e->task, t->op->id);
+	g_cond_broadcast(&e->ended);
+	g_mutex_unlock(&e->lock);
+	operation_free(t->op);
+	g_free(t);
+}
+
+static bool is_stopping(const Exec *e)
+{
+	return g_atomic_int_get(&e->stopping) != 0;
+}
+
+static void run_task(void *data)
+{
+	Task *t = data;
+	g_autoptr(GError) err = NULL;
+
+	if (is_stopping(t->exec)) {
+		task_end(t, false);
+		return;
+	}
+	t->op->state = OPERATION_RUNNING;
+	if (!run_from(t, t->op->index, &err) && is_stopping(t->exec) &&
+	    g_error_matches(err, ERR, ERR_CANCELLED) && !g_atomic_int_get(&t->cancelled)) {
+		/* Interrupted, not cancelled: the next start finishes or undoes it. */
+		task_end(t, false);
+		return;
+	}
+	finish(t, err);
+	task_end(t, true);
+}
+
+static void undo_task(void *data)
+{
+	Task *t = data;
+
+	finish_backwards(t);
+	task_end(t, true);
+}
+
+/* Takes op. */
+static Task *task_add(Exec *e, Operation *op)
+{
+	Task *t = g_new0(Task, 1);
+
+	t->exec = e;
+	t->op = op;
+	g_mutex_lock(&e->lock);
+	g_hash_table_insert(e->task, op->id, t);
+	g_mutex_unlock(&e->lock);
+	return t;
+}
+
+static void add_begin_writes(StoreTx *tx, const Operation *op)
+{
+	Json *w;
+	size_t i;
+
+	json_array_foreach(op->begin, i, w)
+	{
+		const Json *value = json_object_get(w, "value");
+		g_autofree char *text = value == NULL || json_is_null(value) ? NULL : json_print(value);
+		const char *key = json_str(w, "key");
+
+		if (value == NULL)
+			store_tx_expect(tx, key, json_int(w, "rev", STORE_ANY));
+		else
+			store_tx_set(tx, key, json_int(w, "rev", STORE_ANY), text);
+	}
+}
+
+bool exec_submit(Exec *e, Operation *op, GError **err)
+{
+	StoreTx *tx;
+	Task *t;
+
+	if (is_stopping(e)) {
+		operation_free(op);
+		return fail_advice(err, ERR_UNAVAILABLE, "Try again in a few seconds.",
+				   "the daemon is stopping");
+	}
+	tx = store_tx_new();
+	add_begin_writes(tx, op);
+	put_operation(tx, op);
+	if (!store_commit(e->config.store, tx, STORE_DURABLE, NULL, err)) {
+		operation_free(op);
+		return false;
+	}
+	t = task_add(e, op);
+	worker_pool_push(e->config.pool, run_task, t);
+	return true;
+}
+
+bool exec_wait(Exec *e, const char *id, uint64_t timeout)
+{
+	gint64 until = timeout > INT64_MAX / 2 ? INT64_MAX : g_get_monotonic_time() + (gint64)timeout;
+	bool ended;
+
+	g_mutex_lock(&e->lock);
+	while (g_hash_table_contains(e->task, id))
+		if (!g_cond_wait_until(&e->ended, &e->lock, until))
+			break;
+	ended = !g_hash_table_contains(e->task, id);
+	g_mutex_unlock(&e->lock);
+	return ended;
+}
+
+bool exec_cancel(Exec *e, const char *id, GError **err)
+{
+	bool found = false, allowed = false;
+	Task *t;
+
+	g_mutex_lock(&e->lock);
+	t = g_hash_table_lookup(e->task, id);
+	if (t != NULL) {
+		found = true;
+		allowed = t->op->may_cancel;
+		if (allowed)
+			g_atomic_int_set(&t->cancelled, 1);
+	}
+	g_mutex_unlock(&e->lock);
+	if (!found)
+		return fail_advice(err, ERR_NOT_FOUND, "`plim operation list` shows what runs.",
+				   "operation %s does not run", id);
+	if (!allowed)
+		return fail(err, ERR_UNSUPPORTED, "operation %s can't be cancelled any more", id);
+	return true;
+}
+
+static Operation *parse_item(const StoreItem *item, GError **err)
+{
+	_cleanup_json_ Json *j = json_parse(item->value, strlen(item->value), err);
+
+	return j != NULL ? operation_of_json(j, err) : NULL;
+}
+
+/* Oldest first: keys are random, times are not. */
+static void prune(Exec *e, GPtrArray *ended)
+{
+	if (ended->len <= KEEP_ENDED)
+		return;
+	for (guint i = 0; i < ended->len - KEEP_ENDED; i++) {
+		const Operation *op = ended->pdata[i];
+		g_autofree char *key = key_operation(op->id);
+		StoreTx *tx = store_tx_new();
+
+		store_tx_set(tx, key, STORE_ANY, NULL);
+		store_commit(e->config.store, tx, STORE_RELAXED, NULL, NULL);
+	}
+}
+
+static gint by_time(gconstpointer a, gconstpointer b)
+{
+	const Operation *x = *(Operation *const *)a, *y = *(Operation *const *)b;
+
+	return strcmp(x->created_at, y->created_at);
+}
+
+static void drop_operation(gpointer p)
+{
+	operation_free(p);
+}
+
+bool exec_recover(Exec *e, ExecRecoverFunc each, void *data, GError **err)
+{
+	g_autoptr(GPtrArray) items = store_list(e->config.store, KEYS_OPERATIONS, NULL, err);
+	g_autoptr(GPtrArray) ended = g_ptr_array_new_with_free_func(drop_operation);
+
+	if (items == NULL)
+		return false;
+	for (guint i = 0; i < items->len; i++) {
+		g_autoptr(Operation) op = parse_item(items->pdata[i], err);
+		bool forward;
+
+		if (op == NULL)
+			return err_advise(
+			    err,
+			    "This plimsolld is older than the one that wrote the record: install the newer one.");
+		if (operation_ended(op)) {
+			g_ptr_array_add(ended, g_steal_pointer(&op));
+			continue;
+		}
+		forward = operation_goes_forward(op);
+		if (each != NULL)
+			each(op, forward, data);
+		worker_pool_push(e->config.pool, forward ? run_task : undo_task,
+				 task_add(e, g_steal_pointer(&op)));
+	}
+	g_ptr_array_sort(ended, by_time);
+	prune(e, ended);
+	return true;
+}
+
+void *step_engine(const StepContext *ctx)
+{
+	return ctx->task->exec->config.engine;
+}
+
+const Operation *step_operation(const StepContext *ctx)
+{
+	return ctx->task->op;
+}
+
+void step_fact(StepContext *ctx, const char *name, Json *value)
+{
+	json_put(ctx->task->op->facts, name, value);
+}
+
+void step_result(StepContext *ctx, const char *name, Json *value)
+{
+	json_put(ctx->task->op->result, name, value);
+}
+
+void step_progress(StepContext *ctx, unsigned percent)
+{
+	Operation *op = ctx->task->op;
+	uint64_t now = time_monotonic();
+
+	op->progress = (int)((ctx->step * 100 + MIN(percent, 100)) / ctx->n_steps);
+	if (now - ctx->stored_at >= PROGRESS_INTERVAL) {
+		ctx->stored_at = now;
+		store_progress(ctx->task->exec, op);
+	}
+}
+
+bool step_cancelled(const StepContext *ctx)
+{
+	return g_atomic_int_get(&ctx->task->cancelled) != 0 || is_stopping(ctx->task->exec);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The executor: runs the plans of operations, and decides nothing.
+ *
+ * exec_submit() makes an operation durable together with the writes that
+ * belong to its beginning (a name taken, a vm locked); then its steps run, one
+ * after the other, on a thread of the pool. Before a step begins, its index is
+ * stored (relaxed: a crash of the daemon keeps it; after a power cut no QEMU
+ * lives anyway and steps are idempotent). If a step fails or the operation is
+ * cancelled, the steps that were begun are undone backwards. The end is one
+ * durable transaction: the operation's last state and the writes it brings.
+ *
+ * After a crash exec_recover() finishes or undoes what it finds, as
+ * operation_goes_forward() says.
+ *
+ * Every function may be called from any thread but the loop's, unless it says
+ * otherwise: they commit and so may block.
+ */
+#pragma once
+
+#include "base/worker.h"
+#include "core/model/operation.h"
+#include "store/store.h"
+
+typedef struct Exec Exec;
+typedef struct StepContext StepContext;
+
+/* Straight-line code; may block until its own deadline. Must be idempotent. */
+typedef bool (*StepFunc)(StepContext *ctx, const Json *args, GError **err);
+
+struct step_impl {
+	StepFunc run;
+	StepFunc undo; /* NULL exactly when step_undoes() is false */
+};
+
+/* Called on a worker thread after the end was committed. */
+typedef void (*ExecEndFunc)(const Operation *op, void *data);
+
+struct exec_config {
+	Store *store;
+	WorkerPool *pool;
+	const struct step_impl *steps; /* indexed by StepKind */
+	void *engine;                  /* handed to steps */
+	ExecEndFunc on_end;            /* may be NULL */
+	void *data;
+};
+
+Exec *exec_new(const struct exec_config *config);
+/* Waits for the operations that run; those in the queue stay in the store for the next start. */
+Exec *exec_free(Exec *e);
+
+/*
+ * Takes `op`, also on failure. True when the operation is durable, together
+ * with its `begin` writes, and queued. ERR_CONFLICT when one of those does not
+ * hold; ERR_UNAVAILABLE while the daemon stops.
+ */
+bool exec_submit(Exec *e, Operation *op, GError **err);
+
+/*
+ * Wait until the operation `id` has ended, `timeout` (us) at most. False when
+ * it has not; no error: the store has the record. True at once for operations
+ * that this executor does not run.
+ */
+bool exec_wait(Exec *e, const char *id, uint64_t timeout);
+
+/* ERR_NOT_FOUND when it does not run here, ERR_UNSUPPORTED when it can't be cancelled any more. */
+bool exec_cancel(Exec *e, const char *id, GError **err);
+
+/*
+ * Finish or undo each stored operation that has not ended. Call once, before
+ * the first exec_submit(). Calls `each` (may be NULL) for every one found.
+ */
+typedef void (*ExecRecoverFunc)(const Operation *op, bool forward, void *data);
+bool exec_recover(Exec *e, ExecRecoverFunc each, void *data, GError **err);
+
+/* For steps. */
+void *step_engine(const StepContext *ctx);
+const Operation *step_operation(const StepContext *ctx);
+/* Merged into the operation's facts; takes `value`. */
+void step_fact(StepContext *ctx, const char *name, Json *value);
+/* A member of the operation's result, which the API shows; takes `value`. */
+void step_result(StepContext *ctx, const char *name, Json *value);
+/* Progress of the step that runs, 0 to 100. Stored at most a few times a second. */
+void step_progress(StepContext *ctx, unsigned percent);
+/* True when the operation was cancelled or the daemon stops: return ERR_CANCELLED soon. */
+bool step_cancelled(const StepContext *ctx);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Exec, exec_free)

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/sim.h"
+#include "base/fd.h"
+#include "base/time.h"
+
+#include <string.h>
+
+#define FILE_MAX (UINT64_C(16) << 20)
+
+struct Sim {
+	char *world_path, *orders_path;
+	GMutex lock;
+	int64_t kill_points; /* passed so far in this process */
+};
+
+typedef enum Effect { ADDS, REMOVES, NOTHING } Effect;
+
+/* What a step does to the world; `id` names the argument that identifies the resource. */
+static const struct {
+	Effect effect;
+	const char *resource, *id;
+} effects[_STEP_MAX] = {
+	[STEP_VM_DIR_MAKE] = { ADDS, "dir", "vm" },
+	[STEP_VM_DIR_REMOVE] = { REMOVES, "dir", "vm" },
+	[STEP_RUN_DIR_MAKE] = { ADDS, "run", "vm" },
+	[STEP_RUN_DIR_REMOVE] = { REMOVES, "run", "vm" },
+	[STEP_VOLUME_CREATE] = { ADDS, "volume", "volume" },
+	[STEP_VOLUME_CLONE] = { ADDS, "volume", "volume" },
+	[STEP_VOLUME_DELETE] = { REMOVES, "volume", "volume" },
+	[STEP_SEED_WRITE] = { ADDS, "seed", "vm" },
+	[STEP_NVRAM_CREATE] = { ADDS, "nvram", "vm" },
+	[STEP_DISK_GRANT] = { ADDS, "grant", "path" },
+	[STEP_DISK_REVOKE] = { REMOVES, "grant", "path" },
+	[STEP_TPM_START] = { ADDS, "tpm", "vm" },
+	[STEP_TPM_STOP] = { REMOVES, "tpm", "vm" },
+	[STEP_NET_TAP_ADD] = { ADDS, "tap", "tap" },
+	[STEP_NET_TAP_DEL] = { REMOVES, "tap", "tap" },
+	[STEP_QEMU_SPAWN] = { ADDS, "qemu", "vm" },
+	[STEP_QEMU_CONT] = { NOTHING, NULL, NULL },
+	[STEP_GUEST_SHUTDOWN] = { NOTHING, NULL, NULL },
+	[STEP_QEMU_QUIT] = { REMOVES, "qemu", "vm" },
+	[STEP_QEMU_PAUSE] = { NOTHING, NULL, NULL },
+	[STEP_QEMU_RESUME] = { NOTHING, NULL, NULL },
+	[STEP_QEMU_RESET] = { NOTHING, NULL, NULL },
+	[STEP_GUEST_REBOOT] = { NOTHING, NULL, NULL },
+	[STEP_IMAGE_FETCH] = { ADDS, "fetched", "image" },
+	[STEP_IMAGE_INSPECT] = { NOTHING, NULL, NULL },
+	[STEP_IMAGE_CONVERT] = { ADDS, "converted", "image" },
+	[STEP_IMAGE_PUBLISH] = { ADDS, "image", "image" },
+	[STEP_IMAGE_REMOVE] = { REMOVES, "image", "image" },
+};
+
+/* What else goes when a step's own resource comes or goes: files in a folder, partial files. */
+static const struct {
+	StepKind kind;
+	const char *resource;
+} swept[] = {
+	{ STEP_VM_DIR_REMOVE, "seed" },
+	{ STEP_VM_DIR_REMOVE, "nvram" },
+	{ STEP_IMAGE_PUBLISH, "fetched" },
+	{ STEP_IMAGE_PUBLISH, "converted" },
+};
+
+Sim *sim_open(const char *world_path, const char *orders_path)
+{
+	Sim *s = g_new0(Sim, 1);
+
+	s->world_path = g_strdup(world_path);
+	s->orders_path = g_strdup(orders_path);
+	g_mutex_init(&s->lock);
+	return s;
+}
+
+Sim *sim_close(Sim *s)
+{
+	if (s != NULL) {
+		g_free(s->world_path);
+		g_free(s->orders_path);
+		g_mutex_clear(&s->lock);
+		g_free(s);
+	}
+	return NULL;
+}
+
+/* An absent or half-made file is an empty object: the world begins empty, orders are optional. */
+static Json *read_object(const char *path)
+{
+	size_t len;
+	g_autofree char *text = file_read(path, FILE_MAX, &len, NULL);
+	Json *j = text != NULL ? json_parse(text, len, NULL) : NULL;
+
+	return j != NULL ? j : json_object();
+}
+
+static void kill_point(Sim *s, const Json *orders)
+{
+	if (++s->kill_points == json_int(orders, "kill_at", 0))
+		_exit(9);
+}
+
+static char *resource_name(const char *resource, const char *id)
+{
+	return g_strconcat(resource, ":", id, NULL);
+}
+
+static bool change_world(Sim *s, StepKind kind, bool add, const char *id, GError **err)
+{
+	_cleanup_json_ Json *world = read_object(s->world_path);
+	g_autofree char *name = resource_name(effects[kind].resource, id), *text = NULL;
+
+	if (add)
+		json_put_bool(world, name, true);
+	else
+		json_object_del(world, name);
+	for (size_t i = 0; i < G_N_ELEMENTS(swept); i++)
+		if (swept[i].kind == kind) {
+			g_autofree char *more = resource_name(swept[i].resource, id);
+
+			json_object_del(world, more);
+		}
+	text = json_print(world);
+	return file_write_atomic(s->world_path, text, strlen(text), 0600, err);
+}
+
+static bool ordered_failure(const Json *orders, const char *when, StepKind kind, GError **err)
+{
+	const char *message = json_str(json_obj(orders, when), step_name(kind));
+
+	return message == NULL ? false : !fail(err, ERR_QEMU, "%s", message);
+}
+
+/* Sleeps in small turns, as a real step waits with an eye on cancellation. */
+static bool wait_as_ordered(StepContext *ctx, const Json *orders, StepKind kind, GError **err)
+{
+	uint64_t until =
+	    time_monotonic() + json_uint(json_obj(orders, "delay_ms"), step_name(kind), 0) * 1000;
+
+	while (time_monotonic() < until) {
+		if (step_cancelled(ctx))
+			return fail(err, ERR_CANCELLED, "the operation was cancelled");
+		g_usleep(2000);
+	}
+	return true;
+}
+
+static bool take_effect(StepContext *ctx, StepKind kind, bool add, const Json *args, GError **err)
+{
+	Sim *s = step_engine(ctx);
+	_cleanup_json_ Json *orders = read_object(s->orders_path);
+	const char *id = effects[kind].id != NULL ? json_str(args, effects[kind].id) : "";
+	bool ok = true;
+
+	if (id == NULL)
+		return fail(err, ERR_INTERNAL, "%s lacks its argument '%s'", step_name(kind),
+			    effects[kind].id);
+	g_mutex_lock(&s->lock);
+	kill_point(s, orders);
+	if (effects[kind].effect != NOTHING)
+		ok = change_world(s, kind, add, id, err);
+	kill_point(s, orders);
+	g_mutex_unlock(&s->lock);
+	return ok;
+}
+
+static bool run(StepContext *ctx, StepKind kind, const Json *args, GError **err)
+{
+	Sim *s = step_engine(ctx);
+	_cleanup_json_ Json *orders = read_object(s->orders_path);
+
+	if (ordered_failure(orders, "fail", kind, err) || !wait_as_ordered(ctx, orders, kind, err) ||
+	    !take_effect(ctx, kind, effects[kind].effect == ADDS, args, err))
+		return false;
+	if (kind == STEP_QEMU_SPAWN) {
+		g_autofree char *now = time_stamp();
+
+		step_fact(ctx, "started_at", json_string(now));
+	}
+	return !ordered_failure(orders, "fail_after", kind, err);
+}
+
+static bool undo(StepContext *ctx, StepKind kind, const Json *args, GError **err)
+{
+	return take_effect(ctx, kind, effects[kind].effect != ADDS, args, err);
+}
+
+/* One function a step, because a step does not know its kind. */
+#define X(name, undoes, no_return, stage)                                                                    \
+	static bool run_##name(StepContext *ctx, const Json *args, GError **err)                             \
+	{                                                                                                    \
+		return run(ctx, STEP_##name, args, err);                                                     \
+	}                                                                                                    \
+	G_GNUC_UNUSED static bool undo_##name(StepContext *ctx, const Json *args, GError **err)              \
+	{                                                                                                    \
+		return undo(ctx, STEP_##name, args, err);                                                    \
+	}
+STEP_TABLE(X)
+#undef X
+
+const struct step_impl sim_steps[_STEP_MAX] = {
+#define X(name, undoes, no_return, stage) [STEP_##name] = { run_##name, undoes ? undo_##name : NULL },
+	STEP_TABLE(X)
+#undef X
+};
+
+static gint compare(gconstpointer a, gconstpointer b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+char *sim_print(Sim *s)
+{
+	_cleanup_json_ Json *world = read_object(s->world_path);
+	g_autoptr(GPtrArray) names = g_ptr_array_new();
+	GString *text = g_string_new(NULL);
+	const char *key;
+	Json *v;
+
+	json_object_foreach(world, key, v) g_ptr_array_add(names, (gpointer)key);
+	g_ptr_array_sort(names, compare);
+	for (guint i = 0; i < names->len; i++)
+		g_string_append_printf(text, "%s\n", (const char *)names->pdata[i]);
+	return g_string_free(text, FALSE);
+}

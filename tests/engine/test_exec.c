@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The executor on the simulated engine: ends, undoing, cancelling, and a kill at every point. */
+#include "base/fd.h"
+#include "base/time.h"
+#include "core/model/keys.h"
+#include "engine/sim.h"
+
+#include <string.h>
+#include <sys/wait.h>
+
+typedef struct Bench {
+	char *dir, *url, *world, *orders;
+	Store *store;
+	Sim *sim;
+	WorkerPool *pool;
+	Exec *exec;
+} Bench;
+
+static void bench_open(Bench *b)
+{
+	g_autoptr(GError) err = NULL;
+	struct exec_config config = { .steps = sim_steps };
+
+	b->store = store_open(b->url, &err);
+	g_assert_no_error(err);
+	b->sim = sim_open(b->world, b->orders);
+	b->pool = worker_pool_new(2);
+	config.store = b->store;
+	config.pool = b->pool;
+	config.engine = b->sim;
+	b->exec = exec_new(&config);
+}
+
+static void bench_close(Bench *b)
+{
+	b->exec = exec_free(b->exec);
+	b->pool = worker_pool_free(b->pool);
+	b->sim = sim_close(b->sim);
+	b->store = store_close(b->store);
+}
+
+static void bench_paths(Bench *b, const char *dir)
+{
+	b->dir = g_strdup(dir);
+	b->url = g_strdup_printf("sqlite:%s/state.db", b->dir);
+	b->world = g_build_filename(b->dir, "world.json", NULL);
+	b->orders = g_build_filename(b->dir, "orders.json", NULL);
+}
+
+static void bench_init(Bench *b)
+{
+	g_autofree char *dir = g_dir_make_tmp("plimsoll-exec-XXXXXX", NULL);
+
+	bench_paths(b, dir);
+	bench_open(b);
+}
+
+static void bench_done(Bench *b)
+{
+	bench_close(b);
+	g_assert_true(dir_remove(b->dir, NULL));
+	g_free(b->dir);
+	g_free(b->url);
+	g_free(b->world);
+	g_free(b->orders);
+}
+
+static void order(Bench *b, const char *json)
+{
+	g_assert_true(file_write_atomic(b->orders, json, strlen(json), 0600, NULL));
+}
+
+static Json *args_of(const char *key, const char *value)
+{
+	Json *j = json_object();
+
+	json_put_str(j, key, value);
+	return j;
+}
+
+/* A start of a vm in miniature: folder, tap, QEMU; a record that the end changes. */
+static Operation *make_start(const char *id)
+{
+	Operation *op = operation_new(id, "vm.start", "2026-01-01T00:00:00Z");
+	Json *members = json_object();
+
+	operation_set_target(op, "vm", "v", "web1");
+	plan_add(op->plan, STEP_RUN_DIR_MAKE, "web1", args_of("vm", "v"));
+	plan_add(op->plan, STEP_NET_TAP_ADD, "net0", args_of("tap", "t0"));
+	plan_add(op->plan, STEP_QEMU_SPAWN, "web1", args_of("vm", "v"));
+	plan_add(op->plan, STEP_QEMU_CONT, "web1", args_of("vm", "v"));
+	json_put_str(members, "state", "running");
+	json_put_str(members, "started_at", "@fact:started_at");
+	operation_merge_on_done(op, "/plimsoll/v1/vms/v/runtime", members);
+	operation_merge_on_failed(op, "/plimsoll/v1/vms/v/runtime", args_of("state", "stopped"));
+	return op;
+}
+
+static Operation *make_delete(const char *id)
+{
+	Operation *op = operation_new(id, "vm.delete", "2026-01-01T00:00:00Z");
+
+	operation_set_target(op, "vm", "v", "web1");
+	plan_add(op->plan, STEP_VOLUME_DELETE, "root", args_of("volume", "r"));
+	plan_add(op->plan, STEP_VM_DIR_REMOVE, "web1", args_of("vm", "v"));
+	operation_on_done(op, "/plimsoll/v1/vms/v/runtime", NULL);
+	return op;
+}
+
+static void put(Store *s, const char *key, const char *value)
+{
+	g_autoptr(GError) err = NULL;
+	StoreTx *tx = store_tx_new();
+
+	store_tx_set(tx, key, STORE_ANY, value);
+	store_commit(s, tx, STORE_DURABLE, NULL, &err);
+	g_assert_no_error(err);
+}
+
+static Json *get(Store *s, const char *key)
+{
+	g_autoptr(StoreItem) item = store_get(s, key, NULL);
+
+	return item != NULL ? json_parse(item->value, strlen(item->value), NULL) : NULL;
+}
+
+static Operation *get_operation(Bench *b, const char *id)
+{
+	g_autofree char *key = key_operation(id);
+	_cleanup_json_ Json *j = get(b->store, key);
+	g_autoptr(GError) err = NULL;
+	Operation *op = operation_of_json(j, &err);
+
+	g_assert_no_error(err);
+	return op;
+}
+
+static void submit_and_wait(Bench *b, Operation *op)
+{
+	g_autofree char *id = g_strdup(op->id);
+	g_autoptr(GError) err = NULL;
+
+	exec_submit(b->exec, op, &err);
+	g_assert_no_error(err);
+	g_assert_true(exec_wait(b->exec, id, UINT64_C(30000000)));
+}
+
+static void assert_world(Bench *b, const char *want)
+{
+	g_autofree char *got = sim_print(b->sim);
+
+	g_assert_cmpstr(got, ==, want);
+}
+
+static void test_done_commits_its_end_with_facts(void)
+{
+	Bench b;
+	g_autoptr(Operation) op = NULL;
+	_cleanup_json_ Json *runtime = NULL;
+
+	bench_init(&b);
+	put(b.store, "/plimsoll/v1/vms/v/runtime", "{\"state\":\"stopped\",\"kept\":1}");
+	submit_and_wait(&b, make_start("op1"));
+	op = get_operation(&b, "op1");
+	g_assert_cmpint(op->state, ==, OPERATION_DONE);
+	g_assert_cmpint(op->progress, ==, 100);
+	runtime = get(b.store, "/plimsoll/v1/vms/v/runtime");
+	g_assert_cmpstr(json_str(runtime, "state"), ==, "running");
+	g_assert_nonnull(json_str(runtime, "started_at"));
+	g_assert_cmpint(json_int(runtime, "kept", 0), ==, 1);
+	assert_world(&b, "qemu:v\nrun:v\ntap:t0\n");
+	bench_done(&b);
+}
+
+static void check_failure_undoes(const char *orders, const char *message)
+{
+	Bench b;
+	g_autoptr(Operation) op = NULL;
+	_cleanup_json_ Json *runtime = NULL;
+
+	bench_init(&b);
+	put(b.store, "/plimsoll/v1/vms/v/runtime", "{\"state\":\"starting\"}");
+	order(&b, orders);
+	submit_and_wait(&b, make_start("op1"));
+	op = get_operation(&b, "op1");
+	g_assert_cmpint(op->state, ==, OPERATION_FAILED);
+	g_assert_cmpstr(json_str(op->error, "message"), ==, message);
+	runtime = get(b.store, "/plimsoll/v1/vms/v/runtime");
+	g_assert_cmpstr(json_str(runtime, "state"), ==, "stopped");
+	assert_world(&b, "");
+	bench_done(&b);
+}
+
+static void test_failure_undoes_what_was_begun(void)
+{
+	check_failure_undoes("{\"fail\":{\"QEMU_SPAWN\":\"no\"}}", "no");
+	check_failure_undoes("{\"fail_after\":{\"QEMU_SPAWN\":\"late\"}}", "late");
+	check_failure_undoes("{\"fail\":{\"QEMU_CONT\":\"never\"}}", "never");
+}
+
+static void test_cancel_undoes_and_says_so(void)
+{
+	Bench b;
+	g_autoptr(GError) err = NULL;
+	g_autoptr(Operation) op = make_start("op1"), got = NULL;
+
+	bench_init(&b);
+	order(&b, "{\"delay_ms\":{\"NET_TAP_ADD\":20000}}");
+	op->may_cancel = true;
+	exec_submit(b.exec, g_steal_pointer(&op), &err);
+	g_assert_no_error(err);
+	g_assert_true(exec_cancel(b.exec, "op1", &err));
+	g_assert_true(exec_wait(b.exec, "op1", UINT64_C(30000000)));
+	got = get_operation(&b, "op1");
+	g_assert_cmpint(got->state, ==, OPERATION_CANCELLED);
+	assert_world(&b, "");
+	g_assert_false(exec_cancel(b.exec, "op1", &err));
+	g_assert_error(err, ERR, ERR_NOT_FOUND);
+	bench_done(&b);
+}
+
+static void test_what_may_not_be_cancelled_is_not(void)
+{
+	Bench b;
+	g_autoptr(GError) err = NULL;
+
+	bench_init(&b);
+	order(&b, "{\"delay_ms\":{\"NET_TAP_ADD\":200}}");
+	g_assert_true(exec_submit(b.exec, make_start("op1"), NULL));
+	g_assert_false(exec_cancel(b.exec, "op1", &err));
+	g_assert_error(err, ERR, ERR_UNSUPPORTED);
+	g_assert_true(exec_wait(b.exec, "op1", UINT64_C(30000000)));
+	assert_world(&b, "qemu:v\nrun:v\ntap:t0\n");
+	bench_done(&b);
+}
+
+static void test_conflict_at_the_beginning_changes_nothing(void)
+{
+	Bench b;
+	g_autoptr(GError) err = NULL;
+	Operation *op = make_start("op1");
+	g_autoptr(StoreItem) item = NULL;
+
+	bench_init(&b);
+	put(b.store, "/plimsoll/v1/names/vms/web1", "\"other\"");
+	operation_on_begin(op, "/plimsoll/v1/names/vms/web1", 0, json_string("v"));
+	g_assert_false(exec_submit(b.exec, op, &err));
+	g_assert_error(err, ERR, ERR_CONFLICT);
+	item = store_get(b.store, "/plimsoll/v1/operations/op1", NULL);
+	g_assert_null(item);
+	assert_world(&b, "");
+	bench_done(&b);
+}
+
+static void test_a_stop_of_the_daemon_leaves_the_plan_for_the_next(void)
+{
+	Bench b;
+	g_autoptr(Operation) op = NULL;
+
+	bench_init(&b);
+	order(&b, "{\"delay_ms\":{\"QEMU_SPAWN\":20000}}");
+	g_assert_true(exec_submit(b.exec, make_start("op1"), NULL));
+	bench_close(&b);
+	order(&b, "{}");
+	bench_open(&b);
+	op = get_operation(&b, "op1");
+	g_assert_false(operation_ended(op));
+	g_assert_true(exec_recover(b.exec, NULL, NULL, NULL));
+	g_assert_true(exec_wait(b.exec, "op1", UINT64_C(30000000)));
+	operation_free(op);
+	op = get_operation(&b, "op1");
+	g_assert_cmpint(op->state, ==, OPERATION_FAILED);
+	assert_world(&b, "");
+	bench_done(&b);
+}
+
+typedef Operation *(*MakeFunc)(const char *id);
+
+static const struct {
+	const char *name;
+	MakeFunc make;
+} makers[] = { { "start", make_start }, { "delete", make_delete } };
+
+/* The program runs itself for this: a fork of a process with threads is no daemon. */
+static int child_main(const char *dir, const char *maker)
+{
+	Bench b;
+
+	bench_paths(&b, dir);
+	bench_open(&b);
+	for (size_t i = 0; i < G_N_ELEMENTS(makers); i++)
+		if (g_str_equal(makers[i].name, maker) && exec_recover(b.exec, NULL, NULL, NULL) &&
+		    exec_submit(b.exec, makers[i].make("op1"), NULL) &&
+		    exec_wait(b.exec, "op1", UINT64_C(30000000)))
+			return 0;
+	return 1;
+}
+
+/* In a child that is killed at kill point `at`; true when it got through. */
+static bool run_killed(Bench *b, const char *maker, int at)
+{
+	g_autofree char *orders = g_strdup_printf("{\"kill_at\":%d}", at);
+	char *argv[] = { (char *)"/proc/self/exe", (char *)"--child", b->dir, (char *)maker, NULL };
+	g_autoptr(GError) err = NULL;
+	int status;
+
+	order(b, orders);
+	g_spawn_sync(NULL, argv, NULL, 0, NULL, NULL, NULL, NULL, &status, &err);
+	g_assert_no_error(err);
+	g_assert_true(WIFEXITED(status));
+	g_assert_true(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 9);
+	return WEXITSTATUS(status) == 0;
+}
+
+static void recover(Bench *b)
+{
+	bench_open(b);
+	g_assert_true(exec_recover(b->exec, NULL, NULL, NULL));
+	g_assert_true(exec_wait(b->exec, "op1", UINT64_C(30000000)));
+}
+
+/* Killed at the n-th point, then recovered: the world is as before or as after, and the record agrees. */
+static void check_kills(const char *maker, const char *world_before, const char *before, const char *after)
+{
+	bool through = false;
+	int kills = 0;
+
+	for (int at = 1; !through; at++) {
+		Bench b;
+		g_autoptr(Operation) op = NULL;
+		_cleanup_json_ Json *runtime = NULL;
+
+		bench_init(&b);
+		put(b.store, "/plimsoll/v1/vms/v/runtime", "{\"state\":\"stopped\"}");
+		bench_close(&b);
+		g_assert_true(file_write_atomic(b.world, world_before, strlen(world_before), 0600, NULL));
+		through = run_killed(&b, maker, at);
+		order(&b, "{}");
+		recover(&b);
+		op = get_operation(&b, "op1");
+		g_assert_true(operation_ended(op));
+		assert_world(&b, op->state == OPERATION_DONE ? after : before);
+		g_assert_true(!through || op->state == OPERATION_DONE);
+		kills += !through;
+		bench_done(&b);
+	}
+	g_assert_cmpint(kills, >=, 4);
+}
+
+static void test_a_kill_at_every_point_of_a_start_is_recovered(void)
+{
+	check_kills("start", "{}", "", "qemu:v\nrun:v\ntap:t0\n");
+}
+
+static void test_a_kill_at_every_point_of_a_delete_is_finished(void)
+{
+	check_kills("delete", "{\"volume:r\":true,\"dir:v\":true,\"seed:v\":true}",
+		    "dir:v\nseed:v\nvolume:r\n", "");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 4 && g_str_equal(argv[1], "--child"))
+		return child_main(argv[2], argv[3]);
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/exec/done", test_done_commits_its_end_with_facts);
+	g_test_add_func("/exec/undo", test_failure_undoes_what_was_begun);
+	g_test_add_func("/exec/cancel", test_cancel_undoes_and_says_so);
+	g_test_add_func("/exec/no-cancel", test_what_may_not_be_cancelled_is_not);
+	g_test_add_func("/exec/conflict", test_conflict_at_the_beginning_changes_nothing);
+	g_test_add_func("/exec/interrupted", test_a_stop_of_the_daemon_leaves_the_plan_for_the_next);
+	g_test_add_func("/exec/kill-start", test_a_kill_at_every_point_of_a_start_is_recovered);
+	g_test_add_func("/exec/kill-delete", test_a_kill_at_every_point_of_a_delete_is_finished);
+	return g_test_run();
+}
