@@ -17,6 +17,7 @@ typedef struct Post {
 
 struct Loop {
 	sd_event *event;
+	GThread *thread; /* that made it; only compared */
 	int wake_fd;
 	LoopSource *wake;
 	GAsyncQueue *posted; /* Post */
@@ -56,6 +57,7 @@ Loop *loop_new(GError **err)
 	int r;
 
 	l->wake_fd = -EBADF;
+	l->thread = g_thread_self();
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
@@ -84,6 +86,11 @@ Loop *loop_free(Loop *l)
 	fd_closep(&l->wake_fd);
 	g_free(l);
 	return NULL;
+}
+
+bool loop_on_thread(const Loop *l)
+{
+	return l->thread == g_thread_self();
 }
 
 int loop_run(Loop *l)

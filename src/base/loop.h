@@ -27,6 +27,8 @@ typedef void (*LoopSignalFunc)(int signo, void *data);
 /* SIGCHLD must be blocked by the caller before any thread is made; loop_new() blocks it. */
 Loop *loop_new(GError **err);
 Loop *loop_free(Loop *l);
+/* Is this the loop's own thread, the one that made it? From any thread. */
+bool loop_on_thread(const Loop *l);
 
 /* Run until loop_quit(); returns the code given there. */
 int loop_run(Loop *l);
