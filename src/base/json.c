@@ -2,7 +2,7 @@
 #include "base/json.h"
 #include "base/err.h"
 
-Json *json_parse(const char *text, size_t len, GError **err)
+static Json *parse(const char *text, size_t len, size_t flags, bool *ret_overflow, GError **err)
 {
 	json_error_t e;
 	Json *j;
@@ -11,9 +11,31 @@ Json *json_parse(const char *text, size_t len, GError **err)
 		fail(err, ERR_INVALID, "JSON text of %zu bytes is too long", len);
 		return NULL;
 	}
-	j = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
-	if (j == NULL)
+	j = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL | flags, &e);
+	if (j == NULL) {
+		*ret_overflow = json_error_code(&e) == json_error_numeric_overflow;
 		fail(err, ERR_INVALID, "not valid JSON at line %d, column %d: %s", e.line, e.column, e.text);
+	}
+	return j;
+}
+
+Json *json_parse(const char *text, size_t len, GError **err)
+{
+	bool overflow;
+
+	return parse(text, len, 0, &overflow, err);
+}
+
+Json *json_parse_wide(const char *text, size_t len, GError **err)
+{
+	g_autoptr(GError) e = NULL;
+	bool overflow = false;
+	Json *j = parse(text, len, 0, &overflow, &e);
+
+	if (j == NULL && overflow)
+		return parse(text, len, JSON_DECODE_INT_AS_REAL, &overflow, err);
+	if (j == NULL)
+		g_propagate_error(err, g_steal_pointer(&e));
 	return j;
 }
 

@@ -29,6 +29,12 @@ typedef json_t Json;
  * ERR_INVALID with the position. New reference.
  */
 Json *json_parse(const char *text, size_t len, GError **err);
+/*
+ * The same for a peer that may send integers beyond int64 (QEMU prints uint64,
+ * and a guest chooses some of them): a text with such an integer is read with
+ * all its integers as reals instead of being refused.
+ */
+Json *json_parse_wide(const char *text, size_t len, GError **err);
 /* Compact, keys in insertion order. Never fails on a value that jansson made. Caller frees with g_free(). */
 char *json_print(const Json *j);
 /* The same, indented by two spaces and with a newline at the end. */
