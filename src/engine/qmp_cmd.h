@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The QMP commands and events that this program uses: names, what is sent,
+ * what is read of the answer, how long it may take. Pure.
+ *
+ * A command that is not in the table is not sent. tests/qmp checks every line
+ * of it against recorded schemas of QEMU and against the one installed, so a
+ * member that some QEMU does not know is found there and not by a user.
+ *
+ * Forms are those of engine/form.h. To use another command, add its line.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/json.h"
+#include "engine/form.h"
+
+/* QEMU answers at once unless its main loop waits for storage. */
+#define QMP_SOON (UINT64_C(30) * 1000000)
+/* Those that do work before they answer. */
+#define QMP_LATER (UINT64_C(120) * 1000000)
+
+// clang-format off
+#define QMP_CMD_TABLE(X)                                                                              \
+	/* the monitor itself */                                                                      \
+	X("qmp_capabilities", "{enable?:[s(oob)]}", "{}", QMP_SOON)                                   \
+	X("query-qmp-schema", "{}", "[{name:s meta-type:s}]", QMP_SOON)                               \
+	X("query-version", "{}", "{qemu:{major:i minor:i micro:i} package:s}", QMP_SOON)              \
+	X("query-uuid", "{}", "{UUID:s}", QMP_SOON)                                                   \
+	X("quit", "{}", "{}", QMP_SOON)                                                               \
+	/* running */                                                                                 \
+	X("query-status", "{}", "{running:b status:s(running|paused|prelaunch|inmigrate|shutdown|"    \
+			       "guest-panicked|internal-error|io-error|suspended|watchdog)}",         \
+	  QMP_SOON)                                                                                   \
+	X("cont", "{}", "{}", QMP_SOON)                                                               \
+	X("stop", "{}", "{}", QMP_SOON)                                                               \
+	X("system_reset", "{}", "{}", QMP_SOON)                                                       \
+	X("system_powerdown", "{}", "{}", QMP_SOON)                                                   \
+	X("inject-nmi", "{}", "{}", QMP_SOON)                                                         \
+	/* descriptors that travel beside a command */                                                \
+	X("add-fd", "{fdset-id?:i opaque?:s}", "{fdset-id:i fd:i}", QMP_SOON)                         \
+	X("remove-fd", "{fdset-id:i fd?:i}", "{}", QMP_SOON)                                          \
+	X("getfd", "{fdname:s}", "{}", QMP_SOON)                                                      \
+	X("closefd", "{fdname:s}", "{}", QMP_SOON)                                                    \
+	/* what the guest has */                                                                      \
+	X("query-chardev", "{}", "[{label:s filename:s frontend-open:b}]", QMP_SOON)                  \
+	X("query-cpus-fast", "{}", "[{cpu-index:i qom-path:s thread-id:i}]", QMP_SOON)                \
+	X("query-block", "{}", "[{device:s qdev?:s inserted?:{node-name?:s drv:s ro:b file:s "        \
+			      "image:{virtual-size:i actual-size?:i}}}]",                             \
+	  QMP_SOON)                                                                                   \
+	X("query-blockstats", "{query-nodes?:b}",                                                     \
+	  "[{device?:s qdev?:s node-name?:s stats:{rd_bytes:i wr_bytes:i rd_operations:i "            \
+	  "wr_operations:i}}]",                                                                       \
+	  QMP_SOON)                                                                                   \
+	X("query-memory-size-summary", "{}", "{base-memory:i plugged-memory?:i}", QMP_SOON)           \
+	X("screendump", "{filename:s device?:s head?:i format?:s(png|ppm)}", "{}", QMP_LATER)         \
+	X("qom-get", "{path:s property:s}", "*", QMP_SOON)                                            \
+	X("qom-set", "{path:s property:s value:*}", "{}", QMP_SOON)                                   \
+	X("qom-list", "{path:s}", "[{name:s type:s}]", QMP_SOON)                                      \
+	/* changes while it runs */                                                                   \
+	X("device_add", "{driver:s id?:s bus?:s ...}", "{}", QMP_SOON)                                \
+	X("device_del", "{id:s}", "{}", QMP_SOON)                                                     \
+	X("block_resize", "{device?:s node-name?:s size:i}", "{}", QMP_SOON)                          \
+	X("set_link", "{name:s up:b}", "{}", QMP_SOON)                                                \
+	X("balloon", "{value:i}", "{}", QMP_SOON)                                                     \
+	X("query-balloon", "{}", "{actual:i}", QMP_SOON)                                              \
+	/* what this QEMU can do */                                                                   \
+	X("query-kvm", "{}", "{enabled:b present:b}", QMP_SOON)                                       \
+	X("query-machines", "{}",                                                                     \
+	  "[{name:s alias?:s is-default?:b cpu-max:i hotpluggable-cpus:b deprecated:b}]", QMP_SOON)   \
+	X("query-cpu-definitions", "{}",                                                              \
+	  "[{name:s typename:s unavailable-features?:[s] migration-safe?:b static:b deprecated:b "    \
+	  "alias-of?:s}]",                                                                            \
+	  QMP_SOON)                                                                                   \
+	X("query-cpu-model-expansion", "{type:s(static|full) model:{name:s props?:*}}",               \
+	  "{model:{name:s props?:*}}", QMP_SOON)                                                      \
+	X("qom-list-types", "{implements?:s abstract?:b}", "[{name:s parent?:s}]", QMP_SOON)          \
+	X("device-list-properties", "{typename:s}", "[{name:s type:s}]", QMP_SOON)
+
+/* Why QEMU ends or resets; the names it gives. */
+#define QMP_SHUTDOWN_CAUSES                                                                           \
+	"s(none|host-error|host-qmp-quit|host-qmp-system-reset|host-signal|host-ui|guest-shutdown|"   \
+	"guest-reset|guest-panic|subsystem-reset|snapshot-load)"
+
+#define QMP_EVENT_TABLE(X)                                                                            \
+	X("SHUTDOWN", "{guest:b reason:" QMP_SHUTDOWN_CAUSES "}")                                     \
+	X("RESET", "{guest:b reason:" QMP_SHUTDOWN_CAUSES "}")                                        \
+	X("POWERDOWN", "{}")                                                                          \
+	X("STOP", "{}")                                                                               \
+	X("RESUME", "{}")                                                                             \
+	X("SUSPEND", "{}")                                                                            \
+	X("SUSPEND_DISK", "{}")                                                                       \
+	X("WAKEUP", "{}")                                                                             \
+	X("GUEST_PANICKED", "{action:s(pause|poweroff|run) info?:{type:s ...}}")                      \
+	X("GUEST_CRASHLOADED", "{action:s(pause|poweroff|run) info?:{type:s ...}}")                   \
+	X("VSERPORT_CHANGE", "{id:s open:b}")                                                         \
+	X("BLOCK_IO_ERROR", "{device:s node-name?:s operation:s(read|write) action:s nospace?:b "     \
+			    "reason:s}")                                                              \
+	X("WATCHDOG", "{action:s}")                                                                   \
+	X("DEVICE_DELETED", "{device?:s path:s}")                                                     \
+	X("MEMORY_FAILURE", "{recipient:s(hypervisor|guest) action:s}")                               \
+	X("RTC_CHANGE", "{offset:i}")                                                                 \
+	X("BALLOON_CHANGE", "{actual:i}")
+// clang-format on
+
+typedef struct QmpCmd {
+	const char *name, *args, *reply;
+	uint64_t timeout;
+} QmpCmd;
+
+typedef struct QmpEvent {
+	const char *name, *data;
+} QmpEvent;
+
+/* NULL: not in the table. */
+const QmpCmd *qmp_cmd_find(const char *name);
+const QmpEvent *qmp_event_find(const char *name);
+
+/* For tests that walk the tables. */
+const QmpCmd *qmp_cmd_table(size_t *ret_n);
+const QmpEvent *qmp_event_table(size_t *ret_n);
