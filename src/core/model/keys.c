@@ -45,7 +45,9 @@ char *key_event(guint64 seq)
 
 char *key_name(const char *collection, const char *name)
 {
-	return g_strconcat(KEY_ROOT "names/", collection, "/", name, NULL);
+	g_autofree char *escaped = g_uri_escape_string(name, NULL, FALSE);
+
+	return g_strconcat(KEY_ROOT "names/", collection, "/", escaped, NULL);
 }
 
 gboolean key_split(const char *key, char **ret_collection, char **ret_id, char **ret_rest)

@@ -27,7 +27,8 @@ char *key_volume(const char *id);
 char *key_operation(const char *id);
 /* Sixteen hex digits, so that the order of keys is the order of events. */
 char *key_event(guint64 seq);
-/* `collection` is "vms", "images" or "volumes". Holds the id; that it exists makes a name unique. */
+/* `collection` is "vms", "images" or "volumes". Holds the id; that it exists makes a name
+ * unique. Names of images may hold spaces, so the name stands percent-encoded. */
 char *key_name(const char *collection, const char *name);
 
 /* "vms" of "/plimsoll/v1/vms/ID/config", and "ID"; false for other keys. Callers free. */
