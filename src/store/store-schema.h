@@ -31,7 +31,10 @@ extern const int schema_n_steps;
  */
 bool schema_upgrade(sqlite3 *db, const char *path, const SchemaStep *steps, int n, GError **err);
 
-/* ERR_INVALID unless the file that `db` has opened and not yet read is ours. */
+/*
+ * ERR_INVALID unless the file that `db` has opened and not yet read is ours. Also ERR_UNSUPPORTED where
+ * the newer version can be seen already; a version that is still in the log is seen by schema_upgrade().
+ */
 bool schema_check_file(sqlite3 *db, const char *path, GError **err);
 
 /* A new file with the newest version and no items, whole or not at all; fine if another process was first. */
@@ -39,3 +42,5 @@ bool schema_create_file(const char *path, GError **err);
 
 /* Sets the error for the last failed call on `db`, with the code it stands for. Returns false. */
 bool schema_fail(sqlite3 *db, const char *path, const char *doing, GError **err);
+/* The same for a file that can be read but not written: ERR_DENIED. */
+bool schema_fail_rights(const char *path, GError **err);

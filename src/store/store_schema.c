@@ -59,6 +59,11 @@ bool schema_fail(sqlite3 *db, const char *path, const char *doing, GError **err)
 	return fail(err, ERR_STORE, "can't %s '%s': %s", doing, path, sqlite3_errmsg(db));
 }
 
+bool schema_fail_rights(const char *path, GError **err)
+{
+	return fail_advice(err, ERR_DENIED, advice_rights, "can't write to '%s'", path);
+}
+
 static bool user_version(sqlite3 *db, const char *path, int *ret, GError **err)
 {
 	sqlite3_stmt *q = NULL;
@@ -86,23 +91,31 @@ static bool run_step(sqlite3 *db, const char *path, const SchemaStep *step, int 
 	return false;
 }
 
+static bool fail_newer(const char *path, int have, int n, GError **err)
+{
+	return fail_advice(
+	    err, ERR_UNSUPPORTED,
+	    "Start the newer version that wrote it, or restore a backup from before its upgrade.",
+	    "'%s' has schema version %d; this program knows those up to %d", path, have, n);
+}
+
 bool schema_upgrade(sqlite3 *db, const char *path, const SchemaStep *steps, int n, GError **err)
 {
 	int have;
 
 	if (!user_version(db, path, &have, err))
 		return false;
-	if (have < 0 || have > n) {
-		fail_advice(
-		    err, ERR_UNSUPPORTED,
-		    "Start the newer version that wrote it, or restore a backup from before its upgrade.",
-		    "'%s' has schema version %d; this program knows those up to %d", path, have, n);
-		return false;
-	}
+	if (have < 0 || have > n)
+		return fail_newer(path, have, n, err);
 	for (int v = have; v < n; v++)
 		if (!run_step(db, path, &steps[v], v + 1, err))
 			return false;
 	return true;
+}
+
+static int32_t number_at(const uint8_t *p)
+{
+	return (int32_t)((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]);
 }
 
 /* Offsets and byte order: "Database File Format", section 1.3. */
@@ -111,19 +124,23 @@ bool schema_check_file(sqlite3 *db, const char *path, GError **err)
 	static const char magic[] = "SQLite format 3"; /* with its NUL */
 	sqlite3_file *f = NULL;
 	uint8_t head[100];
-	uint32_t id;
+	int r;
 
 	sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &f);
 	g_assert(f != NULL && f->pMethods != NULL);
 	/* Through SQLite's own descriptor: closing another one would drop the locks that this process has. */
-	if (f->pMethods->xRead(f, head, sizeof head, 0) != SQLITE_OK ||
-	    memcmp(head, magic, sizeof magic) != 0)
+	r = f->pMethods->xRead(f, head, sizeof head, 0);
+	if (r != SQLITE_OK && r != SQLITE_IOERR_SHORT_READ)
+		return fail_advice(err, ERR_STORE, advice_broken, "can't read '%s': %s", path,
+				   sqlite3_errstr(r));
+	if (r != SQLITE_OK || memcmp(head, magic, sizeof magic) != 0)
 		return fail_advice(err, ERR_INVALID, advice_foreign,
 				   "'%s' is no state of this program: it is not a database", path);
-	id = (uint32_t)head[68] << 24 | (uint32_t)head[69] << 16 | (uint32_t)head[70] << 8 | head[71];
-	if (id != SCHEMA_APPLICATION_ID)
+	if (number_at(head + 68) != SCHEMA_APPLICATION_ID)
 		return fail_advice(err, ERR_INVALID, advice_foreign,
 				   "'%s' is no state of this program: it is a database of another one", path);
+	if (number_at(head + 60) > schema_n_steps)
+		return fail_newer(path, number_at(head + 60), schema_n_steps, err);
 	return true;
 }
 

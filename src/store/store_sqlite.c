@@ -27,7 +27,7 @@ G_STATIC_ASSERT(STORE_TX_MAX <= POSITIONS);
 /* A file up to this size is checked as a whole at open, which takes some ten milliseconds. */
 #define CHECK_MAX (INT64_C(16) << 20)
 /* How long open waits for the process that holds the file, which may be ending. */
-#define BUSY_MS 2000
+#define BUSY_MS 1000
 
 // clang-format off
 #define STATEMENTS(X)                                                                                       \
@@ -135,6 +135,16 @@ static bool place_file(const char *path, GError **err)
 	return schema_create_file(path, err);
 }
 
+static bool open_file(SqliteStore *s, GError **err)
+{
+	if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+		return fail_db(s, "open", err);
+	/* SQLite is content with reading when it may not write. */
+	if (sqlite3_db_readonly(s->db, "main") != 0)
+		return schema_fail_rights(s->path, err);
+	return true;
+}
+
 struct expectation {
 	const char *value;
 	bool met;
@@ -233,7 +243,6 @@ static bool take_over(SqliteStore *s, GError **err)
 static bool sqlite_open(Store *base, const char *where, GError **err)
 {
 	SqliteStore *s = (SqliteStore *)base;
-	int r;
 
 	local_init(&s->local, sqlite_changes);
 	if (where[0] == '\0')
@@ -241,9 +250,8 @@ static bool sqlite_open(Store *base, const char *where, GError **err)
 	s->path = g_canonicalize_filename(where, NULL); /* absolute, so that no name is special to SQLite */
 	if (!place_file(s->path, err))
 		return false;
-	r = sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
-	if (r != SQLITE_OK)
-		return fail_db(s, "open", err);
+	if (!open_file(s, err))
+		return false;
 	/* Until it is known to be ours, closing must not tidy it up either. */
 	sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	if (!schema_check_file(s->db, s->path, err) || !lock_file(s, err) ||
