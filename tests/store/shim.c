@@ -308,7 +308,8 @@ static void cut_file(const char *dir, const char *name, GByteArray *file, bool e
 			apply(file, &exists, e, i < synced, rand);
 	}
 	if (exists)
-		g_assert_true(g_file_set_contents(path, (const char *)file->data, file->len, NULL));
+		g_assert_true(g_file_set_contents_full(path, (const char *)file->data, file->len,
+						       G_FILE_SET_CONTENTS_NONE, 0600, NULL));
 }
 
 void shim_power_cut(const char *dir, const char *name, const GByteArray *base, guint at, GRand *rand)

@@ -27,11 +27,21 @@ static Store *open_store(const char *url)
 	return s;
 }
 
+/* In memory where there is such a place: the disk here is the one that shim.c plays. */
+static char *scratch_folder(void)
+{
+	char *dir = g_build_filename(access("/dev/shm", W_OK) == 0 ? "/dev/shm" : g_get_tmp_dir(),
+				     "plimsoll-power-XXXXXX", NULL);
+
+	g_assert_nonnull(g_mkdtemp(dir));
+	return dir;
+}
+
 /* The file is made and closed before SQLite is watched: what is there is on disk. */
 static void set_up(Fixture *f, gconstpointer unused)
 {
 	(void)unused;
-	f->dir = g_dir_make_tmp("plimsoll-power-XXXXXX", NULL);
+	f->dir = scratch_folder();
 	f->url = g_strdup_printf("sqlite:%s/state.db", f->dir);
 	store_close(open_store(f->url));
 	shim_install();
@@ -198,7 +208,7 @@ static void check_history(const char *dir)
 
 static void cut_once(const GByteArray *base, const struct acknowledged *ack, guint at)
 {
-	g_autofree char *dir = g_dir_make_tmp("plimsoll-cut-XXXXXX", NULL);
+	g_autofree char *dir = scratch_folder();
 	g_autoptr(GRand) rand = g_rand_new_with_seed((guint32)g_test_rand_int());
 
 	shim_power_cut(dir, "state.db", base, at, rand);
