@@ -2,6 +2,8 @@
 #include "base/json.h"
 #include "base/err.h"
 
+#include <string.h>
+
 static Json *parse(const char *text, size_t len, size_t flags, bool *ret_overflow, GError **err)
 {
 	json_error_t e;
@@ -11,7 +13,12 @@ static Json *parse(const char *text, size_t len, size_t flags, bool *ret_overflo
 		fail(err, ERR_INVALID, "JSON text of %zu bytes is too long", len);
 		return NULL;
 	}
-	j = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL | flags, &e);
+	/* jansson skips one that follows a number. */
+	if (memchr(text, '\0', len) != NULL) {
+		fail(err, ERR_INVALID, "not valid JSON: it holds a NUL byte");
+		return NULL;
+	}
+	j = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | flags, &e);
 	if (j == NULL) {
 		*ret_overflow = json_error_code(&e) == json_error_numeric_overflow;
 		fail(err, ERR_INVALID, "not valid JSON at line %d, column %d: %s", e.line, e.column, e.text);
@@ -30,10 +37,10 @@ Json *json_parse_wide(const char *text, size_t len, GError **err)
 {
 	g_autoptr(GError) e = NULL;
 	bool overflow = false;
-	Json *j = parse(text, len, 0, &overflow, &e);
+	Json *j = parse(text, len, JSON_ALLOW_NUL, &overflow, &e);
 
 	if (j == NULL && overflow)
-		return parse(text, len, JSON_DECODE_INT_AS_REAL, &overflow, err);
+		return parse(text, len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &overflow, err);
 	if (j == NULL)
 		g_propagate_error(err, g_steal_pointer(&e));
 	return j;

@@ -25,14 +25,16 @@ typedef json_t Json;
 
 /*
  * Parse the whole of `text`. Refuses duplicate keys, trailing bytes, bad
- * UTF-8, NaN and nesting deeper than jansson's bound (2048).
- * ERR_INVALID with the position. New reference.
+ * UTF-8, NaN, nesting deeper than jansson's bound (2048) and "\u0000", behind
+ * which C would not see a string that was checked. ERR_INVALID with the
+ * position. New reference.
  */
 Json *json_parse(const char *text, size_t len, GError **err);
 /*
  * The same for a peer that may send integers beyond int64 (QEMU prints uint64,
  * and a guest chooses some of them): a text with such an integer is read with
- * all its integers as reals instead of being refused.
+ * all its integers as reals instead of being refused. Strings may hold
+ * "\u0000": a guest must not be able to cut off its monitor with one.
  */
 Json *json_parse_wide(const char *text, size_t len, GError **err);
 /* Compact, keys in insertion order. Never fails on a value that jansson made. Caller frees with g_free(). */
