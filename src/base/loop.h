@@ -51,7 +51,8 @@ void loop_timer_stop(LoopSource *s);
 
 /* A child of this process (through a pidfd). Reaps it; one shot. */
 LoopSource *loop_add_child(Loop *l, pid_t pid, LoopChildFunc func, void *data, GError **err);
-/* Blocks the signal in this thread and receives it here. */
+/* Blocks the signal in this thread and receives it here. A thread that was made before could get it instead.
+ */
 LoopSource *loop_add_signal(Loop *l, int signo, LoopSignalFunc func, void *data, GError **err);
 
 /* NULL is fine; returns NULL. */

@@ -78,7 +78,7 @@ static void test_json_values_keep_their_type(void)
 
 	for (size_t i = 0; i < G_N_ELEMENTS(row); i++) {
 		g_autoptr(GError) err = NULL;
-		_cleanup_json_ Json *v = json_parse(row[i].json, strlen(row[i].json), NULL);
+		_cleanup_json_ Json *v = json_parse_wide(row[i].json, strlen(row[i].json), NULL);
 		_cleanup_json_ Json *checked = setting_check(row[i].key, v, &err);
 
 		g_assert_cmpint(checked != NULL, ==, row[i].ok);

@@ -7,7 +7,7 @@
 
 static Json *parsed(const char *text)
 {
-	Json *j = json_parse(text, strlen(text), NULL);
+	Json *j = json_parse_wide(text, strlen(text), NULL);
 
 	g_assert_nonnull(j);
 	return j;
