@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * main() for a fuzz target without a fuzzer: every file of the directories (and every file) named on the
- * command line goes through the target once. What a fuzzer found and what we thought of stays a test that way,
- * with any compiler. Fails when there was nothing to feed.
+ * command line goes through the target once. What a fuzzer found and what we thought of stays a test that
+ * way, with any compiler. Fails when there was nothing to feed.
  */
 #include <glib.h>
 #include <stdint.h>

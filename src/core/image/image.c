@@ -131,13 +131,14 @@ bool image_is_active(const Image *img)
 void image_record(Image *img, const char *name, const char *text)
 {
 	char *canonical = NULL;
+	bool ok;
 
 	if (text == NULL) {
 		g_tree_remove(img->value, name);
 		return;
 	}
-	if (!prop_parse(name, text, &canonical, NULL))
-		g_error("the service wrote %s=%s", name, text);
+	ok = prop_parse(name, text, &canonical, NULL);
+	g_assert(ok); /* the service wrote it, nobody outside */
 	put(img, name, canonical);
 }
 
