@@ -12,6 +12,7 @@ import threading
 from .errors import LabError
 from .guardian import MESSAGE_MAX
 
+ANSWER_TIMEOUT = 60.0  # it only forks and kills, so this is for a machine that hardly moves
 GUARDIAN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guardian.py")
 
 
@@ -24,6 +25,7 @@ class Guard:
             argv = [sys.executable, "-E", "-s", GUARDIAN, str(theirs.fileno())]
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                             pass_fds=[theirs.fileno()], start_new_session=True)
+        ours.settimeout(ANSWER_TIMEOUT)
         self.socket = ours
         self.lock = threading.Lock()
         hello = ours.recv(MESSAGE_MAX)
@@ -45,7 +47,10 @@ class Guard:
     def close(self):
         """When it returns, every process has ended and the folder is gone."""
         self.socket.close()
-        self.process.wait()
+        try:
+            self.process.wait(ANSWER_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise LabError("the lab in %s did not end within %g s" % (self.folder, ANSWER_TIMEOUT)) from None
 
 
 class Child:

@@ -18,12 +18,14 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 
 from .cpio import Archive
 from .errors import Unavailable
 
 PACKAGE = "linux-image-amd64"
 TOOL_TIMEOUT = 300.0
+BOOT_KEPT = 7 * 86400.0
 BUSYBOX = "/bin/busybox"
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Lists that init.sh loads: what gets at the root, then what makes it a KVM host, then what its tests use.
@@ -107,6 +109,9 @@ def tool(argv, cwd=None, advice="is there a network, and was 'apt-get update' ru
 
 @contextlib.contextmanager
 def scratch(cache):
+    """A folder in the cache, whose lock is held: what else looks like one was left by a killed process."""
+    for left in glob.glob(os.path.join(cache, "work-*")):
+        shutil.rmtree(left)
     path = tempfile.mkdtemp(prefix="work-", dir=cache)
     try:
         yield path
@@ -125,10 +130,17 @@ def boot_make(cache, deb):
             os.mkdir(out)
             write(os.path.join(out, "vmlinux"), kernel_unpack(read(one(tree, "boot/vmlinuz-*"))))
             write(os.path.join(out, "initrd"), initrd_make(one(tree, "lib/modules/*")))
-            for old in glob.glob(os.path.join(cache, "boot-*")):
-                shutil.rmtree(old)
             os.rename(out, made)
+    boot_prune(cache, made)
     return os.path.join(made, "vmlinux"), os.path.join(made, "initrd")
+
+
+def boot_prune(cache, used):
+    """Drop what no lab of the last days has used; other checkouts, whose recipe differs, may use the rest."""
+    os.utime(used)
+    for path in glob.glob(os.path.join(cache, "boot-*")):
+        if time.time() - os.path.getmtime(path) > BOOT_KEPT:
+            shutil.rmtree(path)
 
 
 def recipe_hash():
