@@ -34,9 +34,9 @@ static bool address_of(const char *path, struct sockaddr_un *ret, int *ret_dir, 
 	return true;
 }
 
-static int socket_new(GError **err)
+static int socket_new(int flags, GError **err)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 
 	if (fd < 0)
 		fail_errno(err, errno, "can't make a socket");
@@ -50,7 +50,7 @@ int socket_listen(const char *path, GError **err)
 
 	if (!address_of(path, &addr, &dir, err))
 		return -EBADF;
-	fd = socket_new(err);
+	fd = socket_new(0, err); /* blocks: whoever inherits it expects that */
 	if (fd < 0)
 		return -EBADF;
 	unlink(path);
@@ -71,7 +71,7 @@ int socket_connect(const char *path, GError **err)
 
 	if (!address_of(path, &addr, &dir, err))
 		return -EBADF;
-	fd = socket_new(err);
+	fd = socket_new(SOCK_NONBLOCK, err);
 	if (fd < 0)
 		return -EBADF;
 	do

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* For vmm.c, vmm_launch.c and vmm_adopt.c only: the parts of engine/vmm.h. */
+#pragma once
+
+#include "engine/vmm.h"
+
+struct VmmHost {
+	Loop *loop;
+	bool change_user;
+	SpawnUser user;
+	LogKeeper *logs;
+};
+
+/* In this order; see engine/vmm.h. */
+typedef enum VmmState {
+	VMM_STARTING,
+	VMM_READY,
+	VMM_LIVE,
+	VMM_ENDED,
+	VMM_FORGOTTEN,
+} VmmState;
+
+struct Vmm {
+	gint refs;
+	/* never change */
+	VmmHost *host;
+	char *name, *uuid, *dir, *log_path;
+	const VmmHandler *handler;
+	void *data;
+	int pidfd;
+	pid_t pid;
+	uint64_t pid_start;
+	Qmp *qmp; /* closed by the loop's thread at the end */
+
+	GMutex lock; /* guards what follows, up to the next gap */
+	GCond changed;
+	VmmState state;
+	bool late; /* it was LIVE before its monitor was ready: that this is ready now is news */
+	VmmExit exit;
+
+	/* the loop's thread only */
+	LoopSource *end_source, *retry_source;
+	uint64_t retry_delay;
+	int log_watch;
+	bool told_lost; /* `monitor` said false last */
+	char *shutdown;
+	bool panicked;
+};
+
+/* Takes pidfd. STARTING; nothing is watched yet. */
+Vmm *vmm_new(VmmHost *h, const char *name, const char *uuid, const char *dir, const char *log_path, pid_t pid,
+	     int pidfd, const VmmHandler *handler, void *data);
+/* Connect the monitor and have the loop watch. From any thread; it keeps a reference until ENDED or
+ * FORGOTTEN. */
+void vmm_watch(Vmm *v);
+/* Until it is not STARTING any more. False when `timeout` is over. */
+bool vmm_wait_started(Vmm *v, uint64_t timeout);
+/* From READY, or with `late` from STARTING, to LIVE. False when it is neither: it has ended. */
+bool vmm_go_live(Vmm *v, bool late);
+/* Ask the loop's thread to forget it, and drop the reference. */
+void vmm_abandon(Vmm *v);
