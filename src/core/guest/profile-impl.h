@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between the parts of core/guest/profile; nobody else includes this.
+ *
+ * profile.c         the object, and the decisions that look at several things
+ * profile_rules.c   the decisions that are rows of a table
+ * profile_firmware.c  firmware, Secure Boot, TPM
+ */
+#pragma once
+
+#include "core/guest/profile.h"
+
+typedef struct ProfileMaker {
+	const Vm *vm;
+	const HostFacts *host;
+	Profile *p;
+} ProfileMaker;
+
+/* Decide a point, once. */
+void profile_decide(Profile *p, ProfileKey key, const char *value, CauseSource source, const char *cause_key,
+		    const char *cause_value, const char *note);
+/* The same for the same reason as another point that is decided already. */
+void profile_decide_as(Profile *p, ProfileKey key, const char *value, ProfileKey because, const char *note);
+/* Takes `cause`. */
+void profile_could_not(Profile *p, const char *what, Cause *cause, const char *reason_fmt, ...)
+    G_GNUC_PRINTF(4, 5);
+
+/*
+ * A setting as text when somebody set it to anything but "auto", or a property;
+ * NULL otherwise. Caller frees.
+ */
+char *profile_setting_text(const ProfileMaker *m, const char *key);
+char *profile_property_text(const ProfileMaker *m, const char *key);
+
+/* Firmware, Secure Boot, TPM; needs PROFILE_MACHINE. ERR_UNSUPPORTED when the host lacks what it takes. */
+bool profile_decide_firmware(ProfileMaker *m, GError **err);
+/* The table of plain decisions; needs PROFILE_OS. */
+void profile_apply_rules(ProfileMaker *m);
+/* Lists the properties of the image that ask for what this version does not offer. */
+void profile_list_unserved(ProfileMaker *m);
