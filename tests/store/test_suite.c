@@ -6,7 +6,7 @@
  * variable PLIMSOLL_STORE_URLS, separated by spaces, as in
  *
  *   PLIMSOLL_STORE_URLS="etcd:http://127.0.0.1:2379 trace:etcd:http://127.0.0.1:2379" \
- *       meson test -C build --suite store
+ *       meson test -C build store-suite
  *
  * "%DIR%" in a URL stands for an empty folder of each test's own. A store need
  * not be empty, but while the suite runs nobody else may write to it. A test
