@@ -99,14 +99,14 @@ class Layers(Tree):
             ("core/x.c", "stdio.h"), ("core/x.c", "time.h"), ("core/x.c", "errno.h"), ("core/x.c", "pthread.h"),
             ("core/x.c", "unistd.h"), ("core/x.c", "sys/socket.h"), ("core/x.c", "stdlib.h"),
             ("engine/x.c", "sqlite3.h"), ("engine/x.c", "jansson.h"), ("base/x.c", "sqlite3.h"),
-            ("base/str.c", "jansson.h"), ("api/x.c", "libwebsockets.h"), ("cli/x.c", "libwebsockets.h"),
+            ("base/str.c", "jansson.h"), ("api/x.c", "wslay/wslay.h"), ("cli/x.c", "wslay/wslay.h"),
             ("api/x.c", "curl/curl.h"), ("engine/x.c", "systemd/sd-event.h"), ("cli/x.c", "libmnl/libmnl.h"),
             ("engine/x.c", "gio/gio.h"), ("engine/x.c", "json-c/json.h"), ("store/x.c", "libpq-fe.h"),
         ]])
 
     def test_a_library_in_its_place_passes(self):
         self.with_lines([(path, f"#include <{header}>") for path, header in [
-            ("api/http_x.c", "libwebsockets.h"), ("cli/ws.c", "libwebsockets.h"), ("store/x.c", "curl/curl.h"),
+            ("api/http_ws.c", "wslay/wslay.h"), ("cli/ws.c", "wslay/wslay.h"), ("store/x.c", "curl/curl.h"),
             ("engine/x.c", "sys/socket.h"), ("core/x.c", "string.h"),
         ]])
         self.passes("check-layers.py", self.root)
