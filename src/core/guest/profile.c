@@ -226,7 +226,6 @@ static bool refuse_accel(const HostFacts *h, const char *key, Accel a, GError **
 static bool accel_auto(ProfileMaker *m, GError **err)
 {
 	const HostFacts *h = m->host;
-	g_autofree char *key = NULL;
 
 	if (h->accel[ACCEL_KVM].works) {
 		profile_decide(m->p, PROFILE_ACCEL, "kvm", CAUSE_HOST, "accelerators.kvm", "works", NULL);
