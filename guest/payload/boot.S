@@ -175,6 +175,15 @@ try_xsetbv:
 	mov	$1, %eax
 	ret
 
+	.globl	halt_unless, halt_window, halt_end	/* see x86.h */
+halt_unless:
+	cmp	%rsi, (%rdi)
+halt_window:
+	jne	halt_end
+	hlt
+halt_end:
+	ret
+
 try_failed:
 	xor	%eax, %eax
 	ret

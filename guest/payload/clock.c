@@ -7,7 +7,7 @@
 #include "x86.h"
 
 #define KHZ_MAX 100000000u /* 100 GHz: what a source says beyond that is nonsense */
-#define READS_MAX 1000000u /* of a counter, before it is taken to stand still */
+#define STILL_READS 1000u  /* of a counter without a change: it stands still */
 
 static struct {
 	uint64_t tsc_khz;
@@ -113,10 +113,13 @@ static struct sample sample_take(uint32_t (*counter)(void))
 static uint64_t khz_measure(uint32_t (*counter)(void), uint64_t hz, uint32_t window)
 {
 	struct sample first = sample_take(counter), last;
+	uint32_t elapsed = 0;
 
-	for (uint32_t i = 0; counter() - first.count < window; i++)
-		if (i == READS_MAX)
+	for (uint32_t i = 0; elapsed < window; i++) {
+		elapsed = counter() - first.count;
+		if (i == STILL_READS && elapsed == 0)
 			return 0;
+	}
 	last = sample_take(counter);
 	if (last.count <= first.count)
 		return 0;
@@ -128,7 +131,8 @@ static uint64_t khz_measure(uint32_t (*counter)(void), uint64_t hz, uint32_t win
 #define PIT_CONTROL 0x43
 #define PIT_COUNTER2_ONCE 0xb0 /* counter 2, both bytes, mode 0: counts down once */
 #define PIT_COUNTER2_LATCH 0x80
-#define PIT_GATE 0x61 /* bit 0 lets counter 2 count, bit 1 is the speaker, bit 5 its output: done */
+#define PIT_COUNTER2_STATUS 0xe8 /* read back counter 2's status: bit 7 is its output, done */
+#define PIT_GATE 0x61 /* bit 0 lets counter 2 count, bit 1 is the speaker; microvm has no such port */
 #define PIT_START 0xffffu
 
 static uint32_t pit_count(void)
@@ -139,6 +143,12 @@ static uint32_t pit_count(void)
 	lo = inb(PIT_COUNTER2);
 	hi = inb(PIT_COUNTER2);
 	return PIT_START - (lo | hi << 8);
+}
+
+static bool pit_ran_out(void)
+{
+	outb(PIT_CONTROL, PIT_COUNTER2_STATUS);
+	return (inb(PIT_COUNTER2) & 0x80) != 0;
 }
 
 /* Again when it ran out because the host let us wait for 55 ms. */
@@ -152,7 +162,7 @@ static uint64_t khz_of_pit(void)
 		outb(PIT_COUNTER2, PIT_START & 0xff);
 		outb(PIT_COUNTER2, PIT_START >> 8);
 		khz = khz_measure(pit_count, PIT_HZ, PIT_HZ / 200);
-		if (khz == 0 || (inb(PIT_GATE) & 0x20) == 0)
+		if (khz == 0 || !pit_ran_out())
 			return khz;
 	}
 	return 0;

@@ -10,9 +10,21 @@
 #define SUBLEAVES_MAX 64
 #define LEAVES_MAX 0x100
 
-static bool cpu_has_xsave(void)
+/*
+ * TCG (7.2 and later) takes CR4.OSXSAVE for a reserved bit when the CPU has none of XSAVEOPT, XSAVEC, XGETBV1
+ * and XSAVES, and instead of raising an exception it repeats the instruction for ever. Such a CPU has no
+ * XSAVE that a guest could use, and the report says so: XCR0 is 0.
+ */
+static bool cpu_can_xsave(void)
 {
-	return (cpuid(1, 0).ecx & CPUID_1_ECX_XSAVE) != 0 && cpuid(0, 0).eax >= 0xd;
+	if ((cpuid(1, 0).ecx & CPUID_1_ECX_XSAVE) == 0 || cpuid(0, 0).eax < 0xd)
+		return false;
+	return hypervisor_find("TCGTCGTCGTCG") == 0 || (cpuid(0xd, 1).eax & 0xf) != 0;
+}
+
+static bool cpu_xsave_is_on(void)
+{
+	return (read_cr4() & CR4_OSXSAVE) != 0;
 }
 
 void cpu_xsave_enable(void)
@@ -20,7 +32,7 @@ void cpu_xsave_enable(void)
 	struct cpuid_regs r;
 	uint64_t offered;
 
-	if (!cpu_has_xsave())
+	if (!cpu_can_xsave())
 		return;
 	write_cr4(read_cr4() | CR4_OSXSAVE);
 	r = cpuid(0xd, 0);
@@ -159,7 +171,7 @@ static void hypervisor_report(uint32_t base)
 void cpu_xcr0_report(void)
 {
 	out_str("xcr0 ");
-	out_hex(cpu_has_xsave() ? xgetbv() : 0, 16);
+	out_hex(cpu_xsave_is_on() ? xgetbv() : 0, 16);
 	out_end();
 }
 

@@ -7,5 +7,5 @@
 void cpu_xsave_enable(void);
 /* All CPUID leaves as `cpuid LEAF SUBLEAF EAX EBX ECX EDX`. */
 void cpu_leaves_report(void);
-/* `xcr0 VALUE`; 0 when the CPU has no XSAVE. */
+/* `xcr0 VALUE`; 0 when XSAVE is not switched on. */
 void cpu_xcr0_report(void);

@@ -147,10 +147,15 @@ static void job_run(struct span job)
 	job_fail("unknown job");
 }
 
-_Noreturn void jobs_run(const struct start *s, struct span list)
+void jobs_prepare(const struct start *s)
 {
-	acpi_find(s->rsdp, &acpi);
+	if (acpi_find(s->rsdp, &acpi))
+		power_button_arm(&acpi);
 	memory_init(s);
+}
+
+_Noreturn void jobs_run(struct span list)
+{
 	while (list.n > 0)
 		job_run(span_cut(&list, ','));
 	out_str("done");

@@ -8,8 +8,10 @@
 
 #include "start.h"
 
+/* What must be in place before the host is told that we are ready. `s` must stay. */
+void jobs_prepare(const struct start *s);
 /* Run the jobs of `list`, print `done`, and idle. */
-_Noreturn void jobs_run(const struct start *s, struct span list);
+_Noreturn void jobs_run(struct span list);
 
 /* Print `error WHY` and idle. */
 _Noreturn void job_fail(const char *why);

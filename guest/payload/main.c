@@ -84,7 +84,8 @@ _Noreturn void payload_main(uint32_t start_info)
 	out_end();
 	out_dec_line("memory", start.memory);
 	cmdline_report();
+	jobs_prepare(&start);
 	out_str("ready");
 	out_end();
-	jobs_run(&start, option("job="));
+	jobs_run(option("job="));
 }

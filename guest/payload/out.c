@@ -81,6 +81,11 @@ void out_end(void)
 	out_flush();
 }
 
+void out_drop(void)
+{
+	out.n = 0;
+}
+
 void out_dec_line(const char *word, uint64_t v)
 {
 	out_str(word);

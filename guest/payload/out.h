@@ -23,6 +23,8 @@ void out_dec(uint64_t v);
 /* Exactly `digits` hexadecimal digits. */
 void out_hex(uint64_t v, unsigned digits);
 void out_end(void);
+/* Forget the line that has been begun. */
+void out_drop(void);
 
 /* "word number\n" */
 void out_dec_line(const char *word, uint64_t v);

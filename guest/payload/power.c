@@ -30,9 +30,8 @@
 
 _Noreturn void power_idle(void)
 {
-	trap_nmi_direct();
 	for (;;)
-		halt();
+		trap_nmi_wait();
 }
 
 static void sci_wait(void)
@@ -45,11 +44,21 @@ static void sci_wait(void)
 	}
 }
 
-static void pm1_button_wait(const struct acpi *a)
+static bool has_pm1(const struct acpi *a)
 {
-	outw(a->pm1_event, PM1_POWER_BUTTON);
+	return a->pm1_event != 0 && a->pm1_control != 0;
+}
+
+void power_button_arm(const struct acpi *a)
+{
+	if (!has_pm1(a))
+		return;
 	outw(a->pm1_control, (uint16_t)(inw(a->pm1_control) | PM1_SCI_ENABLE));
 	outw((uint16_t)(a->pm1_event + PM1_ENABLE), PM1_POWER_BUTTON);
+}
+
+static void pm1_button_wait(const struct acpi *a)
+{
 	ioapic_route(a->sci, TRAP_SCI);
 	while ((inw(a->pm1_event) & PM1_POWER_BUTTON) == 0)
 		sci_wait();
@@ -68,7 +77,7 @@ bool power_button_wait(const struct acpi *a)
 {
 	if (!apic_present())
 		return false;
-	if (a->pm1_event != 0 && a->pm1_control != 0)
+	if (has_pm1(a))
 		pm1_button_wait(a);
 	else if (a->sleep_control.memory && a->sleep_control.at > GED_SELECTOR_BEFORE_SLEEP)
 		ged_button_wait(a);

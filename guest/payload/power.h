@@ -6,7 +6,9 @@
 
 /* Sleep for ever with interrupts off; only an NMI is still noticed. Costs the host nothing. */
 _Noreturn void power_idle(void);
-/* Wait, without a wake-up, until the power button is pressed. False when this machine has none. */
+/* From now on a pressed power button is remembered: QEMU forgets one that no guest has asked for. */
+void power_button_arm(const struct acpi *a);
+/* Wait, without a wake-up, until the power button is or was pressed. False when this machine has none. */
 bool power_button_wait(const struct acpi *a);
 void power_off(const struct acpi *a);
 _Noreturn void power_reset(const struct acpi *a);

@@ -39,7 +39,6 @@ void trap_handle(struct trap_frame *f);
 static struct gate idt[TRAP_VECTORS];
 /* Written by the handler, read between two waits. */
 static volatile uint64_t timer_count, sci_count, nmi_count;
-static volatile bool nmi_direct;
 static uint64_t nmi_reported;
 
 uint64_t trap_timer_count(void)
@@ -62,10 +61,10 @@ void trap_nmi_report(void)
 	out_dec_line("nmi", n);
 }
 
-void trap_nmi_direct(void)
+void trap_nmi_wait(void)
 {
-	nmi_direct = true;
 	trap_nmi_report();
+	halt_unless(&nmi_count, nmi_reported);
 }
 
 static void exception(struct trap_frame *f)
@@ -76,6 +75,7 @@ static void exception(struct trap_frame *f)
 			return;
 		}
 	}
+	out_drop();
 	out_str("error exception ");
 	out_dec(f->vector);
 	out_str(" code ");
@@ -99,8 +99,8 @@ void trap_handle(struct trap_frame *f)
 		return;
 	case TRAP_NMI:
 		nmi_count = nmi_count + 1;
-		if (nmi_direct)
-			trap_nmi_report();
+		if (f->rip >= (uint64_t)halt_window && f->rip < (uint64_t)halt_end)
+			f->rip = (uint64_t)halt_end;
 		return;
 	case TRAP_SPURIOUS:
 		return;

@@ -30,5 +30,5 @@ uint64_t trap_sci_count(void);
 
 /* Print `nmi N` when NMIs came since the last call. To be called between lines, after every wait. */
 void trap_nmi_report(void);
-/* Nothing is printed any more from now on but by the handlers: let an NMI print its line itself, at once. */
-void trap_nmi_direct(void);
+/* The same, then sleep with interrupts off until the next NMI. */
+void trap_nmi_wait(void);

@@ -106,11 +106,12 @@ static inline void wait_for_interrupt(void)
 	__asm__ volatile("sti; hlt; cli" : : : "memory");
 }
 
-/* The same with interrupts off: only an NMI or a reset ends it. */
-static inline void halt(void)
-{
-	__asm__ volatile("hlt" : : : "memory");
-}
+/*
+ * HLT with interrupts off, which an NMI ends; not at all when `*count` is no longer `seen`. An NMI between
+ * the look and the HLT is not slept through either: trap_handle() then continues at halt_end.
+ */
+void halt_unless(const volatile uint64_t *count, uint64_t seen);
+extern const char halt_window[], halt_end[];
 
 /* False when the CPU raised an exception; nothing was changed then. */
 bool try_rdmsr(uint32_t msr, uint64_t *ret);
