@@ -91,7 +91,7 @@ static void allow_each(int ruleset, const char *const *paths, uint64_t access)
 }
 
 /* -EBADF where the kernel has none. */
-static int ruleset_make(const struct limited *l)
+static int ruleset_make(const struct limited *l, const char *program)
 {
 	struct ruleset_attr attr = { .handled_access_fs = FS_ALL };
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -109,6 +109,7 @@ static int ruleset_make(const struct limited *l)
 		return -EBADF;
 	for (size_t i = 0; i < G_N_ELEMENTS(system_paths); i++)
 		allow(fd, system_paths[i].path, system_paths[i].access);
+	allow(fd, program, FS_EXECUTE);
 	if (l->cwd != NULL)
 		allow(fd, l->cwd, FS_WRITE);
 	allow_each(fd, l->readable, FS_READ);
@@ -406,7 +407,7 @@ static bool prepare(const struct limited *l, struct run *r, struct start *s, GEr
 	if (!pipe_make(&r->out, &s->out, O_NONBLOCK, err) || !pipe_make(&r->err, &s->err, O_NONBLOCK, err) ||
 	    !pipe_make(&r->report, &s->report, 0, err))
 		return false;
-	s->ruleset = ruleset_make(l);
+	s->ruleset = ruleset_make(l, s->program);
 	return true;
 }
 

@@ -8,8 +8,8 @@
  *   - another user (when this process is root),
  *   - a network and process-id namespace of its own (root): no network, and
  *     nothing that it started outlives it,
- *   - Landlock (Linux 5.13): it opens the system's programs and libraries, the
- *     paths that are named here, and nothing else; no TCP (Linux 6.7).
+ *   - Landlock (Linux 5.13): it opens itself, the system's programs and libraries,
+ *     the paths that are named here, and nothing else; no TCP (Linux 6.7).
  * What is missing is left out silently: these walls stand behind the checks of
  * headers, not in their place.
  *
