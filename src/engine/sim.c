@@ -202,6 +202,30 @@ const struct step_impl sim_steps[_STEP_MAX] = {
 #undef X
 };
 
+HostFacts *sim_facts(void)
+{
+	HostFacts *h = host_facts_new();
+
+	h->accel[ACCEL_TCG].works = true;
+	h->accel[ACCEL_KVM].reason = g_strdup("simulated host");
+	h->qemu = g_strdup("/usr/bin/qemu-system-x86_64");
+	h->qemu_version = g_strdup("7.2.0");
+	host_facts_add_machine(h, "pc-i440fx-7.2", "pc");
+	host_facts_add_machine(h, "pc-q35-7.2", "q35");
+	host_facts_add_machine(h, "microvm", NULL);
+	h->cpus = 4;
+	h->cpu_vendor = g_strdup("AuthenticAMD");
+	h->cpu_model = g_strdup("simulated processor");
+	h->memory = UINT64_C(16) << 30;
+	h->uefi = (HostFirmware){ g_strdup("/usr/share/OVMF/OVMF_CODE_4M.fd"),
+				  g_strdup("/usr/share/OVMF/OVMF_VARS_4M.fd") };
+	h->uefi_secure = (HostFirmware){ g_strdup("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"),
+					 g_strdup("/usr/share/OVMF/OVMF_VARS_4M.ms.fd") };
+	h->swtpm = g_strdup("/usr/bin/swtpm");
+	h->direct_io = true;
+	return h;
+}
+
 static gint compare(gconstpointer a, gconstpointer b)
 {
 	return strcmp(*(const char *const *)a, *(const char *const *)b);

@@ -17,6 +17,7 @@
  */
 #pragma once
 
+#include "core/guest/host_facts.h"
 #include "engine/exec.h"
 
 typedef struct Sim Sim;
@@ -27,6 +28,12 @@ Sim *sim_close(Sim *s);
 
 /* Indexed by StepKind; `engine` of the executor must be the Sim. */
 extern const struct step_impl sim_steps[_STEP_MAX];
+
+/*
+ * What a probe of the simulated host finds: the same at every call. Without id,
+ * name, accel_wanted and folders, as host_probe(). Never NULL.
+ */
+HostFacts *sim_facts(void);
 
 /* The resources that exist, sorted, one a line. Caller frees. */
 char *sim_print(Sim *s);

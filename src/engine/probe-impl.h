@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parts of the probe:
+ *   probe.c        what can be seen: files, devices, the processor
+ *   probe_qemu.c   what QEMU says of itself
+ *   probe_accel.c  which accelerators work
+ */
+#pragma once
+
+#include "engine/probe.h"
+#include "engine/spawn.h"
+
+typedef struct Probe {
+	HostFacts *facts; /* filled as we go */
+	const Folders *folders;
+	Store *local;
+	const SpawnUser *user; /* whom QEMU runs as; NULL: ourselves */
+	bool fresh;
+} Probe;
+
+/* Version and machine types of facts->qemu. ERR_QEMU with what went wrong. */
+bool probe_qemu(Probe *p, GError **err);
+/* Fills facts->accel. Fails on nothing: what goes wrong is the reason why an accelerator does not work. */
+void probe_accel(Probe *p);

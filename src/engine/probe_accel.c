@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which accelerators work: the payload guest burns instructions under each and
+ * says how many a second it saw. TCG goes first: it is the measure for KVM.
+ */
+#include "base/fd.h"
+#include "base/time.h"
+#include "core/host/payload_report.h"
+#include "engine/as_user.h"
+#include "engine/image/limited.h"
+#include "engine/probe-impl.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/utsname.h>
+
+#define PAYLOAD_MAX (16u << 20)
+#define KVM_TIMEOUT UINT64_C(4000000)
+/* It takes a quarter of a second; only a very busy host takes long. */
+#define TCG_TIMEOUT UINT64_C(10000000)
+/*
+ * Hardware runs a loop at ten times and more the rate of TCG, a /dev/kvm that
+ * emulates at a hundredth of it. A quarter leaves room for noise on both sides.
+ */
+#define TCG_SHARE 4
+/* The same where TCG could not be measured: no emulator of single instructions comes near. */
+#define RATE_MIN UINT64_C(20000000)
+
+/*
+ * Two loops of two instructions a round: the short one tells the rate even
+ * where the long one does not end in time. xsave=off, because a KVM that
+ * emulates does not know XGETBV and would kill the guest.
+ */
+#define CMDLINE "xsave=off job=burn:10000,burn:1000000,poweroff"
+
+/* In the order they are tried: some hosts' KVM refuses to set what `host` promises. */
+static const char *const kvm_cpus[] = { "host", "host,-arch-capabilities" };
+
+/* One run of the payload. */
+typedef struct Trial {
+	uint64_t rate; /* instructions a second; 0 when it did not come so far */
+	bool entered;  /* guest code ran and told so */
+	char *why;     /* what QEMU or the bound said; NULL when it ended as it should */
+} Trial;
+
+static void trial_clear(Trial *t)
+{
+	g_free(t->why);
+	*t = (Trial){ 0 };
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Trial, trial_clear)
+
+/* What the whole search knows. */
+typedef struct Search {
+	Probe *p;
+	char *payload; /* the copy that QEMU's user can read */
+	uint64_t tcg_rate;
+} Search;
+
+/* A program that runs from its build folder takes the payload from there. */
+static char *payload_path(void)
+{
+	const char *told = g_getenv("PLIMSOLL_PAYLOAD");
+	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+
+	if (told != NULL)
+		return g_strdup(told);
+	if (self != NULL && g_str_has_prefix(self, BUILD_ROOT "/"))
+		return g_strdup(BUILD_ROOT "/guest/payload/payload.elf");
+	return g_strdup(PAYLOAD_INSTALLED);
+}
+
+static char *last_line(char *text)
+{
+	char *nl;
+
+	g_strchomp(text);
+	nl = strrchr(text, '\n');
+	return g_utf8_make_valid(nl != NULL ? nl + 1 : text, -1);
+}
+
+/* The fastest burn: noise only slows down. */
+static void take_report(Trial *t, const char *out)
+{
+	g_autofree struct payload_report *r = g_new0(struct payload_report, 1);
+
+	if (!payload_report_parse(out, strlen(out), r, NULL))
+		return;
+	t->entered = r->ready;
+	for (size_t i = 0; i < r->n_burn; i++)
+		t->rate = MAX(t->rate, payload_burn_rate(&r->burn[i]));
+}
+
+static void judge_end(Trial *t, const struct limited_result *r, const GError *e)
+{
+	g_autofree char *said = last_line(r->err);
+
+	if (e == NULL && r->status == 0)
+		return;
+	if (said[0] != '\0' && (e == NULL || err_code(e) != ERR_TIMEOUT))
+		t->why = g_steal_pointer(&said);
+	else if (e != NULL)
+		t->why = g_strdup(e->message);
+	else
+		t->why = g_strdup_printf("QEMU ended with status %d", r->status);
+}
+
+/* QEMU runs with one group here: the one that opens /dev/kvm when it has it. */
+static void set_user(struct limited *l, const SpawnUser *u)
+{
+	l->uid = u != NULL ? u->uid : LIMITED_KEEP_USER;
+	l->gid = u != NULL ? (u->n_group > 0 ? u->group[0] : u->gid) : 0;
+}
+
+static void try_accel(const Search *s, Accel accel, const char *cpu, uint64_t timeout, Trial *ret)
+{
+	const char *qemu = s->p->facts->qemu;
+	g_autofree char *machine = g_strdup_printf("q35,accel=%s,usb=off", accel_name(accel)),
+			*bin = g_path_get_dirname(qemu), *prefix = g_path_get_dirname(bin),
+			*share = g_build_filename(prefix, "share", NULL);
+	const char *const argv[] = { qemu,
+				     "-M",
+				     machine,
+				     "-cpu",
+				     cpu,
+				     "-m",
+				     "64",
+				     "-nodefaults",
+				     "-display",
+				     "none",
+				     "-no-user-config",
+				     "-no-reboot",
+				     "-kernel",
+				     s->payload,
+				     "-append",
+				     CMDLINE,
+				     "-chardev",
+				     "stdio,id=out,signal=off",
+				     "-device",
+				     "isa-debugcon,chardev=out",
+				     NULL };
+	const char *const readable[] = { s->payload, share, NULL }, *const writable[] = { "/dev/kvm", NULL };
+	struct limited l = { .argv = argv,
+			     .readable = readable,
+			     .writable = accel == ACCEL_KVM ? writable : NULL,
+			     .deadline = timeout,
+			     .output_max = PAYLOAD_TEXT_MAX };
+	_cleanup_limited_ struct limited_result r = { 0 };
+	g_autoptr(GError) e = NULL;
+
+	set_user(&l, s->p->user);
+	(void)limited_run(&l, &r, &e);
+	take_report(ret, r.out);
+	judge_end(ret, &r, e);
+}
+
+static void conclude(AccelFact *f, char *take_reason)
+{
+	g_free(f->reason);
+	f->works = take_reason == NULL;
+	f->reason = take_reason;
+}
+
+static void search_tcg(Search *s)
+{
+	g_auto(Trial) t = { 0 };
+
+	try_accel(s, ACCEL_TCG, "max", TCG_TIMEOUT, &t);
+	s->tcg_rate = t.rate;
+	conclude(&s->p->facts->accel[ACCEL_TCG],
+		 t.rate > 0 ? NULL : g_strdup_printf("QEMU runs no guest code: %s", t.why));
+}
+
+/* "2.1" or "302": millions. Caller frees. */
+static char *millions(uint64_t rate)
+{
+	double m = (double)rate / 1e6;
+
+	return g_strdup_printf(m < 10 ? "%.1f" : "%.0f", m);
+}
+
+static char *judge_kvm(const Search *s, const Trial *t)
+{
+	g_autofree char *rate = millions(t->rate), *tcg = millions(s->tcg_rate);
+	uint64_t needed = s->tcg_rate > 0 ? s->tcg_rate / TCG_SHARE : RATE_MIN;
+
+	if (!t->entered)
+		return g_strdup_printf("/dev/kvm opens, but no guest code came through: %s",
+				       t->why != NULL ? t->why : "the guest said nothing");
+	if (t->rate == 0)
+		return g_strdup(
+		    "/dev/kvm opens, but the guest did not get through 20000 instructions in time");
+	if (t->rate < needed && s->tcg_rate > 0)
+		return g_strdup_printf(
+		    "/dev/kvm opens, but only emulates: %s million instructions/s; TCG does %s", rate, tcg);
+	if (t->rate < needed)
+		return g_strdup_printf("/dev/kvm opens, but only emulates: %s million instructions/s", rate);
+	return NULL;
+}
+
+static void search_kvm(Search *s)
+{
+	uint64_t end = time_monotonic() + KVM_TIMEOUT, now;
+	char *reason = NULL;
+
+	for (size_t i = 0; i < G_N_ELEMENTS(kvm_cpus) && (now = time_monotonic()) < end; i++) {
+		g_auto(Trial) t = { 0 };
+
+		try_accel(s, ACCEL_KVM, kvm_cpus[i], end - now, &t);
+		g_free(reason);
+		reason = judge_kvm(s, &t);
+		if (t.entered)
+			break;
+	}
+	conclude(&s->p->facts->accel[ACCEL_KVM], reason);
+}
+
+/* NULL when QEMU's user opens /dev/kvm. Caller frees. */
+static char *kvm_obstacle(const Probe *p)
+{
+	static const char path[] = "/dev/kvm";
+	int r = p->user != NULL ? as_user_access(p->user, path, R_OK | W_OK)
+				: (access(path, R_OK | W_OK) < 0 ? -errno : 0);
+
+	if (r == -ENOENT)
+		return g_strdup("there is no /dev/kvm: virtualization is off in the host's firmware, or the "
+				"kernel's module kvm_intel or kvm_amd is not loaded");
+	if (r == -EACCES && p->user != NULL)
+		return g_strdup_printf("permission denied: the user %s may not open /dev/kvm; give it to the "
+				       "group kvm (`chgrp kvm /dev/kvm; chmod 660 /dev/kvm`)",
+				       p->facts->run_as);
+	if (r == -EACCES)
+		return g_strdup(
+		    "permission denied: the user of the daemon may not open /dev/kvm; put it into "
+		    "the group kvm");
+	return r < 0 ? g_strdup_printf("/dev/kvm does not open: %s", g_strerror(-r)) : NULL;
+}
+
+/*
+ * What the result depends on, as one line of text: kernel, QEMU, payload,
+ * /dev/kvm and the rights to it, user, processor, and how it was tried.
+ */
+static char *circumstances(const Probe *p, const char *payload, size_t len, const char *obstacle)
+{
+	g_autofree char *sum = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)payload, len);
+	struct stat qemu = { 0 }, kvm = { 0 };
+	struct utsname u = { 0 };
+
+	uname(&u);
+	stat(p->facts->qemu, &qemu);
+	if (stat("/dev/kvm", &kvm) < 0)
+		kvm = (struct stat){ 0 };
+	return g_strdup_printf("%s %s|%s %" G_GUINT64_FORMAT " %" G_GINT64_FORMAT
+			       ".%09ld|%s|kvm %u:%u|%s|%s|%s|%s",
+			       u.release, u.version, p->facts->qemu, (uint64_t)qemu.st_size,
+			       (int64_t)qemu.st_mtim.tv_sec, qemu.st_mtim.tv_nsec, sum, major(kvm.st_rdev),
+			       minor(kvm.st_rdev), p->facts->run_as != NULL ? p->facts->run_as : "",
+			       p->facts->cpu_model != NULL ? p->facts->cpu_model : "", CMDLINE,
+			       obstacle != NULL ? obstacle : "");
+}
+
+static bool recall(Probe *p, const char *when)
+{
+	g_autoptr(StoreItem) item = store_get(p->local, PROBE_KEY, NULL);
+	_cleanup_json_ Json *j = item != NULL ? json_parse(item->value, strlen(item->value), NULL) : NULL;
+
+	if (p->fresh || g_strcmp0(json_str(j, "when"), when) != 0)
+		return false;
+	for (Accel a = 0; a < _ACCEL_MAX; a++) {
+		const Json *f = json_obj(j, accel_name(a));
+		const char *reason = json_str(f, "reason");
+
+		if (f == NULL || (reason == NULL && !json_bool(f, "works", false)))
+			return false;
+		conclude(&p->facts->accel[a], g_strdup(reason));
+	}
+	return true;
+}
+
+/* It can be found out again: neither a power cut nor a full disk is worth a failure. */
+static void keep(const Probe *p, const char *when)
+{
+	_cleanup_json_ Json *j = json_object();
+	g_autofree char *text = NULL;
+	StoreTx *tx = store_tx_new();
+
+	json_put_str(j, "when", when);
+	for (Accel a = 0; a < _ACCEL_MAX; a++) {
+		Json *f = json_object();
+
+		json_put_bool(f, "works", p->facts->accel[a].works);
+		json_put_str(f, "reason", p->facts->accel[a].reason);
+		json_put(j, accel_name(a), f);
+	}
+	text = json_print(j);
+	store_tx_set(tx, PROBE_KEY, STORE_ANY, text);
+	store_commit(p->local, tx, STORE_RELAXED, NULL, NULL);
+}
+
+/*
+ * From the run folder, whose way everybody may pass: QEMU's user may not reach
+ * a build folder or a home. `obstacle` is what keeps KVM from being tried, or NULL.
+ */
+static bool search(Probe *p, const char *payload, size_t len, const char *obstacle, GError **err)
+{
+	g_autofree char *path = g_strdup_printf("%s/.probe-%d.elf", p->folders->run, (int)getpid());
+	Search s = { .p = p, .payload = path };
+
+	if (!file_write_atomic(path, payload, len, 0644, err))
+		return false;
+	search_tcg(&s);
+	if (obstacle != NULL)
+		conclude(&p->facts->accel[ACCEL_KVM], g_strdup(obstacle));
+	else
+		search_kvm(&s);
+	unlink(path);
+	return true;
+}
+
+static bool recall_or_search(Probe *p, GError **err)
+{
+	g_autofree char *path = payload_path(), *payload = NULL, *obstacle = kvm_obstacle(p), *when = NULL;
+	size_t len;
+
+	payload = file_read(path, PAYLOAD_MAX, &len, err);
+	if (payload == NULL)
+		return false;
+	when = circumstances(p, payload, len, obstacle);
+	if (recall(p, when))
+		return true;
+	if (!search(p, payload, len, obstacle, err))
+		return false;
+	/* Where not even TCG came through, the host was too busy to learn anything. */
+	if (p->facts->accel[ACCEL_TCG].works)
+		keep(p, when);
+	return true;
+}
+
+void probe_accel(Probe *p)
+{
+	g_autoptr(GError) e = NULL;
+
+	if (recall_or_search(p, &e))
+		return;
+	for (Accel a = 0; a < _ACCEL_MAX; a++)
+		conclude(&p->facts->accel[a], g_strdup_printf("it could not be tried: %s", e->message));
+}
