@@ -388,7 +388,7 @@ static bool chunk_size_byte(struct http_chunks *c, uint8_t b)
 	return true;
 }
 
-static bool chunk_expect(struct http_chunks *c, uint8_t b, char want, int next)
+static bool chunk_expect(struct http_chunks *c, uint8_t b, char want, enum http_chunk_state next)
 {
 	c->state = next;
 	return b == (uint8_t)want;

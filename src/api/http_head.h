@@ -80,7 +80,7 @@ typedef enum HttpChunkEvent {
 } HttpChunkEvent;
 
 struct http_chunks {
-	enum {
+	enum http_chunk_state {
 		CHUNKS_SIZE,
 		CHUNKS_EXT,
 		CHUNKS_SIZE_LF,
