@@ -37,7 +37,7 @@ static bool has_landlock(void)
 static void test_what_it_prints_comes_back(void)
 {
 	struct limited l = shell(SH("echo out; echo err >&2; exit 7"));
-	_cleanup_limited_ struct limited_result r;
+	_cleanup_limited_ struct limited_result r = { 0 };
 	g_autoptr(GError) err = NULL;
 
 	g_assert_true(limited_run(&l, &r, &err));
@@ -49,7 +49,7 @@ static void test_what_it_prints_comes_back(void)
 static void test_it_gets_nothing_of_ours(void)
 {
 	struct limited l = shell(SH("echo /proc/self/fd/*; env; cat; umask"));
-	_cleanup_limited_ struct limited_result r;
+	_cleanup_limited_ struct limited_result r = { 0 };
 	_cleanup_close_ int leak = dup(2); /* without close-on-exec */
 
 	g_assert_true(limited_run(&l, &r, NULL));
@@ -64,7 +64,7 @@ static void test_errors_keep_their_end(void)
 {
 	struct limited l =
 	    shell(SH("i=0; while [ $i -lt 3000 ]; do echo line $i >&2; i=$((i+1)); done; echo end >&2"));
-	_cleanup_limited_ struct limited_result r;
+	_cleanup_limited_ struct limited_result r = { 0 };
 
 	g_assert_true(limited_run(&l, &r, NULL));
 	g_assert_true(g_str_has_suffix(r.err, "line 2999\nend\n"));
@@ -73,7 +73,7 @@ static void test_errors_keep_their_end(void)
 
 static void assert_killed(struct limited *l, ErrCode code, uint64_t within)
 {
-	_cleanup_limited_ struct limited_result r;
+	_cleanup_limited_ struct limited_result r = { 0 };
 	g_autoptr(GError) err = NULL;
 	uint64_t start = time_monotonic();
 
@@ -133,7 +133,7 @@ static void count(const char *text, size_t len, void *data)
 static void test_output_can_be_followed(void)
 {
 	struct limited l = shell(SH("head -c 300000 /dev/zero"));
-	_cleanup_limited_ struct limited_result r;
+	_cleanup_limited_ struct limited_result r = { 0 };
 	const char *const zero[] = { "/dev/zero", NULL };
 	size_t n = 0;
 
@@ -158,7 +158,7 @@ static void test_memory_and_files_are_bounded(void)
 	g_autofree char *dir = folder();
 	struct limited l = shell(SH("dd if=/dev/null of=/dev/null bs=1G count=1")),
 		       f = shell(SH("yes | head -c 5000000 >big || exit 9"));
-	_cleanup_limited_ struct limited_result r, q;
+	_cleanup_limited_ struct limited_result r = { 0 }, q = { 0 };
 
 	l.memory = 256 << 20;
 	g_assert_true(limited_run(&l, &r, NULL));
@@ -174,7 +174,7 @@ static void test_memory_and_files_are_bounded(void)
 static void test_root_becomes_nobody(void)
 {
 	struct limited l = shell(SH("id -u; id -g; id -G"));
-	_cleanup_limited_ struct limited_result r;
+	_cleanup_limited_ struct limited_result r = { 0 };
 
 	if (geteuid() != 0) {
 		g_test_skip("needs root");
@@ -189,7 +189,7 @@ static void test_root_becomes_nobody(void)
 static bool has_namespaces(void)
 {
 	struct limited l = shell(SH("echo $$"));
-	_cleanup_limited_ struct limited_result r;
+	_cleanup_limited_ struct limited_result r = { 0 };
 
 	g_assert_true(limited_run(&l, &r, NULL));
 	return g_str_equal(r.out, "1\n");
@@ -198,7 +198,7 @@ static bool has_namespaces(void)
 static void test_there_is_no_network(void)
 {
 	struct limited l = shell(SH("cat /proc/self/net/dev | grep -c :"));
-	_cleanup_limited_ struct limited_result r;
+	_cleanup_limited_ struct limited_result r = { 0 };
 
 	if (!has_namespaces()) {
 		g_test_skip("no right to make namespaces");
@@ -213,7 +213,7 @@ static void test_other_files_are_out_of_reach(void)
 	g_autofree char *dir = folder(), *other = folder(), *file = g_build_filename(other, "f", NULL),
 			*sh = NULL;
 	const char *const readable[] = { other, NULL };
-	_cleanup_limited_ struct limited_result r, q, w;
+	_cleanup_limited_ struct limited_result r = { 0 }, q = { 0 }, w = { 0 };
 	struct limited l;
 
 	if (!has_landlock()) {
@@ -255,7 +255,7 @@ static bool runs(const char *arg)
 static void test_nothing_outlives_it(void)
 {
 	g_autofree char *arg = g_strdup_printf("%d.125", 100000 + getpid()), *sh = NULL;
-	_cleanup_limited_ struct limited_result r;
+	_cleanup_limited_ struct limited_result r = { 0 };
 	struct limited l;
 	uint64_t end = time_monotonic() + 10 * SECOND;
 

@@ -371,7 +371,8 @@ static void test_what_is_no_disk_is_refused(void)
 		{ 0, "\x28\xb5\x2f\xfd", "Zst" },
 		{ 0, "WithoutFreeSpace", "Parallels" },
 	};
-	g_autoptr(ImageBytes) empty = image_bytes_new(0), old = image_bytes_new(512);
+	g_autoptr(ImageBytes) empty = image_bytes_new(0), old = image_bytes_new(512),
+			      page = image_bytes_new(512);
 
 	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
 		g_autoptr(ImageBytes) b = image_bytes_new(4096);
@@ -380,6 +381,8 @@ static void test_what_is_no_disk_is_refused(void)
 		assert_refused(b, ERR_UNSUPPORTED, rows[i].part);
 	}
 	assert_refused(empty, ERR_INVALID, "empty");
+	put_text(page, 0, "<!DOCTYPE html><title>404</title>");
+	assert_refused(page, ERR_INVALID, "web page");
 	put_text(old, 0, "QFI\xfb");
 	put_be(old, 4, 4, 1);
 	assert_refused(old, ERR_UNSUPPORTED, "qcow");

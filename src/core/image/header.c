@@ -72,28 +72,31 @@ static const struct foreign {
 	const char *magic;
 	size_t len;
 	const char *what;
-	bool packed;
+	enum { PACKED, FORMAT, PAGE } kind;
 } foreign_table[] = {
 #define MAGIC(s) s, sizeof(s) - 1
-	{ 0, MAGIC("\x1f\x8b"), "gzip", true },
+	{ 0, MAGIC("\x1f\x8b"), "gzip", PACKED },
 	{ 0,
 	  MAGIC("\xfd"
 		"7zXZ\0"),
-	  "xz", true },
-	{ 0, MAGIC("\x28\xb5\x2f\xfd"), "Zstandard", true },
-	{ 0, MAGIC("BZh"), "bzip2", true },
-	{ 0, MAGIC("\x04\x22\x4d\x18"), "LZ4", true },
-	{ 0, MAGIC("7z\xbc\xaf\x27\x1c"), "7-Zip", true },
-	{ 0, MAGIC("PK\x03\x04"), "ZIP", true },
-	{ 257, MAGIC("ustar"), "tar (an OVA is one)", true },
-	{ 0, MAGIC("QED\0"), "QED", false },
-	{ 0, MAGIC("QFI\xfb\0\0\0\x01"), "qcow of version 1", false },
-	{ 0, MAGIC("COWD"), "VMDK of version 3", false },
-	{ 0, MAGIC("WithoutFreeSpace"), "Parallels", false },
-	{ 0, MAGIC("WithouFreSpacExt"), "Parallels", false },
-	{ 0, MAGIC("Bochs Virtual HD Image"), "Bochs", false },
-	{ 0, MAGIC("LUKS\xba\xbe"), "LUKS", false },
-	{ 0, MAGIC("#!/bin/sh\n#V2.0 Format\n"), "cloop", false },
+	  "xz", PACKED },
+	{ 0, MAGIC("\x28\xb5\x2f\xfd"), "Zstandard", PACKED },
+	{ 0, MAGIC("BZh"), "bzip2", PACKED },
+	{ 0, MAGIC("\x04\x22\x4d\x18"), "LZ4", PACKED },
+	{ 0, MAGIC("7z\xbc\xaf\x27\x1c"), "7-Zip", PACKED },
+	{ 0, MAGIC("PK\x03\x04"), "ZIP", PACKED },
+	{ 257, MAGIC("ustar"), "tar (an OVA is one)", PACKED },
+	{ 0, MAGIC("QED\0"), "QED", FORMAT },
+	{ 0, MAGIC("QFI\xfb\0\0\0\x01"), "qcow of version 1", FORMAT },
+	{ 0, MAGIC("COWD"), "VMDK of version 3", FORMAT },
+	{ 0, MAGIC("WithoutFreeSpace"), "Parallels", FORMAT },
+	{ 0, MAGIC("WithouFreSpacExt"), "Parallels", FORMAT },
+	{ 0, MAGIC("Bochs Virtual HD Image"), "Bochs", FORMAT },
+	{ 0, MAGIC("LUKS\xba\xbe"), "LUKS", FORMAT },
+	{ 0, MAGIC("#!/bin/sh\n#V2.0 Format\n"), "cloop", FORMAT },
+	{ 0, MAGIC("<!DOCTYPE "), "a web page", PAGE },
+	{ 0, MAGIC("<!doctype "), "a web page", PAGE },
+	{ 0, MAGIC("<html"), "a web page", PAGE },
 #undef MAGIC
 };
 
@@ -112,7 +115,11 @@ static bool refuse_foreign(const struct header_source *src, GError **err)
 
 		if (!begins_with(src, f->offset, f->magic, f->len))
 			continue;
-		if (f->packed)
+		if (f->kind == PAGE)
+			return fail_advice(err, ERR_INVALID,
+					   "Check the address: servers send that for missing files.",
+					   "the file is no disk image but %s", f->what);
+		if (f->kind == PACKED)
 			return fail_advice(err, ERR_UNSUPPORTED,
 					   "Unpack it and import the disk image that is in it.",
 					   "the file is packed: %s", f->what);

@@ -192,7 +192,9 @@ static bool child_prepare(const struct start *s)
 
 static _Noreturn void child(const struct start *s)
 {
-	static char *const env[] = { (char *)"PATH=/usr/bin:/bin", (char *)"LC_ALL=C.UTF-8", NULL };
+	/* One arena a thread would use up the address space. */
+	static char *const env[] = { (char *)"PATH=/usr/bin:/bin", (char *)"LC_ALL=C.UTF-8",
+				     (char *)"MALLOC_ARENA_MAX=2", NULL };
 	int e;
 
 	if (child_prepare(s))
@@ -335,12 +337,15 @@ static bool follow(struct run *r, GError **err)
 	}
 }
 
-static bool judge(const struct limited *l, const siginfo_t *si, int *ret_status, GError **err)
+static bool judge(const struct run *r, const siginfo_t *si, int *ret_status, GError **err)
 {
+	g_autofree char *words = g_utf8_make_valid(r->error->str, -1);
+
 	if (si->si_code != CLD_EXITED)
 		return fail_advice(err, ERR_LIMIT,
 				   "The image is broken or made to do harm, or the host is short of memory.",
-				   "%s was killed by signal %d", l->argv[0], si->si_status);
+				   "%s was killed by signal %d%s%s", r->l->argv[0], si->si_status,
+				   *words != '\0' ? ": " : "", g_strchomp(words));
 	*ret_status = si->si_status;
 	return true;
 }
@@ -368,7 +373,7 @@ static bool supervise(struct run *r, int *ret_status, GError **err)
 		return fail_errno(err, -e, "lost %s", r->l->argv[0]);
 	/* A pipe holds less than read_stream() takes at once: this is all that is left. */
 	return ok && read_stream(r, &r->out, err) && read_stream(r, &r->err, err) &&
-	       judge(r->l, &si, ret_status, err);
+	       judge(r, &si, ret_status, err);
 }
 
 static bool pipe_make(int *ret_read, int *ret_write, int flags, GError **err)

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * qemu-img, under limits. The format of a file is always said, never probed.
+ * Files are named by absolute paths or relative to `dir`.
+ *
+ * Failures: what limited_run() says; ERR_NO_SPACE when it ran out of disk;
+ * ERR_BUSY when a running QEMU holds the file; else ERR_QEMU with its words.
+ */
+#pragma once
+
+#include "core/image/header.h"
+#include "engine/image/limited.h"
+
+struct qemu_img {
+	const char *dir; /* where it works, and may write */
+	const char *const
+	    *readable; /* files that it reads beside those in dir; NULL-terminated; NULL: none */
+	uid_t uid;     /* as whom, when we are root; LIMITED_KEEP_USER */
+	gid_t gid;
+	uint64_t file_size_max; /* of what it writes; 0: no bound */
+	uint64_t deadline;      /* us; 0: 60 s */
+	const struct hooks *hooks;
+};
+
+struct qemu_img_info {
+	uint64_t virtual_size, actual_size; /* bytes */
+	char *backing;                      /* as the file names it, or NULL */
+	Json *raw;                          /* all that it said */
+};
+
+void qemu_img_info_clear(struct qemu_img_info *info);
+#define _cleanup_info_ __attribute__((cleanup(qemu_img_info_clear)))
+
+/* `live`: a running QEMU may hold it; what is told may be a moment old. */
+bool qemu_img_info(const struct qemu_img *q, const char *path, ImageFormat f, bool live,
+		   struct qemu_img_info *ret, GError **err);
+/* To a new file, whole, sparse. `virtual_size` is for the progress. */
+bool qemu_img_convert(const struct qemu_img *q, const char *from, ImageFormat from_format, const char *to,
+		      ImageFormat to_format, uint64_t virtual_size, GError **err);
+/* An empty file, or an overlay when `backing` is an absolute path; `size` 0: the backing file's. */
+bool qemu_img_create(const struct qemu_img *q, const char *path, ImageFormat f, const char *backing,
+		     ImageFormat backing_format, uint64_t size, GError **err);
+/* Only larger. */
+bool qemu_img_grow(const struct qemu_img *q, const char *path, ImageFormat f, uint64_t size, GError **err);
