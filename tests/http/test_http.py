@@ -24,6 +24,7 @@ import pytest
 import websockets
 
 SERVER = os.environ["HTTP_SERVER"]
+CLIENT = os.environ["WS_CLIENT"]
 NOBODY = pwd.getpwnam("nobody")
 DEADLINE = 20.0
 
@@ -792,6 +793,90 @@ def test_ws_ping_is_answered_or_the_client_is_dropped(server):
         assert read_all(sock).endswith(b"\x89\x00")
 
 
+# ---- the WebSocket client of the command line ----
+
+
+def client(*args, stdin=b""):
+    return subprocess.run([CLIENT, *map(str, args)], input=stdin, capture_output=True, timeout=DEADLINE * 2)
+
+
+@pytest.mark.parametrize("size", [0, 5, 70_000, 20_000_000])
+def test_client_passes_bytes_both_ways_on_the_unix_socket(server, size):
+    data = os.urandom(size)
+    done = client("--unix", server.unix, "/ws", stdin=data)
+    assert (done.returncode, done.stderr) == (0, b"closed 4000 as you said\n")
+    assert done.stdout == data
+
+
+def test_client_passes_bytes_both_ways_on_tls(tls, pki):
+    data = os.urandom(5_000_000)
+    done = client(f"https://127.0.0.1:{tls.port}", pki / "ca.pem", pki / "alice.pem", pki / "alice.key", "/ws",
+                  stdin=data)
+    assert (done.returncode, done.stderr) == (0, b"closed 4000 as you said\n")
+    assert done.stdout == data
+
+
+def test_client_does_not_trust_another_ca(tls, pki):
+    done = client(f"https://127.0.0.1:{tls.port}", pki / "other-ca.pem", pki / "alice.pem", pki / "alice.key", "/ws")
+    assert done.returncode == 18 and b"unavailable: can't reach the daemon: " in done.stderr
+
+
+def test_client_passes_the_servers_refusal_on(server):
+    done = client("--unix", server.unix, "/forbidden")
+    assert (done.returncode, done.stderr) == (3, b"denied: not here (Ask someone else.)\n")
+
+
+def test_client_says_when_there_is_no_websocket(server):
+    done = client("--unix", server.unix, "/fixed")
+    assert done.returncode == 18 and b"refuses a WebSocket: HTTP/1.1 200 OK" in done.stderr
+
+
+def test_client_says_when_nobody_listens(tmp_path):
+    done = client("--unix", tmp_path / "nothing.sock", "/ws")
+    assert done.returncode == 18 and b"unavailable: can't reach the daemon" in done.stderr
+
+
+def one_shot_server(path, answer):
+    """Answers the first client with these bytes, and goes on reading."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve():
+        conn, _ = listener.accept()
+        listener.close()
+        read_until(conn, b"\r\n\r\n")
+        conn.sendall(answer)
+        if not answer.endswith(b"|close"):
+            read_all(conn)
+        conn.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+
+
+LIES = {
+    "silence": (b"", 8, b"timeout: the daemon did not answer in time"),
+    "goodbye": (b"|close", 18, b"the server closed the connection"),
+    "endless": (b"x" * 20000, 18, b"too long"),
+    "wrong key": (SWITCH + b"Sec-WebSocket-Accept: wrong\r\n\r\n", 18, b"does not understand WebSockets"),
+    "no key": (SWITCH + b"\r\n", 18, b"does not understand WebSockets"),
+    "huge length": (b"HTTP/1.1 500 Oh\r\nContent-Length: 99999999999\r\n\r\n{", 18, b"refuses a WebSocket: HTTP"),
+    "other json": (b"HTTP/1.1 500 Oh\r\nContent-Length: 5\r\n\r\n[1,2]", 18, b"refuses a WebSocket: HTTP/1.1 500"),
+    "cut off": (b"HTTP/1.1 500 Oh\r\nContent-Length: 50\r\n\r\n{|close", 18, b"refuses a WebSocket: HTTP/1.1"),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_client_copes_with_a_server_that_lies(tmp_path, name):
+    answer, status, message = LIES[name]
+    one_shot_server(tmp_path / "s", answer)
+    done = client("--unix", tmp_path / "s", "/ws")
+    assert done.returncode == status and message in done.stderr
+
+
 # ---- refusals ----
 
 MALFORMED = {
@@ -986,7 +1071,7 @@ def test_bad_certificate_files_are_named(tmp_path, pki, change):
 def test_clients_that_come_and_go_at_random_leave_nothing_behind(server):
     targets = ["/fixed", "/later?us=2000", "/worker", "/events", "/download?n=300000", "/flood", "/forgotten"]
 
-    def client(seed):
+    def come_and_go(seed):
         for i in range(40):
             with server.connect() as sock:
                 sock.sendall(get(targets[(seed + i) % len(targets)]))
@@ -994,7 +1079,7 @@ def test_clients_that_come_and_go_at_random_leave_nothing_behind(server):
                     sock.recv(100)
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        list(pool.map(client, range(8)))
+        list(pool.map(come_and_go, range(8)))
     stats = until(lambda: (s := server.stats())["connections"] == 1 and s)
     assert stats["subscribers"] == 0
 
