@@ -16,6 +16,7 @@ typedef struct Probe {
 	Store *local;
 	const SpawnUser *user; /* whom QEMU runs as; NULL: ourselves */
 	bool fresh;
+	bool unsure; /* an accelerator was given up before anything was seen: not worth keeping */
 } Probe;
 
 /* Version and machine types of facts->qemu. ERR_QEMU with what went wrong. */

@@ -41,6 +41,7 @@ static const char *const kvm_cpus[] = { "host", "host,-arch-capabilities" };
 typedef struct Trial {
 	uint64_t rate; /* instructions a second; 0 when it did not come so far */
 	bool entered;  /* guest code ran and told so */
+	bool late;     /* ended by us */
 	char *why;     /* what QEMU or the bound said; NULL when it ended as it should */
 } Trial;
 
@@ -93,13 +94,16 @@ static void take_report(Trial *t, const char *out)
 		t->rate = MAX(t->rate, payload_burn_rate(&r->burn[i]));
 }
 
-static void judge_end(Trial *t, const struct limited_result *r, const GError *e)
+static void judge_end(Trial *t, const struct limited_result *r, const GError *e, uint64_t timeout)
 {
 	g_autofree char *said = last_line(r->err);
 
 	if (e == NULL && r->status == 0)
 		return;
-	if (said[0] != '\0' && (e == NULL || err_code(e) != ERR_TIMEOUT))
+	t->late = e != NULL && err_code(e) == ERR_TIMEOUT;
+	if (t->late)
+		t->why = g_strdup_printf("it was ended after %.1f s", (double)timeout / 1e6);
+	else if (said[0] != '\0')
 		t->why = g_steal_pointer(&said);
 	else if (e != NULL)
 		t->why = g_strdup(e->message);
@@ -153,7 +157,12 @@ static void try_accel(const Search *s, Accel accel, const char *cpu, uint64_t ti
 	set_user(&l, s->p->user);
 	(void)limited_run(&l, &r, &e);
 	take_report(ret, r.out);
-	judge_end(ret, &r, e);
+	judge_end(ret, &r, e, timeout);
+}
+
+static const char *why_of(const Trial *t)
+{
+	return t->why != NULL ? t->why : "the guest said nothing";
 }
 
 static void conclude(AccelFact *f, char *take_reason)
@@ -170,7 +179,7 @@ static void search_tcg(Search *s)
 	try_accel(s, ACCEL_TCG, "max", TCG_TIMEOUT, &t);
 	s->tcg_rate = t.rate;
 	conclude(&s->p->facts->accel[ACCEL_TCG],
-		 t.rate > 0 ? NULL : g_strdup_printf("QEMU runs no guest code: %s", t.why));
+		 t.rate > 0 ? NULL : g_strdup_printf("no guest code came through: %s", why_of(&t)));
 }
 
 /* "2.1" or "302": millions. Caller frees. */
@@ -187,8 +196,7 @@ static char *judge_kvm(const Search *s, const Trial *t)
 	uint64_t needed = s->tcg_rate > 0 ? s->tcg_rate / TCG_SHARE : RATE_MIN;
 
 	if (!t->entered)
-		return g_strdup_printf("/dev/kvm opens, but no guest code came through: %s",
-				       t->why != NULL ? t->why : "the guest said nothing");
+		return g_strdup_printf("/dev/kvm opens, but no guest code came through: %s", why_of(t));
 	if (t->rate == 0)
 		return g_strdup(
 		    "/dev/kvm opens, but the guest did not get through 20000 instructions in time");
@@ -211,6 +219,7 @@ static void search_kvm(Search *s)
 		try_accel(s, ACCEL_KVM, kvm_cpus[i], end - now, &t);
 		g_free(reason);
 		reason = judge_kvm(s, &t);
+		s->p->unsure = t.late && !t.entered;
 		if (t.entered)
 			break;
 	}
@@ -332,8 +341,8 @@ static bool recall_or_search(Probe *p, GError **err)
 		return true;
 	if (!search(p, payload, len, obstacle, err))
 		return false;
-	/* Where not even TCG came through, the host was too busy to learn anything. */
-	if (p->facts->accel[ACCEL_TCG].works)
+	/* Where not even TCG came through, or KVM in time, the host may have been too busy to tell. */
+	if (p->facts->accel[ACCEL_TCG].works && !p->unsure)
 		keep(p, when);
 	return true;
 }

@@ -9,7 +9,9 @@
 #include "engine/sim.h"
 
 #include <glib/gstdio.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #define SECOND UINT64_C(1000000)
@@ -87,12 +89,60 @@ static HostFacts *probed(Rig *r, bool fresh)
 	return h;
 }
 
-static bool has_kvm(void)
+/*
+ * In a mount namespace of our own, /dev/kvm gets other rights, which the host
+ * does not see. NULL when that was done, else why it was not.
+ */
+static const char *set_kvm_rights(const Rig *r, mode_t mode)
 {
-	if (access("/dev/kvm", R_OK | W_OK) == 0)
+	g_autofree char *dir = g_build_filename(r->dir, "dev", NULL),
+			*node = g_build_filename(dir, "kvm", NULL);
+	struct stat st;
+
+	if (stat("/dev/kvm", &st) < 0)
+		return "there is no /dev/kvm";
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return "needs the right to make a mount namespace";
+	g_assert_cmpint(g_mkdir(dir, 0711), ==, 0);
+	if (mount("tmpfs", dir, "tmpfs", 0, "mode=711") < 0)
+		return "needs the right to mount a file system";
+	if (mknod(node, S_IFCHR | mode, st.st_rdev) == 0 && chmod(node, mode) == 0 &&
+	    mount(node, "/dev/kvm", NULL, MS_BIND, NULL) == 0) {
+		if (mode != 0666 || access("/dev/kvm", R_OK | W_OK) == 0)
+			return NULL;
+		umount2("/dev/kvm", MNT_DETACH);
+	}
+	umount2(dir, MNT_DETACH);
+	return "no other /dev/kvm can be made here";
+}
+
+static void give_kvm_back(const Rig *r)
+{
+	g_autofree char *dir = g_build_filename(r->dir, "dev", NULL);
+
+	g_assert_cmpint(umount2("/dev/kvm", MNT_DETACH), ==, 0);
+	g_assert_cmpint(umount2(dir, MNT_DETACH), ==, 0);
+}
+
+/* A /dev/kvm that whoever QEMU runs as may open; false, and the rig down, when there can be none. */
+static bool rig_up_with_kvm(Rig *r)
+{
+	const char *why;
+
+	rig_up(r);
+	why = set_kvm_rights(r, 0666);
+	if (why == NULL)
 		return true;
-	g_test_skip("there is no /dev/kvm to open");
+	g_test_skip(why);
+	rig_down(r);
 	return false;
+}
+
+static void rig_down_with_kvm(Rig *r)
+{
+	give_kvm_back(r);
+	rig_down(r);
 }
 
 static void test_the_host_is_known(void)
@@ -141,6 +191,43 @@ static void test_kvm_works_or_says_why(void)
 	rig_down(&r);
 }
 
+static void test_a_kvm_that_qemus_user_may_not_open_says_so(void)
+{
+	Rig r;
+	g_autoptr(HostFacts) h = NULL;
+	const char *why;
+
+	rig_up(&r);
+	why = set_kvm_rights(&r, 0600);
+	if (why != NULL) {
+		g_test_skip(why);
+		rig_down(&r);
+		return;
+	}
+	h = probed(&r, false);
+	if (h->run_as == NULL)
+		g_test_skip("there is no user " PROBE_USER);
+	else
+		g_assert_true(
+		    g_str_has_prefix(h->accel[ACCEL_KVM].reason, "permission denied: the user " PROBE_USER));
+	rig_down_with_kvm(&r);
+}
+
+/* What opens, opens as seen by QEMU's user too: the reason is what guest code was seen to do. */
+static void test_a_kvm_that_opens_is_measured(void)
+{
+	Rig r;
+	g_autoptr(HostFacts) h = NULL;
+
+	if (!rig_up_with_kvm(&r))
+		return;
+	h = probed(&r, false);
+	g_test_message("kvm: %s", h->accel[ACCEL_KVM].works ? "works" : h->accel[ACCEL_KVM].reason);
+	if (!h->accel[ACCEL_KVM].works)
+		g_assert_true(g_str_has_prefix(h->accel[ACCEL_KVM].reason, "/dev/kvm opens, but "));
+	rig_down_with_kvm(&r);
+}
+
 static char *remembered(const Rig *r)
 {
 	g_autoptr(StoreItem) item = store_get(r->local, PROBE_KEY, NULL);
@@ -159,6 +246,7 @@ static void test_what_was_found_is_kept_until_asked_afresh(void)
 	StoreTx *tx = store_tx_new();
 
 	rig_up(&r);
+	use_script(&r, "case \"$*\" in *accel=kvm*) echo 'not today' >&2; exit 1;; esac\nexec $REAL \"$@\"");
 	first = probed(&r, false);
 	text = remembered(&r);
 	j = json_parse(text, strlen(text), NULL);
@@ -212,17 +300,19 @@ static void test_a_kvm_that_hangs_is_ended_in_time(void)
 	g_autoptr(HostFacts) h = NULL;
 	uint64_t from;
 
-	if (!has_kvm())
+	if (!rig_up_with_kvm(&r))
 		return;
-	rig_up(&r);
 	use_script(&r, "case \"$*\" in *accel=kvm*) sleep 1000; sleep 1000;; esac\nexec $REAL \"$@\"");
 	from = time_monotonic();
 	h = probed(&r, false);
 	g_assert_cmpuint(time_monotonic() - from, <, 20 * SECOND);
 	g_assert_true(h->accel[ACCEL_TCG].works);
-	g_assert_nonnull(strstr(h->accel[ACCEL_KVM].reason, "no guest code came through"));
+	g_assert_nonnull(
+	    strstr(h->accel[ACCEL_KVM].reason, "no guest code came through: it was ended after"));
 	g_assert_false(process_named(r.dir));
-	rig_down(&r);
+	/* The host may only have been busy: it is tried again. */
+	g_assert_null(store_get(r.local, PROBE_KEY, NULL));
+	rig_down_with_kvm(&r);
 }
 
 /* The second attempt gets a "KVM" as fast as TCG, which is enough. */
@@ -231,9 +321,8 @@ static void test_a_processor_that_kvm_refuses_is_asked_for_less(void)
 	Rig r;
 	g_autoptr(HostFacts) h = NULL;
 
-	if (!has_kvm())
+	if (!rig_up_with_kvm(&r))
 		return;
-	rig_up(&r);
 	use_script(
 	    &r,
 	    "case \"$*\" in *accel=kvm*'-cpu host -m'*) echo 'failed to set MSR 0x10a' >&2; exit 134;; esac\n"
@@ -246,7 +335,7 @@ static void test_a_processor_that_kvm_refuses_is_asked_for_less(void)
 	    "exec $REAL \"$@\"");
 	h = probed(&r, false);
 	g_assert_cmpstr(h->accel[ACCEL_KVM].reason, ==, NULL);
-	rig_down(&r);
+	rig_down_with_kvm(&r);
 }
 
 static void test_what_kvm_said_last_is_the_reason(void)
@@ -254,15 +343,14 @@ static void test_what_kvm_said_last_is_the_reason(void)
 	Rig r;
 	g_autoptr(HostFacts) h = NULL;
 
-	if (!has_kvm())
+	if (!rig_up_with_kvm(&r))
 		return;
-	rig_up(&r);
 	use_script(&r, "case \"$*\" in *accel=kvm*) echo first >&2; echo 'failed to set MSR 0x10a' >&2;\n"
 		       "exit 134;; esac\nexec $REAL \"$@\"");
 	h = probed(&r, false);
 	g_assert_nonnull(strstr(h->accel[ACCEL_KVM].reason, "failed to set MSR 0x10a"));
 	g_assert_null(strstr(h->accel[ACCEL_KVM].reason, "first"));
-	rig_down(&r);
+	rig_down_with_kvm(&r);
 }
 
 static void test_without_the_payload_nothing_is_claimed(void)
@@ -326,6 +414,8 @@ int main(int argc, char **argv)
 	T(the_host_is_known);
 	T(tcg_is_seen_to_work);
 	T(kvm_works_or_says_why);
+	T(a_kvm_that_qemus_user_may_not_open_says_so);
+	T(a_kvm_that_opens_is_measured);
 	T(what_was_found_is_kept_until_asked_afresh);
 	T(another_qemu_is_tried_again);
 	T(a_kvm_that_hangs_is_ended_in_time);
