@@ -75,3 +75,12 @@ struct image_header {
  */
 bool image_header_check(const struct header_source *src, const ImageFormat *want, uint64_t max_virtual_size,
 			struct image_header *ret, GError **err);
+
+/*
+ * The same for a disk of our own, of format raw or qcow2, which guests and
+ * their QEMU wrote to: an overlay must still name `backing` (NULL: none) and no
+ * other file. ERR_CONFLICT when it is not what it was, ERR_INVALID when it
+ * names another file.
+ */
+bool volume_header_check(const struct header_source *src, ImageFormat f, const char *backing,
+			 uint64_t *ret_virtual, GError **err);

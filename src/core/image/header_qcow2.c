@@ -86,7 +86,26 @@ static bool check_extensions(const struct header_source *src, uint64_t at, uint6
 	return true;
 }
 
-bool header_check_qcow2(const struct header_source *src, uint64_t *ret_virtual, GError **err)
+/* Exactly that name. */
+static bool check_backing(const struct header_source *src, const uint8_t *h, const char *backing,
+			  GError **err)
+{
+	uint32_t n = be32(h + AT_BACKING_SIZE);
+	char name[1024];
+
+	if (be64(h + AT_BACKING_OFFSET) == 0 && backing == NULL)
+		return true;
+	if (be64(h + AT_BACKING_OFFSET) == 0)
+		return fail_advice(err, ERR_CONFLICT, "Restore it from a backup.",
+				   "the disk should be an overlay of '%s' and is none", backing);
+	if (backing == NULL || n != strlen(backing) || n > sizeof name ||
+	    !header_read(src, be64(h + AT_BACKING_OFFSET), name, n, NULL) || memcmp(name, backing, n) != 0)
+		return fail_backing(src, h, err);
+	return true;
+}
+
+bool header_check_qcow2(const struct header_source *src, const char *backing, uint64_t *ret_virtual,
+			GError **err)
 {
 	uint8_t h[V3_LENGTH + 8] = { 0 };
 	uint32_t version, cluster_bits, length = V2_LENGTH;
@@ -99,8 +118,8 @@ bool header_check_qcow2(const struct header_source *src, uint64_t *ret_virtual, 
 		return header_fail(IMAGE_FORMAT_QCOW2, ERR_UNSUPPORTED, "has an unknown version", err);
 	if (cluster_bits < 9 || cluster_bits > 21)
 		return header_fail(IMAGE_FORMAT_QCOW2, ERR_INVALID, "has a broken header", err);
-	if (be64(h + AT_BACKING_OFFSET) != 0)
-		return fail_backing(src, h, err);
+	if (!check_backing(src, h, backing, err))
+		return false;
 	if (be32(h + AT_CRYPT) != 0)
 		return header_fail(IMAGE_FORMAT_QCOW2, ERR_UNSUPPORTED, "is encrypted", err);
 	if (version == 3) {

@@ -18,8 +18,6 @@ bool import_is_fetched(const struct image_import *im, const Json *facts);
 /* The result is there, all of it. */
 bool import_is_converted(const struct image_import *im, const Json *facts);
 bool import_check_source(const struct image_import *im, struct image_header *ret, GError **err);
-bool import_check_header(const char *path, const ImageFormat *want, uint64_t max, struct image_header *ret,
-			 GError **err);
 uint64_t import_max_virtual_size(const struct image_import *im);
 
 /* False when it is no file. */

@@ -2,8 +2,10 @@
 #include "engine/image/import.h"
 #include "base/fd.h"
 #include "engine/image/fetch.h"
+#include "engine/image/header_file.h"
 #include "engine/image/import-impl.h"
 #include "engine/image/qemu_img.h"
+#include "engine/image/scratch.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -123,11 +125,7 @@ static bool make_work(const struct image_import *im, GError **err)
 {
 	g_autofree char *scratch = import_path(im, "scratch");
 
-	if (!dir_make(im->work, 0711, err) || !dir_make(scratch, 0700, err))
-		return false;
-	if (geteuid() == 0 && im->uid != LIMITED_KEEP_USER && chown(scratch, im->uid, im->gid) < 0)
-		return fail_errno(err, errno, "can't hand over '%s'", scratch);
-	return true;
+	return dir_make(im->work, 0711, err) && scratch_make(scratch, im->uid, im->gid, err);
 }
 
 static bool check_sum(const struct image_import *im, Sink *s, GError **err)
@@ -232,38 +230,6 @@ bool image_fetch_undo(const struct image_import *im, GError **err)
 
 /* Inspecting */
 
-static bool read_at(void *data, uint64_t offset, void *buf, size_t len, GError **err)
-{
-	int fd = *(int *)data;
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = pread(fd, (char *)buf + done, len - done, (off_t)(offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return fail_errno(err, n < 0 ? errno : EIO, "can't read the image");
-		done += (size_t)n;
-	}
-	return true;
-}
-
-bool import_check_header(const char *path, const ImageFormat *want, uint64_t max, struct image_header *ret,
-			 GError **err)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	struct header_source src = { .read = read_at, .data = &fd };
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return fail_errno(err, errno, "can't open '%s'", path);
-	if (!S_ISREG(st.st_mode))
-		return fail(err, ERR_INVALID, "'%s' is no file", path);
-	src.size = (uint64_t)st.st_size;
-	return image_header_check(&src, want, max, ret, err);
-}
-
 uint64_t import_max_virtual_size(const struct image_import *im)
 {
 	return im->max_virtual_size != 0 ? im->max_virtual_size : IMAGE_VIRTUAL_SIZE_MAX;
@@ -276,8 +242,8 @@ bool import_check_source(const struct image_import *im, struct image_header *ret
 
 	if (im->format != NULL && !image_format_parse(im->format, &want, err))
 		return false;
-	return import_check_header(path, im->format != NULL ? &want : NULL, import_max_virtual_size(im), ret,
-				   err);
+	return image_file_check(path, im->format != NULL ? &want : NULL, import_max_virtual_size(im), ret,
+				err);
 }
 
 /* What our own check passed should never come here; if it does, it is refused all the same. */
@@ -309,8 +275,7 @@ static bool look(const struct image_import *im, struct image_header *ret, GError
 	};
 	_cleanup_info_ struct qemu_img_info info = { 0 };
 
-	if (!import_check_source(im, ret, err) ||
-	    !qemu_img_info(&q, "../source", ret->format, false, &info, err) ||
+	if (!import_check_source(im, ret, err) || !qemu_img_info(&q, "../source", ret->format, &info, err) ||
 	    !check_info(&info, import_max_virtual_size(im), err))
 		return false;
 	ret->virtual_size = info.virtual_size;
@@ -350,14 +315,6 @@ bool import_is_converted(const struct image_import *im, const Json *facts)
 bool import_remove_file(const char *path, GError **err)
 {
 	return unlink(path) == 0 || errno == ENOENT || fail_errno(err, errno, "can't remove '%s'", path);
-}
-
-static bool sync_dir_of(const char *path, GError **err)
-{
-	g_autofree char *dir = g_path_get_dirname(path);
-	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	return (fd >= 0 && fsync(fd) == 0) || fail_errno(err, errno, "can't sync '%s'", dir);
 }
 
 bool image_publish(const struct image_import *im, GError **err)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/fd.h"
+#include "engine/image/header_file.h"
 #include "engine/image/import-impl.h"
 #include "engine/image/qemu_img.h"
+#include "engine/image/scratch.h"
 #include "engine/image/sink.h"
 #include "engine/image/space.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #define SECOND UINT64_C(1000000)
 /* The slowest disk that an import is waited for: bytes a second. */
@@ -73,21 +73,8 @@ static bool convert(const struct image_import *im, const struct image_header *h,
 static bool take_over(const struct image_import *im, GError **err)
 {
 	g_autofree char *from = import_path(im, "scratch/disk.qcow2"), *to = import_path(im, "disk.qcow2");
-	_cleanup_close_ int fd = open(from, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return fail_errno(err, errno, "qemu-img left no image");
-	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
-		return fail(err, ERR_QEMU, "qemu-img left something that is no image");
-	if ((geteuid() == 0 && fchown(fd, 0, 0) < 0) || fchmod(fd, 0444) < 0)
-		return fail_errno(err, errno, "can't take over the image");
-	if (rename(from, to) < 0)
-		return fail_errno(err, errno, "can't move the image");
-	if (fsync(fd) == 0)
-		return true;
-	return errno == ENOSPC || errno == EDQUOT ? space_fail(im->work, "the converted image", 0, err)
-						  : fail_errno(err, errno, "can't write the image");
+	return scratch_take(from, to, geteuid(), getegid(), 0444, err);
 }
 
 static bool describe(const struct image_import *im, Json *facts, GError **err)
@@ -99,7 +86,7 @@ static bool describe(const struct image_import *im, Json *facts, GError **err)
 	struct image_header h;
 	uint64_t size = 0;
 
-	if (!import_check_header(path, &qcow2, import_max_virtual_size(im) + (1 << 20), &h, err))
+	if (!image_file_check(path, &qcow2, import_max_virtual_size(im) + (1 << 20), &h, err))
 		return false;
 	sum = file_sha512(path, &hooks, err);
 	if (sum == NULL)

@@ -21,6 +21,7 @@ static struct limited limits_of(const struct qemu_img *q, const char *const *arg
 		.argv = argv,
 		.cwd = q->dir,
 		.readable = q->readable,
+		.writable = q->writable,
 		.uid = q->uid,
 		.gid = q->gid,
 		.memory = MEMORY_MAX,
@@ -48,7 +49,7 @@ static bool fail_words(const struct qemu_img *q, const char *text, GError **err)
 
 	if (strstr(text, "No space left") != NULL || strstr(text, "File too large") != NULL ||
 	    strstr(text, "Disk quota exceeded") != NULL)
-		return space_fail(q->dir, "the disk", 0, err);
+		return space_fail(q->dir != NULL ? q->dir : q->writable[0], "the disk", 0, err);
 	if (strstr(text, "Failed to get") != NULL && strstr(text, "lock") != NULL)
 		return fail_advice(err, ERR_BUSY, "Stop the vm that uses it first.",
 				   "a running vm uses the disk: %s", words);
@@ -91,13 +92,11 @@ static bool parse_info(const char *text, ImageFormat f, struct qemu_img_info *re
 	return true;
 }
 
-bool qemu_img_info(const struct qemu_img *q, const char *path, ImageFormat f, bool live,
-		   struct qemu_img_info *ret, GError **err)
+bool qemu_img_info(const struct qemu_img *q, const char *path, ImageFormat f, struct qemu_img_info *ret,
+		   GError **err)
 {
-	const char *const argv[] = { "qemu-img",           "info",
-				     "--output=json",      "-f",
-				     image_format_name(f), live ? "-U" : path,
-				     live ? path : NULL,   NULL };
+	const char *const argv[] = { "qemu-img", "info", "--output=json", "-f", image_format_name(f),
+				     path,       NULL };
 	struct limited l = limits_of(q, argv);
 	g_autofree char *text = NULL;
 

@@ -12,10 +12,10 @@
 #include "engine/image/limited.h"
 
 struct qemu_img {
-	const char *dir; /* where it works, and may write */
-	const char *const
-	    *readable; /* files that it reads beside those in dir; NULL-terminated; NULL: none */
-	uid_t uid;     /* as whom, when we are root; LIMITED_KEEP_USER */
+	const char *dir; /* where it works, and may write; NULL: nowhere */
+	/* Files that it reads, and writes, beside those in dir; NULL-terminated; NULL: none. */
+	const char *const *readable, *const *writable;
+	uid_t uid; /* as whom, when we are root; LIMITED_KEEP_USER */
 	gid_t gid;
 	uint64_t file_size_max; /* of what it writes; 0: no bound */
 	uint64_t deadline;      /* us; 0: 60 s */
@@ -31,9 +31,8 @@ struct qemu_img_info {
 void qemu_img_info_clear(struct qemu_img_info *info);
 #define _cleanup_info_ __attribute__((cleanup(qemu_img_info_clear)))
 
-/* `live`: a running QEMU may hold it; what is told may be a moment old. */
-bool qemu_img_info(const struct qemu_img *q, const char *path, ImageFormat f, bool live,
-		   struct qemu_img_info *ret, GError **err);
+bool qemu_img_info(const struct qemu_img *q, const char *path, ImageFormat f, struct qemu_img_info *ret,
+		   GError **err);
 /* To a new file, whole, sparse. `virtual_size` is for the progress. */
 bool qemu_img_convert(const struct qemu_img *q, const char *from, ImageFormat from_format, const char *to,
 		      ImageFormat to_format, uint64_t virtual_size, GError **err);
