@@ -30,7 +30,8 @@ struct Vmm {
 	int pidfd;
 	pid_t pid;
 	uint64_t pid_start;
-	Qmp *qmp; /* closed by the loop's thread at the end */
+	Qmp *qmp;     /* closed by the loop's thread at the end */
+	Agent *agent; /* the same; made by the loop's thread before READY */
 
 	GMutex lock; /* guards what follows, up to the next gap */
 	GCond changed;
@@ -42,6 +43,7 @@ struct Vmm {
 	LoopSource *end_source, *retry_source;
 	uint64_t retry_delay;
 	int log_watch;
+	Console *console;
 	bool told_lost; /* `monitor` said false last */
 	char *shutdown;
 	bool panicked;

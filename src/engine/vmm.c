@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/time.h"
 #include "engine/vmm-impl.h"
 
@@ -75,6 +76,7 @@ void vmm_unref(Vmm *v)
 	/* The loop holds a reference while it watches. */
 	g_assert(v->end_source == NULL && v->retry_source == NULL);
 	qmp_unref(v->qmp);
+	agent_unref(v->agent);
 	vmm_exit_clear(&v->exit);
 	fd_closep(&v->pidfd);
 	g_mutex_clear(&v->lock);
@@ -104,6 +106,9 @@ static VmmState state_of(Vmm *v)
 /* The loop looks no more; the reference that it held is the caller's. */
 static void stop_watching(Vmm *v)
 {
+	if (v->agent != NULL)
+		agent_close(agent_ref(v->agent)); /* ours stays, for those who ask vmm_agent() */
+	v->console = console_close(v->console);
 	v->end_source = loop_source_free(v->end_source);
 	v->retry_source = loop_source_free(v->retry_source);
 	log_keeper_unwatch(v->host->logs, v->log_watch);
@@ -141,6 +146,29 @@ static void retry_later(Vmm *v)
 		loop_timer_set(v->retry_source, v->retry_delay);
 }
 
+static void on_agent(bool open, void *data)
+{
+	Vmm *v = data;
+
+	if (state_of(v) == VMM_LIVE && v->handler->agent != NULL)
+		v->handler->agent(v, open, v->data);
+}
+
+/* The peripherals whose sockets are there; a launch removes those that are not its own. */
+static void start_peripherals(Vmm *v)
+{
+	g_autofree char *agent = vmm_socket(v, "agent"), *console = vmm_socket(v, "console");
+	g_autofree char *ring = g_strdup_printf("%s/console.ring", v->dir);
+	g_autoptr(GError) e = NULL;
+
+	if (access(agent, F_OK) == 0)
+		v->agent = agent_new(v->host->loop, agent, on_agent, v);
+	if (access(console, F_OK) == 0)
+		v->console = console_open(v->host->loop, console, ring, &e);
+	if (e != NULL)
+		log_warning("vm '%s' goes without its console: %s", v->name, e->message);
+}
+
 /* Takes the reference that the loop holds from now on. */
 static void start_watching(void *data)
 {
@@ -148,6 +176,7 @@ static void start_watching(void *data)
 
 	v->end_source = loop_add_fd(v->host->loop, v->pidfd, EPOLLIN, on_process_end, v);
 	v->log_watch = log_keeper_watch(v->host->logs, v->log_path);
+	start_peripherals(v);
 }
 
 static void start_unconnected(void *data)
@@ -163,12 +192,29 @@ void vmm_watch(Vmm *v)
 	loop_post(v->host->loop, ok ? start_watching : start_unconnected, vmm_ref(v));
 }
 
+/* Events tell of changes; this tells from what. */
+static void on_chardevs(Json *reply, const GError *e, void *data)
+{
+	g_autoptr(Vmm) v = data;
+	size_t i;
+	Json *c;
+
+	if (e != NULL || v->end_source == NULL) /* looked after no more */
+		return;
+	json_array_foreach(reply, i, c)
+	{
+		if (g_str_equal(json_str(c, "label"), "agent"))
+			agent_set_open(v->agent, json_bool(c, "frontend-open", false));
+	}
+}
+
 static void on_ready(Qmp *q, void *data)
 {
 	Vmm *v = data;
 	bool news;
 
-	(void)q;
+	if (v->agent != NULL)
+		qmp_send(q, "query-chardev", NULL, 0, on_chardevs, vmm_ref(v));
 	v->retry_delay = RETRY_FIRST;
 	g_mutex_lock(&v->lock);
 	news = v->late || v->told_lost;
@@ -193,6 +239,9 @@ static void note_event(Vmm *v, const char *name, Json *args)
 		g_clear_pointer(&v->shutdown, g_free);
 		v->panicked = false;
 	}
+	if (g_str_equal(name, "VSERPORT_CHANGE") && v->agent != NULL &&
+	    g_str_equal(json_str(args, "id"), VMM_AGENT_PORT))
+		agent_set_open(v->agent, json_bool(args, "open", false));
 }
 
 static void on_event(Qmp *q, const char *name, Json *args, uint64_t real_us, void *data)
@@ -200,7 +249,7 @@ static void on_event(Qmp *q, const char *name, Json *args, uint64_t real_us, voi
 	Vmm *v = data;
 
 	(void)q;
-	note_event(v, name, args);
+	note_event(v, name, args); /* known events have the form of the table */
 	if (state_of(v) == VMM_LIVE && v->handler->event != NULL)
 		v->handler->event(v, name, args, real_us, v->data);
 }
@@ -245,6 +294,8 @@ static void on_process_end(int fd, uint32_t events, void *data)
 		return;
 	/* Its last events say why; they may lie in the socket still. */
 	qmp_drain(v->qmp);
+	if (v->agent != NULL)
+		agent_set_open(v->agent, false);
 	if (state_of(v) == VMM_FORGOTTEN) /* on one of those */
 		return;
 	stop_watching(v);
@@ -303,6 +354,16 @@ Qmp *vmm_qmp(const Vmm *v)
 Loop *vmm_loop(const Vmm *v)
 {
 	return v->host->loop;
+}
+
+Agent *vmm_agent(const Vmm *v)
+{
+	return v->agent;
+}
+
+Console *vmm_console(const Vmm *v)
+{
+	return v->console;
 }
 
 char *vmm_socket(const Vmm *v, const char *name)

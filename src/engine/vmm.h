@@ -14,7 +14,9 @@
  * `fd=@fd:qmp@` (see vmm_argv.h), a second monitor for tools `@fd:qmp2@`, the
  * guest agent's `@fd:agent@`, the virtio console's `@fd:console@`, a serial
  * port's `@fd:serial@`. The id of each of these chardevs is the same name, and
- * the virtserialport of the agent has the id VMM_AGENT_PORT.
+ * the virtserialport of the agent has the id VMM_AGENT_PORT. An agent and a
+ * console that are there are connected to at once and stay so; the console's
+ * last bytes are in DIR/console.ring.
  *
  * States, and who moves it on:
  *     STARTING  the process exists               -> READY  the monitor is ready
@@ -26,6 +28,8 @@
  */
 #pragma once
 
+#include "engine/agent.h"
+#include "engine/console.h"
 #include "engine/qmp.h"
 #include "engine/spawn.h"
 #include "engine/vmm_log.h"
@@ -54,6 +58,8 @@ typedef struct VmmHandler {
 	void (*event)(Vmm *v, const char *name, Json *args, uint64_t real_us, void *data);
 	/* The monitor was lost while the process lives, or is back; events in between are lost. */
 	void (*monitor)(Vmm *v, bool connected, void *data);
+	/* The guest opened or closed its agent's port. */
+	void (*agent)(Vmm *v, bool open, void *data);
 	/* Once; the last call. */
 	void (*exited)(Vmm *v, const VmmExit *e, void *data);
 } VmmHandler;
@@ -124,6 +130,10 @@ const char *vmm_name(const Vmm *v);
 pid_t vmm_pid(const Vmm *v);
 Qmp *vmm_qmp(const Vmm *v);
 Loop *vmm_loop(const Vmm *v);
+/* NULL when the vm has no agent's port. It may be open before vmm_launch() or vmm_adopt() returns: ask it. */
+Agent *vmm_agent(const Vmm *v);
+/* NULL when the vm has no console, and from the end of QEMU on. Loop thread. */
+Console *vmm_console(const Vmm *v);
 /* DIR/NAME.sock. Caller frees. */
 char *vmm_socket(const Vmm *v, const char *name);
 /* Any thread. */

@@ -57,6 +57,19 @@ static bool handover_fill(Handover *h, GError **err)
 	return true;
 }
 
+/* Of an earlier start with other devices. */
+static void remove_others(const Handover *h)
+{
+	static const char *const peripherals[] = { "agent", "console" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(peripherals); i++) {
+		g_autofree char *path = g_strdup_printf("%s/%s.sock", h->spec->dir, peripherals[i]);
+
+		if (!g_ptr_array_find_with_equal_func(h->name, peripherals[i], g_str_equal, NULL))
+			unlink(path);
+	}
+}
+
 static bool handover_make(Handover *h, const struct vmm_spec *spec, GError **err)
 {
 	h->spec = spec;
@@ -69,6 +82,7 @@ static bool handover_make(Handover *h, const struct vmm_spec *spec, GError **err
 	if (!g_ptr_array_find_with_equal_func(h->name, "qmp", g_str_equal, NULL))
 		return fail(err, ERR_INVALID, "the command line of '%s' has no monitor on @fd:qmp@",
 			    spec->name);
+	remove_others(h);
 	return handover_fill(h, err);
 }
 

@@ -2,10 +2,11 @@
 /*
  * A process in the place of QEMU, for what a real one can't be made to do:
  *
- *     fake_qemu MODE FD UUID     FD is the monitor's listening socket
+ *     fake_qemu MODE FD UUID ...     FD is the monitor's listening socket
  *
  *     silent   never greets, ignores SIGTERM
- *     serve    answers every command with {}; "stop" hangs up, "quit" ends it
+ *     serve    answers every command with {}; "stop" hangs up, "quit" ends it,
+ *              "inject-nmi" opens the agent's port, "system_reset" closes it
  *     talk     the same, after 3 MiB on stderr
  *     die      says why, and exits with 3
  */
@@ -18,30 +19,44 @@
 
 static const char greeting[] = "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n";
 
-/* True when the client may connect again. */
-static int serve(int fd, const char *uuid)
+static void answer(int fd, const char *line, const char *uuid)
+{
+	const char *id = strstr(line, "\"id\":");
+	int n = id != NULL ? atoi(id + 5) : 0;
+
+	if (strstr(line, "query-uuid") != NULL)
+		dprintf(fd, "{\"return\": {\"UUID\": \"%s\"}, \"id\": %d}\r\n", uuid, n);
+	else
+		dprintf(fd, "{\"return\": {}, \"id\": %d}\r\n", n);
+}
+
+static void tell_port(int fd, const char *open)
+{
+	dprintf(
+	    fd,
+	    "{\"event\": \"VSERPORT_CHANGE\", \"data\": {\"id\": \"agent0\", \"open\": %s}, \"timestamp\": "
+	    "{\"seconds\": 1700000000, \"microseconds\": 5}}\r\n",
+	    open);
+}
+
+static void serve(int fd, const char *uuid)
 {
 	FILE *f = fdopen(fd, "r");
 	char line[4096];
 
 	if (f == NULL)
-		return 0;
+		return;
 	dprintf(fd, "%s", greeting);
-	while (fgets(line, sizeof line, f) != NULL) {
-		const char *id = strstr(line, "\"id\":");
-
-		if (strstr(line, "\"stop\"") != NULL)
-			break;
-		if (strstr(line, "query-uuid") != NULL)
-			dprintf(fd, "{\"return\": {\"UUID\": \"%s\"}, \"id\": %d}\r\n", uuid,
-				id != NULL ? atoi(id + 5) : 0);
-		else
-			dprintf(fd, "{\"return\": {}, \"id\": %d}\r\n", id != NULL ? atoi(id + 5) : 0);
+	while (fgets(line, sizeof line, f) != NULL && strstr(line, "\"stop\"") == NULL) {
+		if (strstr(line, "\"inject-nmi\"") != NULL)
+			tell_port(fd, "true");
+		if (strstr(line, "\"system_reset\"") != NULL)
+			tell_port(fd, "false");
+		answer(fd, line, uuid);
 		if (strstr(line, "\"quit\"") != NULL)
 			exit(0);
 	}
 	fclose(f);
-	return 1;
 }
 
 static void talk(void)
@@ -52,7 +67,7 @@ static void talk(void)
 
 int main(int argc, char **argv)
 {
-	int listener = argc == 4 ? atoi(argv[2]) : -1, fd;
+	int listener = argc >= 4 ? atoi(argv[2]) : -1, fd;
 
 	if (listener < 0)
 		return 2;

@@ -26,6 +26,12 @@ static void on_monitor(Vmm *v, bool connected, void *data)
 	r->connected = connected;
 }
 
+static void on_agent(Vmm *v, bool open, void *data)
+{
+	(void)v, (void)open;
+	((VmmRig *)data)->n_agent++;
+}
+
 static void on_exited(Vmm *v, const VmmExit *e, void *data)
 {
 	VmmRig *r = data;
@@ -38,7 +44,9 @@ static void on_exited(Vmm *v, const VmmExit *e, void *data)
 	r->exit.last_words = g_strdup(e->last_words);
 }
 
-const VmmHandler vmm_rig_handler = { .event = on_event, .monitor = on_monitor, .exited = on_exited };
+const VmmHandler vmm_rig_handler = {
+	.event = on_event, .monitor = on_monitor, .agent = on_agent, .exited = on_exited
+};
 
 bool vmm_rig_init(VmmRig *r)
 {

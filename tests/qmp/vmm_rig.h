@@ -12,7 +12,7 @@ typedef struct VmmRig {
 	VmmHost *host;
 	char *dir; /* removed at the end */
 	/* what the handler was told */
-	unsigned n_exited, n_monitor;
+	unsigned n_exited, n_monitor, n_agent;
 	bool connected; /* the last */
 	VmmExit exit;
 	GString *events; /* names, each followed by a blank */

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/vm_ops.h"
+#include "base/fd.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+static bool order(Vmm *v, const char *command, GError **err)
+{
+	_cleanup_json_ Json *reply = qmp_call(vmm_qmp(v), command, NULL, 0, err);
+
+	return reply != NULL;
+}
+
+bool vm_pause(Vmm *v, GError **err)
+{
+	return order(v, "stop", err);
+}
+
+bool vm_resume(Vmm *v, GError **err)
+{
+	return order(v, "cont", err);
+}
+
+bool vm_reset(Vmm *v, GError **err)
+{
+	return order(v, "system_reset", err);
+}
+
+bool vm_powerdown(Vmm *v, GError **err)
+{
+	return order(v, "system_powerdown", err);
+}
+
+bool vm_nmi(Vmm *v, GError **err)
+{
+	return order(v, "inject-nmi", err);
+}
+
+char *vm_status(Vmm *v, GError **err)
+{
+	_cleanup_json_ Json *reply = qmp_call(vmm_qmp(v), "query-status", NULL, 0, err);
+
+	return g_strdup(json_str(reply, "status"));
+}
+
+/*
+ * Screenshots. QEMU may write no file of ours, and no file of its own is
+ * wanted: it gets a descriptor of a piece of memory.
+ */
+
+/* The number of the set that the descriptor is in now; -1 on failure. */
+static int64_t give_fd(Vmm *v, int fd, GError **err)
+{
+	_cleanup_json_ Json *reply = qmp_call_fd(vmm_qmp(v), "add-fd", NULL, fd, 0, err);
+
+	return json_int(reply, "fdset-id", -1);
+}
+
+static void take_fd_back(Vmm *v, int64_t set)
+{
+	_cleanup_json_ Json *args = json_object(), *reply = NULL;
+
+	json_put_int(args, "fdset-id", set);
+	reply = qmp_call(vmm_qmp(v), "remove-fd", json_ref(args), 0, NULL);
+}
+
+static bool dump_screen(Vmm *v, int64_t set, GError **err)
+{
+	g_autofree char *name = g_strdup_printf("/dev/fdset/%" G_GINT64_FORMAT, set);
+	_cleanup_json_ Json *reply = NULL;
+	g_autoptr(GError) e = NULL;
+	Json *args = json_object();
+
+	json_put_str(args, "filename", name);
+	json_put_str(args, "format", "png");
+	reply = qmp_call(vmm_qmp(v), "screendump", args, 0, &e);
+	if (reply != NULL)
+		return true;
+	/* QEMU has no class of its own for "There is no console to take a screendump from". */
+	if (strstr(e->message, "no console") != NULL)
+		return fail_advice(
+		    err, ERR_UNSUPPORTED,
+		    "Give it one with `plim vm set NAME platform.video=std` and start it anew, or use its "
+		    "console.",
+		    "vm '%s' has no display", vmm_name(v));
+	g_propagate_error(err, g_steal_pointer(&e));
+	return false;
+}
+
+static GBytes *read_picture(int fd, GError **err)
+{
+	static const char signature[] = "\x89PNG\r\n\x1a\n";
+	g_autofree char *bytes = NULL;
+	struct stat st;
+	ssize_t n;
+
+	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size > VM_SCREENSHOT_MAX) {
+		fail(err, ERR_QEMU, "QEMU made a picture that is too large");
+		return NULL;
+	}
+	bytes = g_malloc((gsize)st.st_size + 1);
+	n = pread(fd, bytes, (size_t)st.st_size, 0);
+	if (n < (ssize_t)strlen(signature) || memcmp(bytes, signature, strlen(signature)) != 0) {
+		fail(err, ERR_QEMU, "QEMU made a picture that is no PNG");
+		return NULL;
+	}
+	return g_bytes_new_take(g_steal_pointer(&bytes), (gsize)n);
+}
+
+GBytes *vm_screenshot(Vmm *v, GError **err)
+{
+	_cleanup_close_ int fd = memfd_create("screenshot", MFD_CLOEXEC), writable = -EBADF;
+	g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+	int64_t set;
+	bool ok;
+
+	/* QEMU looks for one with exactly the access that it wants: writing only. */
+	writable = fd >= 0 ? open(path, O_WRONLY | O_CLOEXEC) : -EBADF;
+	if (writable < 0) {
+		fail_errno(err, errno, "can't make room for a screenshot");
+		return NULL;
+	}
+	set = give_fd(v, writable, err);
+	if (set < 0)
+		return NULL;
+	ok = dump_screen(v, set, err);
+	take_fd_back(v, set);
+	return ok ? read_picture(fd, err) : NULL;
+}

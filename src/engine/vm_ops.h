@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What can be done to a running vm, one function each. All block worker
+ * threads and fail as qmp_call() does. Ending it is vmm_quit(); what goes
+ * through the guest agent is in agent_ops.h.
+ */
+#pragma once
+
+#include "engine/vmm.h"
+
+/* A screenshot is not larger than this. */
+#define VM_SCREENSHOT_MAX (UINT64_C(64) << 20)
+
+bool vm_pause(Vmm *v, GError **err);
+/* Also the first start of one that was launched with -S. */
+bool vm_resume(Vmm *v, GError **err);
+/* As the reset button. */
+bool vm_reset(Vmm *v, GError **err);
+/* As the power button: the guest decides what to make of it. */
+bool vm_powerdown(Vmm *v, GError **err);
+bool vm_nmi(Vmm *v, GError **err);
+
+/* QEMU's name of the state ("running", "paused", "prelaunch", "guest-panicked", ...). Caller frees. */
+char *vm_status(Vmm *v, GError **err);
+
+/* What its first display shows, as PNG. ERR_UNSUPPORTED with advice when it has no display. */
+GBytes *vm_screenshot(Vmm *v, GError **err);

@@ -1,0 +1,830 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The guest agent's client against agents that are honest, stale, slow, silent, lying and flooding. */
+#include "base/fd.h"
+#include "base/time.h"
+#include "drive.h"
+#include "engine/agent_ops.h"
+#include "fake_agent.h"
+
+typedef struct Rig {
+	Loop *loop;
+	Agent *agent;
+	FakeAgent *fake;
+	char *dir;
+	unsigned n_changes;
+	/* for workers */
+	uint64_t timeout;
+	GError *error;
+	bool ok;
+	Json *reply;
+	void (*work)(struct Rig *r);
+	unsigned n_done;
+	unsigned n_busy;
+} Rig;
+
+static void on_change(bool open, void *data)
+{
+	(void)open;
+	((Rig *)data)->n_changes++;
+}
+
+static void rig_init(Rig *r, const FakeAgentFunc *script)
+{
+	g_autofree char *path = NULL;
+
+	*r = (Rig){ .loop = loop_new(NULL),
+		    .dir = g_dir_make_tmp("agent-XXXXXX", NULL),
+		    .timeout = 20 * SECONDS };
+	path = g_strdup_printf("%s/agent.sock", r->dir);
+	r->fake = fake_agent_new(path, script);
+	r->agent = agent_new(r->loop, path, on_change, r);
+	agent_set_open(r->agent, true);
+}
+
+static void rig_done(Rig *r)
+{
+	agent_close(r->agent);
+	drive_idle(r->loop);
+	fake_agent_free(r->fake);
+	loop_free(r->loop);
+	dir_remove(r->dir, NULL);
+	g_free(r->dir);
+	g_clear_error(&r->error);
+	json_unref(r->reply);
+}
+
+static void run_work(void *data)
+{
+	Rig *r = data;
+
+	g_clear_error(&r->error);
+	r->work(r);
+}
+
+/* Run a function with the rig on a worker while the loop turns. */
+static void worker(Rig *r, void (*work)(Rig *r))
+{
+	r->work = work;
+	drive_worker(r->loop, run_work, r);
+}
+
+static void ping(Rig *r)
+{
+	r->ok = agent_ping(r->agent, r->timeout, &r->error);
+	g_assert_cmpint(r->ok, ==, r->error == NULL);
+}
+
+/*
+ * Sessions
+ */
+
+static void script_ping_twice(FakeAgent *f)
+{
+	fake_sync(f);
+	g_free(fake_serve(f, "guest-ping", "{\"return\": {}}\n"));
+	g_free(fake_serve(f, "guest-ping", "{\"return\": {}}\n")); /* without another sync */
+}
+
+static void test_a_session_is_synchronised_once(void)
+{
+	static const FakeAgentFunc script[] = { script_ping_twice, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, ping);
+	g_assert_no_error(r.error);
+	worker(&r, ping);
+	g_assert_no_error(r.error);
+	g_assert_cmpuint(fake_agent_connections(r.fake), ==, 1);
+	rig_done(&r);
+}
+
+static void script_stale(FakeAgent *f)
+{
+	static const char stale[] =
+	    "{\"return\": {\"pid\": 77}}\n\xff{\"return\": 3}\nnonsense\n"
+	    "\xff{\"error\": {\"class\": \"x\", \"desc\": \"y\"}}\n{\"return\": {\"cut off";
+
+	fake_say(f, stale, strlen(stale));
+	fake_sync(f);
+	g_free(fake_serve(f, "guest-ping", "\n{\"return\": {}}\n"));
+}
+
+static void test_stale_answers_are_skipped(void)
+{
+	static const FakeAgentFunc script[] = { script_stale, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, ping);
+	g_assert_no_error(r.error);
+	rig_done(&r);
+}
+
+static void script_late_to_wake(FakeAgent *f)
+{
+	g_free(fake_read(f)); /* lost: the agent was starting */
+	fake_sync(f);
+	g_free(fake_serve(f, "guest-ping", "{\"return\": {}}\n"));
+}
+
+static void test_the_sync_is_repeated_until_it_is_answered(void)
+{
+	static const FakeAgentFunc script[] = { script_late_to_wake, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, ping);
+	g_assert_no_error(r.error);
+	rig_done(&r);
+}
+
+static void test_without_an_agent_calls_fail_at_once(void)
+{
+	static const FakeAgentFunc script[] = { NULL };
+	uint64_t began = time_monotonic();
+	Rig r;
+
+	rig_init(&r, script);
+	agent_set_open(r.agent, false);
+	g_assert_false(agent_is_open(r.agent));
+	worker(&r, ping);
+	g_assert_error(r.error, ERR, ERR_AGENT);
+	g_assert_nonnull(strstr(err_advice(r.error), "qemu-guest-agent"));
+	g_assert_cmpuint(time_monotonic() - began, <, r.timeout);
+	rig_done(&r);
+}
+
+/*
+ * Guests that misbehave
+ */
+
+static void script_silent(FakeAgent *f)
+{
+	fake_sync(f);
+	fake_wait_hang_up(f);
+}
+
+static void test_silence_ends_with_the_deadline_and_the_next_call_works(void)
+{
+	static const FakeAgentFunc script[] = { script_silent, script_ping_twice, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	r.timeout = SECONDS / 5;
+	worker(&r, ping);
+	g_assert_error(r.error, ERR, ERR_TIMEOUT);
+	g_assert_nonnull(err_advice(r.error));
+	r.timeout = 20 * SECONDS;
+	worker(&r, ping);
+	g_assert_no_error(r.error);
+	g_assert_cmpuint(fake_agent_connections(r.fake), ==, 2);
+	rig_done(&r);
+}
+
+static void script_endless_line(FakeAgent *f)
+{
+	g_autofree char *x = g_strnfill(1 << 20, 'x');
+
+	fake_sync(f);
+	while (fake_say(f, x, 1 << 20))
+		continue;
+}
+
+static void script_endless_marks(FakeAgent *f)
+{
+	g_autoptr(GString) s = g_string_new(NULL);
+
+	fake_sync(f);
+	while (s->len < 1 << 20)
+		g_string_append(s, "\xff{\"return\": 1}\n");
+	while (fake_say(f, s->str, s->len))
+		continue;
+}
+
+static void script_endless_stale(FakeAgent *f)
+{
+	g_autoptr(GString) s = g_string_new(NULL);
+
+	while (s->len < 1 << 20)
+		g_string_append(s, "{\"return\": {}}\n");
+	while (fake_say(f, s->str, s->len))
+		continue;
+}
+
+static void test_a_flood_ends_the_call_and_the_next_one_works(gconstpointer data)
+{
+	const FakeAgentFunc script[] = { (FakeAgentFunc)data, script_ping_twice, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, ping);
+	g_assert_error(r.error, ERR, ERR_AGENT);
+	worker(&r, ping);
+	g_assert_no_error(r.error);
+	rig_done(&r);
+}
+
+static gint flooded;
+
+static void script_flood_unasked(FakeAgent *f)
+{
+	g_autofree char *x = g_strnfill(65536, '\n');
+
+	fake_sync(f);
+	g_free(fake_serve(f, "guest-ping", "{\"return\": {}}\n"));
+	g_atomic_int_set(&flooded, (gint)fake_say_until_full(f, x, 65536));
+	fake_wait_hang_up(f);
+}
+
+static void test_while_nobody_asks_nothing_is_read(void)
+{
+	static const FakeAgentFunc script[] = { script_flood_unasked, NULL };
+	gint n;
+	Rig r;
+
+	flooded = 0;
+	rig_init(&r, script);
+	worker(&r, ping);
+	g_assert_no_error(r.error);
+	while ((n = g_atomic_int_get(&flooded)) == 0)
+		loop_turn(r.loop, SECONDS / 100);
+	drive_idle(r.loop);
+	/* What sockets hold, no more: the rest waits in the guest. */
+	g_assert_cmpint(n, <, 2 << 20);
+	rig_done(&r);
+}
+
+static const char *lie;
+
+static void script_lie(FakeAgent *f)
+{
+	g_autofree char *request = NULL;
+
+	fake_sync(f);
+	request = fake_read(f);
+	fake_say(f, lie, strlen(lie));
+	fake_wait_hang_up(f);
+}
+
+static void call_everything(Rig *r)
+{
+	static const char *const commands[] = {
+		"guest-info",        "guest-get-osinfo", "guest-network-get-interfaces",
+		"guest-exec-status", "guest-file-read",  "guest-fsfreeze-status"
+	};
+	g_autofree char *command = g_strdup(commands[r->n_done % G_N_ELEMENTS(commands)]);
+	Json *args = json_object();
+
+	if (g_str_equal(command, "guest-exec-status"))
+		json_put_int(args, "pid", 1);
+	if (g_str_equal(command, "guest-file-read"))
+		json_put_int(args, "handle", 1);
+	r->reply = agent_call(r->agent, command, args, r->timeout, &r->error);
+}
+
+static void test_lies_are_refused(void)
+{
+	static const FakeAgentFunc script[] = { script_lie, NULL };
+	static const char *const lies[] = {
+		"hello\n",
+		"{}\n",
+		"[]\n",
+		"{\"return\": \"x\\u0000y\"}\n",
+		"{\"return\": 18446744073709551615}\n",
+		"{\"return\": [{\"name\": 1}]}\n",
+		"{\"return\": {\"version\": 7, \"exited\": 1, \"count\": \"1\", \"id\": 1}}\n",
+		"{\"error\": 7}\n",
+		"{\"error\": {}}\n",
+		"{\"error\": {\"class\": \"GenericError\", \"desc\": \"because\"}}\n",
+		"\xc3\x28\n",
+		"{\"return\": {}, \"return\": {}}\n",
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(lies); i++)
+		for (unsigned command = 0; command < 6; command++) {
+			Rig r;
+
+			lie = lies[i];
+			rig_init(&r, script);
+			r.n_done = command;
+			worker(&r, call_everything);
+			/* "x\0y" is a string: a status that is neither thawed nor frozen, no more. */
+			if (r.reply == NULL)
+				g_assert_error(r.error, ERR, ERR_AGENT);
+			else
+				g_assert_true(json_is_string(r.reply) && command == 5);
+			rig_done(&r);
+		}
+}
+
+static void script_refuse(FakeAgent *f)
+{
+	fake_sync(f);
+	g_free(fake_serve(f, "guest-ping",
+			  "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"no such command\"}}\n"));
+	g_free(fake_serve(f, "guest-ping",
+			  "{\"error\": {\"class\": \"GenericError\", \"desc\": \"I am frozen\"}}\n"));
+	g_free(fake_serve(f, "guest-ping", "{\"return\": {}}\n"));
+}
+
+static void test_refusals_keep_the_agents_words(void)
+{
+	static const FakeAgentFunc script[] = { script_refuse, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, ping);
+	g_assert_error(r.error, ERR, ERR_UNSUPPORTED);
+	worker(&r, ping);
+	g_assert_error(r.error, ERR, ERR_AGENT);
+	g_assert_nonnull(strstr(r.error->message, "I am frozen"));
+	worker(&r, ping); /* a refusal is an answer: the session goes on */
+	g_assert_no_error(r.error);
+	rig_done(&r);
+}
+
+/*
+ * Agents that come and go
+ */
+
+static void close_port(void *data)
+{
+	agent_set_open(data, false);
+}
+
+static void test_a_closed_port_ends_the_call_and_takes_back_what_was_not_read(void)
+{
+	static const FakeAgentFunc script[] = { script_silent, script_ping_twice, NULL };
+	LoopSource *t;
+	Rig r;
+
+	rig_init(&r, script);
+	t = loop_add_timer(r.loop, SECONDS / 10, close_port, r.agent);
+	worker(&r, ping);
+	g_assert_error(r.error, ERR, ERR_AGENT);
+	loop_source_free(t);
+	agent_set_open(r.agent, true);
+	/* The second script would fail on a request before its sync. */
+	worker(&r, ping);
+	g_assert_no_error(r.error);
+	g_assert_cmpuint(r.n_changes, ==, 3);
+	rig_done(&r);
+}
+
+static void wait_open(Rig *r)
+{
+	r->ok = agent_wait_open(r->agent, r->timeout, &r->error);
+}
+
+static void open_port(void *data)
+{
+	agent_set_open(data, true);
+}
+
+static void test_an_agent_can_be_waited_for(void)
+{
+	static const FakeAgentFunc script[] = { NULL };
+	LoopSource *t;
+	Rig r;
+
+	rig_init(&r, script);
+	agent_set_open(r.agent, false);
+	r.timeout = SECONDS / 20;
+	worker(&r, wait_open);
+	g_assert_error(r.error, ERR, ERR_TIMEOUT);
+	r.timeout = 20 * SECONDS;
+	t = loop_add_timer(r.loop, SECONDS / 20, open_port, r.agent);
+	worker(&r, wait_open);
+	g_assert_no_error(r.error);
+	g_assert_true(r.ok);
+	loop_source_free(t);
+	rig_done(&r);
+}
+
+static void close_agent(void *data)
+{
+	agent_close(agent_ref(data)); /* the rig keeps a reference */
+}
+
+static void test_close_ends_calls_once(void)
+{
+	static const FakeAgentFunc script[] = { script_silent, NULL };
+	LoopSource *t;
+	Rig r;
+
+	rig_init(&r, script);
+	t = loop_add_timer(r.loop, SECONDS / 10, close_agent, r.agent);
+	worker(&r, ping);
+	g_assert_error(r.error, ERR, ERR_CANCELLED);
+	worker(&r, ping);
+	g_assert_error(r.error, ERR, ERR_CANCELLED);
+	loop_source_free(t);
+	agent_unref(g_steal_pointer(&r.agent));
+	rig_done(&r);
+}
+
+static void script_ping_many(FakeAgent *f)
+{
+	char *args;
+
+	fake_sync(f);
+	while ((args = fake_serve(f, "guest-ping", "{\"return\": {}}\n")) != NULL)
+		g_free(args);
+}
+
+#define THREADS 8
+#define EACH 50
+
+static gpointer ping_many(gpointer data)
+{
+	Rig *r = data;
+
+	for (unsigned i = 0; i < EACH; i++) {
+		g_autoptr(GError) e = NULL;
+
+		agent_ping(r->agent, r->timeout, &e);
+		g_assert_no_error(e);
+	}
+	return NULL;
+}
+
+static void ping_from_threads(Rig *r)
+{
+	GThread *t[THREADS];
+
+	for (unsigned i = 0; i < THREADS; i++)
+		t[i] = g_thread_new("caller", ping_many, r);
+	for (unsigned i = 0; i < THREADS; i++)
+		g_thread_join(t[i]);
+}
+
+static void test_many_threads_take_turns(void)
+{
+	static const FakeAgentFunc script[] = { script_ping_many, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, ping_from_threads);
+	rig_done(&r);
+}
+
+static gpointer ping_in_crowd(gpointer data)
+{
+	Rig *r = data;
+	g_autoptr(GError) e = NULL;
+
+	g_assert_false(agent_ping(r->agent, SECONDS, &e));
+	if (g_error_matches(e, ERR, ERR_BUSY))
+		g_atomic_int_inc((gint *)&r->n_busy);
+	else
+		g_assert_error(e, ERR, ERR_TIMEOUT);
+	return NULL;
+}
+
+static void crowd(Rig *r)
+{
+	GThread *t[AGENT_CALLS_MAX + 4];
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(t); i++)
+		t[i] = g_thread_new("caller", ping_in_crowd, r);
+	for (unsigned i = 0; i < G_N_ELEMENTS(t); i++)
+		g_thread_join(t[i]);
+}
+
+static void test_calls_that_wait_are_bounded_and_keep_their_deadlines(void)
+{
+	static const FakeAgentFunc script[] = { script_silent, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, crowd);
+	/* One may be at the agent, the bound waits. */
+	g_assert_cmpuint(r.n_busy, >=, 3);
+	g_assert_cmpuint(r.n_busy, <=, 4);
+	rig_done(&r);
+}
+
+/*
+ * What is done through it
+ */
+
+static void script_info(FakeAgent *f)
+{
+	g_autofree char *longest = g_strnfill(5000, 'v');
+	g_autofree char *os = g_strdup_printf(
+	    "{\"return\": {\"id\": \"debian\", \"pretty-name\": \"%s\", \"new\": 1}}\n", longest);
+
+	fake_sync(f);
+	g_free(fake_serve(
+	    f, "guest-info",
+	    "{\"return\": {\"version\": \"7.2.22\", \"supported_commands\": [{\"enabled\": true, \"name\": "
+	    "\"guest-ping\", \"success-response\": true}, {\"enabled\": false, \"name\": "
+	    "\"guest-exec\", \"success-response\": true}]}}\n"));
+	g_free(fake_serve(f, "guest-get-osinfo", os));
+	g_free(fake_serve(
+	    f, "guest-network-get-interfaces",
+	    "{\"return\": [{\"name\": \"lo\", \"ip-addresses\": [{\"ip-address-type\": \"ipv4\", "
+	    "\"ip-address\": \"127.0.0.1\", \"prefix\": 8}, {\"ip-address-type\": \"ipv6\", \"ip-address\": "
+	    "\"::1\", \"prefix\": 128}], \"statistics\": {\"tx-packets\": 1}}, {\"name\": \"eth0\", "
+	    "\"hardware-address\": \"52:54:00:12:34:56\", \"ip-addresses\": [{\"ip-address-type\": \"ipv4\", "
+	    "\"ip-address\": \"10.0.2.15\", \"prefix\": 24}, {\"ip-address-type\": \"ipv6\", \"ip-address\": "
+	    "\"fe80::1\", \"prefix\": 64}, {\"ip-address-type\": \"ipv6\", \"ip-address\": \"fec0::2\", "
+	    "\"prefix\": 64}, {\"ip-address-type\": \"ipv4\", \"ip-address\": \"$(reboot)\", \"prefix\": 24}, "
+	    "{\"ip-address-type\": \"ipv4\", \"ip-address\": \"10.0.0.1\", \"prefix\": 1000}]}, {\"name\": "
+	    "\"eth1\"}]}\n"));
+	g_free(fake_serve(f, "guest-get-host-name", "{\"return\": {\"host-name\": \"demo\"}}\n"));
+	g_free(fake_serve(f, "guest-fsfreeze-status", "{\"return\": \"frozen\"}\n"));
+}
+
+static void ask_all(Rig *r)
+{
+	_cleanup_json_ Json *info = agent_info(r->agent, r->timeout, &r->error);
+	_cleanup_json_ Json *os = agent_osinfo(r->agent, r->timeout, &r->error);
+	_cleanup_json_ Json *addresses = agent_addresses(r->agent, r->timeout, &r->error);
+	g_autofree char *host = agent_host_name(r->agent, r->timeout, &r->error);
+	g_autofree char *a = NULL, *i = NULL;
+	bool frozen = false;
+
+	g_assert_true(agent_frozen(r->agent, r->timeout, &frozen, &r->error));
+	g_assert_no_error(r->error);
+	i = json_print(info);
+	a = json_print(addresses);
+	g_assert_cmpstr(i, ==, "{\"version\":\"7.2.22\",\"commands\":[\"guest-ping\"]}");
+	g_assert_cmpstr(json_str(os, "id"), ==, "debian");
+	g_assert_cmpuint(strlen(json_str(os, "pretty-name")), ==, AGENT_TEXT_MAX);
+	g_assert_cmpuint(json_object_size(os), ==, 2);
+	g_assert_cmpstr(
+	    a, ==,
+	    "[{\"interface\":\"eth0\",\"mac\":\"52:54:00:12:34:56\",\"address\":\"10.0.2.15\",\"prefix\":24,"
+	    "\"family\":\"ipv4\"},{\"interface\":\"eth0\",\"mac\":\"52:54:00:12:34:56\",\"address\":"
+	    "\"fec0::2\",\"prefix\":64,\"family\":\"ipv6\"}]");
+	g_assert_cmpstr(host, ==, "demo");
+	g_assert_true(frozen);
+}
+
+static void test_what_the_guest_tells_is_cut_and_sorted_out(void)
+{
+	static const FakeAgentFunc script[] = { script_info, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, ask_all);
+	rig_done(&r);
+}
+
+static void script_exec(FakeAgent *f)
+{
+	g_autofree char *args = NULL;
+
+	fake_sync(f);
+	args = fake_serve(f, "guest-exec", "{\"return\": {\"pid\": 42}}\n");
+	g_assert_cmpstr(
+	    args, ==,
+	    "{\"path\":\"/bin/cat\",\"arg\":[\"-u\"],\"input-data\":\"aGVsbG8=\",\"capture-output\":true}");
+	g_free(fake_serve(f, "guest-exec-status", "{\"return\": {\"exited\": false}}\n"));
+	g_free(fake_serve(f, "guest-exec-status", "{\"return\": {\"exited\": false}}\n"));
+	g_free(fake_serve(f, "guest-exec-status",
+			  "{\"return\": {\"exited\": true, \"exitcode\": 3, \"out-data\": \"aGVsbG8=\", "
+			  "\"out-truncated\": true}}\n"));
+}
+
+static void exec_cat(Rig *r)
+{
+	static const char *const args[] = { "-u", NULL };
+	struct agent_exec e = { .path = "/bin/cat", .args = args, .input = "hello", .input_len = 5 };
+	g_auto(AgentExecResult) got = { 0 };
+	gsize n;
+
+	r->ok = agent_exec(r->agent, &e, r->timeout, &got, &r->error);
+	if (!r->ok)
+		return;
+	g_assert_cmpint(got.pid, ==, 42);
+	g_assert_true(got.has_code);
+	g_assert_cmpint(got.code, ==, 3);
+	g_assert_cmpint(got.signal, ==, 0);
+	g_assert_cmpint(memcmp(g_bytes_get_data(got.out, &n), "hello", 5), ==, 0);
+	g_assert_cmpuint(n, ==, 5);
+	g_assert_cmpuint(g_bytes_get_size(got.errors), ==, 0);
+	g_assert_true(got.out_truncated);
+	g_assert_false(got.errors_truncated);
+}
+
+static void test_exec_waits_for_the_program_and_brings_its_output(void)
+{
+	static const FakeAgentFunc script[] = { script_exec, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, exec_cat);
+	g_assert_no_error(r.error);
+	g_assert_true(r.ok);
+	rig_done(&r);
+}
+
+static void script_exec_for_ever(FakeAgent *f)
+{
+	char *args = NULL;
+
+	fake_sync(f);
+	g_free(fake_serve(f, "guest-exec", "{\"return\": {\"pid\": 42}}\n"));
+	while ((args = fake_serve(f, "guest-exec-status", "{\"return\": {\"exited\": false}}\n")) != NULL)
+		g_free(args);
+}
+
+static void test_a_program_that_does_not_end_meets_the_deadline(void)
+{
+	static const FakeAgentFunc script[] = { script_exec_for_ever, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	r.timeout = SECONDS / 4;
+	worker(&r, exec_cat);
+	g_assert_error(r.error, ERR, ERR_TIMEOUT);
+	g_assert_cmpint(json_int(err_details(r.error), "pid", 0), ==, 42);
+	rig_done(&r);
+}
+
+/* "guest-file-read" answers of a file with `n` bytes in two pieces. */
+static void script_file(FakeAgent *f)
+{
+	fake_sync(f);
+	g_free(fake_serve(f, "guest-file-open", "{\"return\": 1000}\n"));
+	g_free(fake_serve(f, "guest-file-read",
+			  "{\"return\": {\"count\": 5, \"buf-b64\": \"aGVsbG8=\", \"eof\": false}}\n"));
+	g_free(fake_serve(f, "guest-file-read",
+			  "{\"return\": {\"count\": 5, \"buf-b64\": \"aGVsbG8=\", \"eof\": true}}\n"));
+	g_free(fake_serve(f, "guest-file-close", "{\"return\": {}}\n"));
+	g_free(fake_serve(f, "guest-file-open", "{\"return\": 1001}\n"));
+	g_free(fake_serve(f, "guest-file-read",
+			  "{\"return\": {\"count\": 4, \"buf-b64\": \"aGVsbA==\", \"eof\": false}}\n"));
+	g_free(fake_serve(f, "guest-file-close", "{\"return\": {}}\n"));
+	/* lies: no progress, and more than was asked for */
+	g_free(fake_serve(f, "guest-file-open", "{\"return\": 1002}\n"));
+	g_free(fake_serve(f, "guest-file-read",
+			  "{\"return\": {\"count\": 0, \"buf-b64\": \"\", \"eof\": false}}\n"));
+	g_free(fake_serve(f, "guest-file-close", "{\"return\": {}}\n"));
+	g_free(fake_serve(f, "guest-file-open", "{\"return\": 1003}\n"));
+	g_free(fake_serve(f, "guest-file-read",
+			  "{\"return\": {\"count\": 1, \"buf-b64\": \"aGVsbG8=\", \"eof\": true}}\n"));
+	g_free(fake_serve(f, "guest-file-close", "{\"return\": {}}\n"));
+}
+
+static void read_files(Rig *r)
+{
+	bool whole = false;
+	g_autoptr(GBytes) all = agent_file_read(r->agent, "/etc/x", 100, r->timeout, &whole, &r->error),
+			  some = NULL;
+
+	g_assert_no_error(r->error);
+	g_assert_true(whole);
+	g_assert_cmpuint(g_bytes_get_size(all), ==, 10);
+	some = agent_file_read(r->agent, "/etc/x", 3, r->timeout, &whole, &r->error);
+	g_assert_no_error(r->error);
+	g_assert_false(whole);
+	g_assert_cmpuint(g_bytes_get_size(some), ==, 3);
+	for (unsigned i = 0; i < 2; i++) {
+		g_assert_null(agent_file_read(r->agent, "/etc/x", 3, r->timeout, &whole, &r->error));
+		g_assert_error(r->error, ERR, ERR_AGENT);
+		g_clear_error(&r->error);
+	}
+	g_assert_null(agent_file_read(r->agent, "/etc/x", AGENT_FILE_MAX + 1, r->timeout, &whole, &r->error));
+	g_assert_error(r->error, ERR, ERR_INVALID);
+}
+
+static void test_files_are_read_to_a_bound(void)
+{
+	static const FakeAgentFunc script[] = { script_file, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, read_files);
+	rig_done(&r);
+}
+
+static void shut_down(Rig *r)
+{
+	r->ok = agent_shutdown(r->agent, AGENT_REBOOT, r->timeout, &r->error);
+}
+
+static void script_obey(FakeAgent *f)
+{
+	g_autofree char *args = NULL;
+
+	fake_sync(f);
+	args = fake_serve(f, "guest-shutdown", "");
+	g_assert_cmpstr(args, ==, "{\"mode\":\"reboot\"}");
+	fake_wait_hang_up(f);
+}
+
+static void script_obey_and_vanish(FakeAgent *f)
+{
+	fake_sync(f);
+	g_free(fake_serve(f, "guest-shutdown", ""));
+}
+
+static void script_disobey(FakeAgent *f)
+{
+	fake_sync(f);
+	g_free(fake_serve(f, "guest-shutdown",
+			  "{\"error\": {\"class\": \"GenericError\", \"desc\": \"not now\"}}\n"));
+}
+
+static void test_silence_is_obedience_when_told_to_shut_down(void)
+{
+	static const FakeAgentFunc script[] = { script_obey, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	r.timeout = SECONDS / 4;
+	worker(&r, shut_down);
+	g_assert_no_error(r.error);
+	g_assert_true(r.ok);
+	rig_done(&r);
+}
+
+static void test_so_is_a_port_that_closes(void)
+{
+	static const FakeAgentFunc script[] = { script_obey, NULL };
+	LoopSource *t;
+	Rig r;
+
+	rig_init(&r, script);
+	t = loop_add_timer(r.loop, SECONDS / 10, close_port, r.agent);
+	worker(&r, shut_down);
+	g_assert_no_error(r.error);
+	g_assert_true(r.ok);
+	loop_source_free(t);
+	rig_done(&r);
+}
+
+static void test_so_is_a_qemu_that_ends(void)
+{
+	static const FakeAgentFunc script[] = { script_obey_and_vanish, script_ping_twice, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, shut_down);
+	g_assert_no_error(r.error);
+	g_assert_true(r.ok);
+	rig_done(&r);
+}
+
+static void test_a_refusal_to_shut_down_is_told(void)
+{
+	static const FakeAgentFunc script[] = { script_disobey, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, shut_down);
+	g_assert_error(r.error, ERR, ERR_AGENT);
+	g_assert_nonnull(strstr(r.error->message, "not now"));
+	rig_done(&r);
+}
+
+static void test_an_order_that_was_never_read_is_not_obeyed(void)
+{
+	static const FakeAgentFunc script[] = { fake_wait_hang_up, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	r.timeout = SECONDS / 4;
+	worker(&r, shut_down); /* not even the sync is answered */
+	g_assert_error(r.error, ERR, ERR_TIMEOUT);
+	rig_done(&r);
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/agent/session", test_a_session_is_synchronised_once);
+	g_test_add_func("/agent/stale", test_stale_answers_are_skipped);
+	g_test_add_func("/agent/sync-again", test_the_sync_is_repeated_until_it_is_answered);
+	g_test_add_func("/agent/none", test_without_an_agent_calls_fail_at_once);
+	g_test_add_func("/agent/silence", test_silence_ends_with_the_deadline_and_the_next_call_works);
+	g_test_add_data_func("/agent/flood/line", script_endless_line,
+			     test_a_flood_ends_the_call_and_the_next_one_works);
+	g_test_add_data_func("/agent/flood/marks", script_endless_marks,
+			     test_a_flood_ends_the_call_and_the_next_one_works);
+	g_test_add_data_func("/agent/flood/stale", script_endless_stale,
+			     test_a_flood_ends_the_call_and_the_next_one_works);
+	g_test_add_func("/agent/flood/unasked", test_while_nobody_asks_nothing_is_read);
+	g_test_add_func("/agent/lies", test_lies_are_refused);
+	g_test_add_func("/agent/refusals", test_refusals_keep_the_agents_words);
+	g_test_add_func("/agent/port-closes",
+			test_a_closed_port_ends_the_call_and_takes_back_what_was_not_read);
+	g_test_add_func("/agent/wait", test_an_agent_can_be_waited_for);
+	g_test_add_func("/agent/close", test_close_ends_calls_once);
+	g_test_add_func("/agent/threads", test_many_threads_take_turns);
+	g_test_add_func("/agent/bounded", test_calls_that_wait_are_bounded_and_keep_their_deadlines);
+	g_test_add_func("/agent/info", test_what_the_guest_tells_is_cut_and_sorted_out);
+	g_test_add_func("/agent/exec", test_exec_waits_for_the_program_and_brings_its_output);
+	g_test_add_func("/agent/exec-for-ever", test_a_program_that_does_not_end_meets_the_deadline);
+	g_test_add_func("/agent/file", test_files_are_read_to_a_bound);
+	g_test_add_func("/agent/shutdown/silence", test_silence_is_obedience_when_told_to_shut_down);
+	g_test_add_func("/agent/shutdown/port", test_so_is_a_port_that_closes);
+	g_test_add_func("/agent/shutdown/end", test_so_is_a_qemu_that_ends);
+	g_test_add_func("/agent/shutdown/refused", test_a_refusal_to_shut_down_is_told);
+	g_test_add_func("/agent/shutdown/unread", test_an_order_that_was_never_read_is_not_obeyed);
+	return g_test_run();
+}
