@@ -55,13 +55,14 @@ static void judge_state(const Json *exit, VmVerdict *v)
 void vm_exit_judge(const Vm *vm, const Json *runtime, const Json *exit, uint64_t ran_for, VmVerdict *ret)
 {
 	const char *policy = json_string_value(vm_setting(vm, "restart"));
+	const char *on_panic = json_string_value(vm_setting(vm, "on_panic"));
 	int64_t before = ran_for >= VM_RESTART_CALM ? 0 : json_int(runtime, "restarts", 0);
 
 	*ret = (VmVerdict){ .restarts = before };
 	judge_state(exit, ret);
-	if (policy == NULL || g_str_equal(policy, "never"))
-		return;
-	ret->restart = g_str_equal(policy, "always") || ret->state == VM_CRASHED;
+	ret->restart = g_strcmp0(policy, "always") == 0 ||
+		       (g_strcmp0(policy, "on-failure") == 0 && ret->state == VM_CRASHED) ||
+		       (g_strcmp0(on_panic, "restart") == 0 && ret->event == EVENT_VM_PANICKED);
 	if (ret->restart) {
 		ret->delay = vm_restart_delay(before);
 		ret->restarts = before + 1;

@@ -31,7 +31,7 @@
 	X(VOLUME_CREATE,    true,   false, "making disks")                         \
 	X(VOLUME_CLONE,     true,   false, "copying disks")                        \
 	X(VOLUME_DELETE,    false,  true,  "removing disks")                       \
-	X(SEED_WRITE,       true,   false, "writing the cloud-init seed")          \
+	X(SEED_WRITE,       false,  false, "writing the cloud-init seed")          \
 	X(NVRAM_CREATE,     false,  false, "preparing firmware")                   \
 	X(DISK_GRANT,       true,   false, "opening disks")                        \
 	X(DISK_REVOKE,      false,  false, "closing disks")                        \
@@ -40,7 +40,7 @@
 	X(NET_TAP_ADD,      true,   false, "connecting networks")                  \
 	X(NET_TAP_DEL,      false,  false, "disconnecting networks")               \
 	X(QEMU_SPAWN,       true,   false, "starting QEMU")                        \
-	X(QEMU_CONT,        false,  false, "starting the guest")                   \
+	X(QEMU_CONT,        false,  true,  "starting the guest")                   \
 	X(GUEST_SHUTDOWN,   false,  false, "waiting for the guest to shut down")   \
 	X(QEMU_QUIT,        false,  true,  "ending QEMU")                          \
 	X(QEMU_PAUSE,       false,  false, "pausing")                              \

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plan of a start: what stands around QEMU first, then QEMU, then the
+ * guest. Beside it the plan of its cleanup, which is stored with what was
+ * started: later changes of the configuration must not change what is taken down.
+ */
+#include "core/guest/argv.h"
+#include "core/guest/profile.h"
+#include "core/model/keys.h"
+#include "core/model/paths.h"
+#include "core/plan/plan_vm-impl.h"
+
+#include <string.h>
+
+typedef struct Start {
+	const PlanRequest *req;
+	const VmSeen *seen;
+	const Vm *vm;
+	const Folders *folders;
+	Profile *profile;
+	Argv *argv;
+	GPtrArray *disk_path; /* borrowed strings, NULL-terminated */
+	Plan *plan, *cleanup; /* cleanup is built backwards */
+	Json *taps;           /* {nic: {tap, queues}} */
+} Start;
+
+static bool find_disk_paths(Start *s, GError **err)
+{
+	for (guint i = 0; i < s->vm->disk->len; i++) {
+		const VmDisk *d = s->vm->disk->pdata[i];
+		const Volume *v = s->seen->volume->pdata[i];
+
+		if (d->path == NULL && v == NULL) {
+			fail(err, ERR_NOT_FOUND, "the volume of disk '%s' is gone", d->name);
+			return err_advise(err, "Take the disk out of the vm: `plim vm disk remove %s %s`.",
+					  s->vm->name, d->name);
+		}
+		g_ptr_array_add(s->disk_path, d->path != NULL ? d->path : v->path);
+	}
+	g_ptr_array_add(s->disk_path, NULL);
+	return true;
+}
+
+/* A step and, when `down` is a kind, the step that takes it down again with the same arguments. */
+static void add(Start *s, StepKind up, StepKind down, const char *target, Json *args)
+{
+	if (down != _STEP_MAX) {
+		Step *d = g_new(Step, 1);
+
+		*d = (Step){ .kind = down, .target = g_strdup(target), .args = json_deep_copy(args) };
+		g_ptr_array_insert(s->cleanup->step, 0, d);
+	}
+	plan_add(s->plan, up, target, args);
+}
+
+static Json *path_args(const Vm *vm, const char *path)
+{
+	Json *args = vm_args(vm);
+
+	json_put_str(args, "path", path);
+	return args;
+}
+
+static void add_run_dir(Start *s)
+{
+	g_autofree char *dir = path_vm_run_dir(s->folders, s->vm->id);
+
+	add(s, STEP_RUN_DIR_MAKE, STEP_RUN_DIR_REMOVE, s->vm->name, path_args(s->vm, dir));
+}
+
+static void add_seed(Start *s)
+{
+	g_autofree char *path = path_vm_seed(s->folders, s->vm->id);
+	Json *args;
+
+	if (s->vm->cloud_init == NULL)
+		return;
+	args = path_args(s->vm, path);
+	json_put(args, "cloud_init", json_deep_copy(s->vm->cloud_init));
+	add(s, STEP_SEED_WRITE, _STEP_MAX, s->vm->name, args);
+}
+
+static void add_firmware(Start *s)
+{
+	g_autofree char *path = path_vm_nvram(s->folders, s->vm->id);
+	const HostFirmware *fw;
+	Json *args;
+
+	if (!profile_is(s->profile, PROFILE_FIRMWARE, "uefi"))
+		return;
+	fw = profile_is(s->profile, PROFILE_SECURE_BOOT, "on") ? &s->req->host->uefi_secure
+							       : &s->req->host->uefi;
+	args = path_args(s->vm, path);
+	json_put_str(args, "template", fw->vars);
+	add(s, STEP_NVRAM_CREATE, _STEP_MAX, s->vm->name, args);
+}
+
+/* What QEMU opens by path while it runs as another user than the daemon. */
+static void add_grant(Start *s, const char *target, const char *path, bool readonly)
+{
+	Json *args;
+
+	if (path == NULL || path[0] == '\0' || s->req->host->run_as == NULL)
+		return;
+	args = path_args(s->vm, path);
+	json_put_bool(args, "readonly", readonly);
+	json_put_str(args, "user", s->req->host->run_as);
+	add(s, STEP_DISK_GRANT, STEP_DISK_REVOKE, target, args);
+}
+
+static void add_grants(Start *s)
+{
+	static const struct {
+		ProfileKey key;
+		const char *name;
+	} files[] = { { PROFILE_KERNEL, "kernel" },
+		      { PROFILE_INITRD, "initrd" },
+		      { PROFILE_CDROM, "cdrom" } };
+	g_autofree char *seed = path_vm_seed(s->folders, s->vm->id),
+			*nvram = path_vm_nvram(s->folders, s->vm->id);
+
+	for (guint i = 0; i < s->vm->disk->len; i++) {
+		const VmDisk *d = s->vm->disk->pdata[i];
+
+		add_grant(s, d->name, s->disk_path->pdata[i], d->readonly);
+	}
+	for (size_t i = 0; i < G_N_ELEMENTS(files); i++)
+		add_grant(s, files[i].name, profile_text(s->profile, files[i].key), true);
+	if (s->vm->cloud_init != NULL)
+		add_grant(s, "seed", seed, true);
+	if (profile_is(s->profile, PROFILE_FIRMWARE, "uefi"))
+		add_grant(s, "nvram", nvram, false);
+}
+
+static void add_tpm(Start *s)
+{
+	g_autofree char *dir = path_vm_tpm_dir(s->folders, s->vm->id);
+	g_autofree char *socket = path_vm_socket(s->folders, s->vm->id, "swtpm");
+	Json *args;
+
+	if (profile_is(s->profile, PROFILE_TPM, "none"))
+		return;
+	args = vm_args(s->vm);
+	json_put_str(args, "dir", dir);
+	json_put_str(args, "socket", socket);
+	json_put_str(args, "swtpm", s->req->host->swtpm);
+	json_put_str(args, "user", s->req->host->run_as);
+	add(s, STEP_TPM_START, STEP_TPM_STOP, s->vm->name, args);
+}
+
+/* Eight digits of the id and the slot: within IFNAMSIZ, and the same at every start. */
+static char *tap_name(const Vm *vm, const VmNic *n)
+{
+	return g_strdup_printf("pl%.8s-%u", vm->id, n->slot);
+}
+
+static void add_taps(Start *s)
+{
+	for (guint i = 0; i < s->vm->nic->len; i++) {
+		const VmNic *n = s->vm->nic->pdata[i];
+		g_autofree char *tap = tap_name(s->vm, n);
+		Json *args;
+
+		if (!g_str_has_prefix(n->network, "bridge:"))
+			continue;
+		args = vm_args(s->vm);
+		json_put_str(args, "tap", tap);
+		json_put_str(args, "bridge", n->network + strlen("bridge:"));
+		json_put_int(args, "queues", profile_nic_queues(s->profile, n));
+		json_put(s->taps, n->name, json_deep_copy(args));
+		add(s, STEP_NET_TAP_ADD, STEP_NET_TAP_DEL, n->name, args);
+	}
+}
+
+static void add_qemu(Start *s)
+{
+	g_auto(GStrv) words = argv_words(s->argv), fds = argv_fds(s->argv);
+	g_autofree char *run = path_vm_run_dir(s->folders, s->vm->id),
+			*log = path_vm_log(s->folders, s->vm->id);
+	Json *args = vm_args(s->vm);
+
+	json_put(args, "argv", json_of_strv((const char *const *)words));
+	json_put(args, "fds", json_of_strv((const char *const *)fds));
+	json_put_str(args, "run_dir", run);
+	json_put_str(args, "log", log);
+	json_put_str(args, "user", s->req->host->run_as);
+	json_put(args, "taps", json_deep_copy(s->taps));
+	add(s, STEP_QEMU_SPAWN, _STEP_MAX, s->vm->name, args);
+	add(s, STEP_QEMU_CONT, _STEP_MAX, s->vm->name, vm_args(s->vm));
+}
+
+static Json *running_members(const Start *s)
+{
+	Json *m = json_object();
+
+	json_put_str(m, "state", "running");
+	json_put_str(m, "reason", "started on request");
+	json_put(m, "since", operation_fact("started_at"));
+	json_put(m, "started_at", operation_fact("started_at"));
+	json_put(m, "pid", operation_fact("pid"));
+	json_put_str(m, "host", s->req->host->id);
+	json_put_str(m, "accel", profile_text(s->profile, PROFILE_ACCEL));
+	json_put_str(m, "machine", profile_text(s->profile, PROFILE_MACHINE));
+	json_put(m, "exit", json_null());
+	json_put(m, "agent", json_null());
+	json_put(m, "addresses", json_array());
+	return m;
+}
+
+static Json *applied_record(const Start *s)
+{
+	Json *j = json_object();
+
+	json_put(j, "config", vm_to_json(s->vm));
+	json_put(j, "arguments", argv_to_json(s->argv));
+	json_put(j, "could_not", profile_could_not_to_json(s->profile));
+	json_put(j, "cleanup", plan_to_json(s->cleanup));
+	return j;
+}
+
+static void add_all(Start *s)
+{
+	add_run_dir(s);
+	add_seed(s);
+	add_firmware(s);
+	add_grants(s);
+	add_tpm(s);
+	add_taps(s);
+	add_qemu(s);
+}
+
+static Operation *plan_of(Start *s, GError **err)
+{
+	g_autofree char *applied = key_vm_applied(s->vm->id);
+	Operation *op;
+
+	s->profile = profile_of(s->vm, s->req->host, json_str(s->seen->runtime, "machine"), err);
+	if (s->profile == NULL || !find_disk_paths(s, err))
+		return NULL;
+	s->argv = argv_of(s->profile, s->vm, s->req->host, (const char *const *)s->disk_path->pdata, err);
+	if (s->argv == NULL)
+		return NULL;
+	op = vm_operation_begin(s->req, "vm.start", s->seen, VM_ACTION_start, err);
+	if (op == NULL)
+		return NULL;
+	s->plan = op->plan;
+	op->may_cancel = true;
+	add_all(s);
+	vm_operation_end(op, s->vm, running_members(s));
+	operation_on_done(op, applied, applied_record(s));
+	return op;
+}
+
+Operation *plan_vm_start(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	Start s = {
+		.req = req,
+		.seen = seen,
+		.vm = seen->vm,
+		.folders = &req->host->folders,
+		.disk_path = g_ptr_array_new(),
+		.cleanup = plan_new(),
+		.taps = json_object(),
+	};
+	Operation *op = NULL;
+
+	/* What the state forbids is said before what the configuration lacks. */
+	if (vm_allows(seen->vm->name, seen->runtime, VM_ACTION_start, err))
+		op = plan_of(&s, err);
+	g_ptr_array_unref(s.disk_path);
+	plan_free(s.cleanup);
+	json_unref(s.taps);
+	profile_free(s.profile);
+	argv_free(s.argv);
+	return op;
+}

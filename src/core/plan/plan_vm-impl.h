@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the planners of vms; nobody else includes it. */
+#pragma once
+
+#include "core/model/vm_state.h"
+#include "core/plan/plan_vm.h"
+
+/* An operation on `vm` without lock or steps. */
+Operation *vm_operation_new(const PlanRequest *req, const char *kind, const Vm *vm);
+/* The same, checked against the vm's state and holding its lock. NULL when it is not allowed. */
+Operation *vm_operation_begin(const PlanRequest *req, const char *kind, const VmSeen *seen, VmAction action,
+			      GError **err);
+/* The end unlocks the vm; when the operation is done, `members` (taken; may be NULL) go into its runtime
+ * record. */
+void vm_operation_end(Operation *op, const Vm *vm, Json *members);
+/* {vm, name}: what every step of a vm carries. */
+Json *vm_args(const Vm *vm);

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plans of a vm's life: from a request and records to an operation. Pure.
+ *
+ * Each function checks what the records allow (ERR_BAD_STATE, ERR_BUSY,
+ * ERR_CONFLICT, with advice), and returns an operation that is ready for
+ * exec_submit(). A vm is locked by its runtime record: the beginning of every
+ * operation names itself there, its end takes the name out.
+ */
+#pragma once
+
+#include "core/guest/host_facts.h"
+#include "core/model/operation.h"
+#include "core/model/vm.h"
+#include "core/model/vm_exit.h"
+#include "core/model/volume.h"
+
+typedef struct PlanRequest {
+	const char *op_id, *now, *user;
+	const HostFacts *host;
+} PlanRequest;
+
+/* A vm's records as they were read, with their revisions. */
+typedef struct VmSeen {
+	const Vm *vm;
+	int64_t config_rev;
+	const Json *runtime;
+	int64_t runtime_rev;
+	const Json
+	    *applied; /* what the last start left: {config, arguments, cleanup}; NULL when there was none */
+	/* Its volumes, in the order of vm->disk; NULL for disks with a path. Empty where a plan does not need
+	 * them. */
+	GPtrArray *volume;
+} VmSeen;
+
+/* A volume that a plan makes, or gives to a vm. */
+typedef struct VolumeWish {
+	Volume *volume;            /* complete; status is set by the plan */
+	int64_t attach_rev;        /* 0: it is new; else it exists with this revision and becomes the vm's */
+	const char *image_path;    /* NULL unless it is an overlay */
+	const char *clone_of;      /* path to copy from, or NULL */
+	const char *clone_backing; /* the image that clone_of is an overlay of, or NULL */
+	const char
+	    *image_key; /* the image's key and revision, so that it can't be deleted meanwhile; or NULL */
+	int64_t image_rev;
+} VolumeWish;
+
+/*
+ * `vm` is complete (id, MACs, volumes' ids in its disks); `wish` are VolumeWish.
+ * The vm's name must be free: the beginning conflicts when it is taken.
+ */
+Operation *plan_vm_create(const PlanRequest *req, const Vm *vm, GPtrArray *wish);
+/* The same as create, with the kind and the state check of a clone of `src`. */
+Operation *plan_vm_clone(const PlanRequest *req, const VmSeen *src, const Vm *vm, GPtrArray *wish,
+			 GError **err);
+/* Removes volumes too unless keep_disks; those become free volumes. */
+Operation *plan_vm_delete(const PlanRequest *req, const VmSeen *seen, bool keep_disks, GError **err);
+
+/* Applies the profile; the arguments of QEMU are in the plan. */
+Operation *plan_vm_start(const PlanRequest *req, const VmSeen *seen, GError **err);
+/*
+ * Ask the guest to shut down, wait `timeout` us; then ERR_TIMEOUT, or with
+ * `force` end QEMU.
+ */
+Operation *plan_vm_stop(const PlanRequest *req, const VmSeen *seen, uint64_t timeout, bool force,
+			GError **err);
+Operation *plan_vm_kill(const PlanRequest *req, const VmSeen *seen, GError **err);
+/* After QEMU ended by itself: take down what stood around it, and record how it ended. */
+Operation *plan_vm_cleanup(const PlanRequest *req, const VmSeen *seen, const VmVerdict *verdict,
+			   const Json *exit, GError **err);
+Operation *plan_vm_pause(const PlanRequest *req, const VmSeen *seen, GError **err);
+Operation *plan_vm_resume(const PlanRequest *req, const VmSeen *seen, GError **err);
+Operation *plan_vm_reset(const PlanRequest *req, const VmSeen *seen, GError **err);
+/* Through the agent, else the power button is no way: ERR_AGENT, or a reset with `force`. */
+Operation *plan_vm_reboot(const PlanRequest *req, const VmSeen *seen, uint64_t timeout, bool force,
+			  GError **err);
+
+Operation *plan_volume_create(const PlanRequest *req, const VolumeWish *wish);
+/* ERR_CONFLICT while a vm has it. */
+Operation *plan_volume_delete(const PlanRequest *req, const Volume *v, int64_t rev, GError **err);
