@@ -12,6 +12,9 @@
 
 #include <stdint.h>
 
+/* Descriptors that one tap may have. */
+#define NET_QUEUES_MAX 16
+
 /*
  * Make the tap `name`, multi-queue if `queues` > 1, with the bridge's MTU, put
  * it on `bridge` and bring it up. ERR_NOT_FOUND with advice when there is no

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* For the parts of the engine that know it whole: engine.c, supervise.c, steps_qemu.c. */
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/sim.h"
+#include "engine/supervise.h"
+
+struct Engine {
+	Loop *loop;
+	Folders folders;
+	char *host_name, *host_id;
+	int lock_fd;
+	Store *store, *local;
+	Events *events;
+	WorkerPool *pool;
+	Exec *exec;
+	Sim *sim; /* or: */
+	Fleet *fleet;
+	Supervisor *supervisor;
+	GMutex lock;      /* of facts */
+	GPtrArray *facts; /* HostFacts, the newest last; older ones may still be in use */
+};

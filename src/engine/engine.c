@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/engine.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/time.h"
+#include "core/model/keys.h"
+#include "engine/engine-impl.h"
+#include "engine/probe.h"
+#include "engine/sim.h"
+#include "engine/steps.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+Store *engine_store(Engine *e)
+{
+	return e->store;
+}
+
+Events *engine_events(Engine *e)
+{
+	return e->events;
+}
+
+Exec *engine_exec(Engine *e)
+{
+	return e->exec;
+}
+
+Fleet *engine_fleet(Engine *e)
+{
+	return e->fleet;
+}
+
+bool engine_is_sim(const Engine *e)
+{
+	return e->sim != NULL;
+}
+
+const HostFacts *engine_facts(Engine *e)
+{
+	const HostFacts *f;
+
+	g_mutex_lock(&e->lock);
+	f = e->facts->pdata[e->facts->len - 1];
+	g_mutex_unlock(&e->lock);
+	return f;
+}
+
+EngineRequest *engine_request_new(Engine *e, const char *user)
+{
+	EngineRequest *r = g_new0(EngineRequest, 1);
+
+	r->op_id = uuid_new();
+	r->now = time_stamp();
+	r->user = g_strdup(user);
+	r->plan = (PlanRequest){ .op_id = r->op_id, .now = r->now, .user = r->user, .host = engine_facts(e) };
+	return r;
+}
+
+EngineRequest *engine_request_free(EngineRequest *r)
+{
+	if (r != NULL) {
+		g_free(r->op_id);
+		g_free(r->now);
+		g_free(r->user);
+		g_free(r);
+	}
+	return NULL;
+}
+
+/* QEMU's user must reach disks and sockets: everybody may pass through, nobody may list. */
+static bool make_folders(const Folders *f, GError **err)
+{
+	const char *const roots[] = { f->state, f->run, f->log };
+	static const char *const below[] = { "images", "volumes", "vms" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(roots); i++)
+		if (!dir_make(roots[i], 0711, err))
+			return false;
+	for (size_t i = 0; i < G_N_ELEMENTS(below); i++) {
+		g_autofree char *path = g_build_filename(f->state, below[i], NULL);
+
+		if (!dir_make(path, 0711, err))
+			return false;
+	}
+	for (size_t i = 1; i < G_N_ELEMENTS(roots); i++) {
+		g_autofree char *path = g_build_filename(roots[i], "vms", NULL);
+
+		if (!dir_make(path, 0711, err))
+			return false;
+	}
+	return true;
+}
+
+static int take_lock(const Folders *f, GError **err)
+{
+	g_autofree char *path = g_build_filename(f->state, "daemon.lock", NULL);
+	_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0) {
+		fail_errno(err, errno, "can't open '%s'", path);
+		return -EBADF;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		fail(err, ERR_CONFLICT, "another plimsolld works on '%s'", f->state);
+		err_advise(err, "Stop that one first, or give this one another folder with --state.");
+		return -EBADF;
+	}
+	return fd_take(&fd);
+}
+
+static Store *open_store(const Folders *f, const char *name, GError **err)
+{
+	g_autofree char *url = g_strdup_printf("sqlite:%s/%s", f->state, name);
+
+	return store_open(url, err);
+}
+
+/* The id of this host is made once and stays. */
+static char *host_id(Store *local, GError **err)
+{
+	static const char key[] = "host/id";
+	g_autoptr(GError) e = NULL;
+	g_autoptr(StoreItem) item = store_get(local, key, &e);
+	g_autofree char *id = NULL;
+	StoreTx *tx;
+
+	if (e != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return NULL;
+	}
+	if (item != NULL)
+		return g_strdup(item->value);
+	id = uuid_new();
+	tx = store_tx_new();
+	store_tx_set(tx, key, 0, id);
+	return store_commit(local, tx, STORE_DURABLE, NULL, err) ? g_steal_pointer(&id) : NULL;
+}
+
+static void drop_facts(gpointer p)
+{
+	host_facts_free(p);
+}
+
+static void on_operation_end(const Operation *op, void *data)
+{
+	Engine *e = data;
+
+	supervisor_operation_ended(e->supervisor, op);
+}
+
+static void open_sim(Engine *e)
+{
+	g_autofree char *world = g_build_filename(e->folders.run, "sim-world.json", NULL);
+	g_autofree char *orders = g_build_filename(e->folders.run, "sim-orders.json", NULL);
+
+	e->sim = sim_open(world, orders);
+}
+
+static bool open_parts(Engine *e, const struct engine_config *config, GError **err)
+{
+	struct exec_config exec = { .steps = config->sim ? sim_steps : qemu_steps,
+				    .on_end = on_operation_end,
+				    .data = e };
+
+	e->store = open_store(&e->folders, "state.db", err);
+	if (e->store == NULL)
+		return false;
+	e->local = open_store(&e->folders, "host.db", err);
+	if (e->local == NULL)
+		return false;
+	e->host_id = host_id(e->local, err);
+	if (e->host_id == NULL)
+		return false;
+	e->events = events_open(e->store, err);
+	if (e->events == NULL)
+		return false;
+	if (config->sim)
+		open_sim(e);
+	e->supervisor = supervisor_new(e);
+	e->pool = worker_pool_new(config->workers);
+	exec.store = e->store;
+	exec.pool = e->pool;
+	exec.engine = config->sim ? (void *)e->sim : (void *)e;
+	e->exec = exec_new(&exec);
+	return true;
+}
+
+Engine *engine_open(const struct engine_config *config, GError **err)
+{
+	g_autoptr(Engine) e = g_new0(Engine, 1);
+
+	g_mutex_init(&e->lock);
+	e->loop = config->loop;
+	e->lock_fd = -EBADF;
+	e->facts = g_ptr_array_new_with_free_func(drop_facts);
+	e->folders = (Folders){ g_strdup(config->folders->state), g_strdup(config->folders->run),
+				g_strdup(config->folders->log) };
+	e->host_name = config->host_name != NULL ? g_strdup(config->host_name) : g_strdup(g_get_host_name());
+	if (!make_folders(&e->folders, err))
+		return NULL;
+	e->lock_fd = take_lock(&e->folders, err);
+	if (e->lock_fd < 0 || !open_parts(e, config, err))
+		return NULL;
+	return g_steal_pointer(&e);
+}
+
+static bool put_host_record(Engine *e, const HostFacts *facts, GError **err)
+{
+	g_autofree char *key = key_host(facts->id), *name = key_name("hosts", facts->name), *text = NULL,
+			*id = NULL;
+	_cleanup_json_ Json *j = host_facts_to_json(facts);
+	StoreTx *tx = store_tx_new();
+
+	text = json_print(j);
+	id = g_strdup_printf("\"%s\"", facts->id);
+	store_tx_set(tx, key, STORE_ANY, text);
+	store_tx_set(tx, name, STORE_ANY, id);
+	return store_commit(e->store, tx, STORE_DURABLE, NULL, err);
+}
+
+/* The accelerator that an admin chose outlives probes and restarts. */
+static char *chosen_accel(Engine *e)
+{
+	g_autofree char *key = key_host(e->host_id);
+	g_autoptr(StoreItem) item = store_get(e->store, key, NULL);
+	_cleanup_json_ Json *j = item != NULL ? json_parse(item->value, strlen(item->value), NULL) : NULL;
+	const char *accel = json_str(j, "accel");
+
+	return g_strdup(accel != NULL ? accel : "auto");
+}
+
+static void set_identity(Engine *e, HostFacts *f)
+{
+	g_free(f->id);
+	g_free(f->name);
+	g_free(f->accel_wanted);
+	g_free(f->folders.state);
+	g_free(f->folders.run);
+	g_free(f->folders.log);
+	f->id = g_strdup(e->host_id);
+	f->name = g_strdup(e->host_name);
+	f->accel_wanted = chosen_accel(e);
+	f->folders =
+	    (Folders){ g_strdup(e->folders.state), g_strdup(e->folders.run), g_strdup(e->folders.log) };
+}
+
+static void publish_facts(Engine *e, HostFacts *facts)
+{
+	g_mutex_lock(&e->lock);
+	g_ptr_array_add(e->facts, facts);
+	g_mutex_unlock(&e->lock);
+}
+
+static void tell_accelerators(Engine *e, const HostFacts *f)
+{
+	for (Accel a = 0; a < _ACCEL_MAX; a++)
+		if (!f->accel[a].works && f->accel[a].reason != NULL)
+			events_emit(e->events, EVENT_HOST_ACCEL_UNUSABLE, "host", f->id, f->name, NULL,
+				    "%s is not used: %s", accel_name(a), f->accel[a].reason);
+}
+
+/* Whom QEMU runs as is settled when the daemon starts: guests, grants and folders hang on it. */
+static void keep_user(Engine *e, HostFacts *f)
+{
+	if (e->facts->len == 0)
+		return;
+	g_free(f->run_as);
+	f->run_as = g_strdup(engine_facts(e)->run_as);
+}
+
+/* Takes `f`; NULL: the probe failed. */
+static bool take_facts(Engine *e, HostFacts *f, GError **err)
+{
+	if (f == NULL)
+		return false;
+	set_identity(e, f);
+	keep_user(e, f);
+	if (!put_host_record(e, f, err)) {
+		host_facts_free(f);
+		return false;
+	}
+	publish_facts(e, f);
+	events_emit(e->events, EVENT_HOST_PROBED, "host", f->id, f->name, NULL, "QEMU %s, %u CPUs",
+		    f->qemu_version, f->cpus);
+	tell_accelerators(e, f);
+	return true;
+}
+
+bool engine_probe(Engine *e, GError **err)
+{
+	return take_facts(e, e->sim != NULL ? sim_facts() : host_probe_fresh(e->local, &e->folders, err),
+			  err);
+}
+
+bool engine_set_accel(Engine *e, const char *accel, GError **err)
+{
+	_cleanup_json_ Json *j = host_facts_to_json(engine_facts(e));
+	HostFacts *f;
+	Accel a;
+
+	if (!g_str_equal(accel, "auto") && !accel_of_name(accel, &a))
+		return fail_advice(err, ERR_INVALID, "Write auto, kvm or tcg.",
+				   "there is no accelerator '%s'", accel);
+	if (!g_str_equal(accel, "auto") && !engine_facts(e)->accel[a].works)
+		return fail_advice(err, ERR_UNSUPPORTED, "`plim host show` says what works.",
+				   "%s does not work on this host: %s", accel,
+				   engine_facts(e)->accel[a].reason);
+	json_put_str(j, "accel", accel);
+	f = host_facts_of_json(j, err);
+	if (f == NULL)
+		return false;
+	if (!put_host_record(e, f, err)) {
+		host_facts_free(f);
+		return false;
+	}
+	publish_facts(e, f);
+	return true;
+}
+
+typedef struct FleetMaking {
+	Engine *engine;
+	GMutex lock;
+	GCond cond;
+	bool done, ok;
+	GError *err;
+} FleetMaking;
+
+/* The fleet belongs to the loop's thread; the probe that says whom QEMU runs as was made on another. */
+static void make_fleet_on_loop(void *data)
+{
+	FleetMaking *m = data;
+	Engine *e = m->engine;
+
+	e->fleet = fleet_new(e->loop, e->local, engine_facts(e)->run_as, supervisor_fleet_handler,
+			     e->supervisor, &m->err);
+	g_mutex_lock(&m->lock);
+	m->done = true;
+	m->ok = e->fleet != NULL;
+	g_cond_signal(&m->cond);
+	g_mutex_unlock(&m->lock);
+}
+
+static bool make_fleet(Engine *e, GError **err)
+{
+	FleetMaking m = { .engine = e };
+
+	g_mutex_init(&m.lock);
+	g_cond_init(&m.cond);
+	loop_post(e->loop, make_fleet_on_loop, &m);
+	g_mutex_lock(&m.lock);
+	while (!m.done)
+		g_cond_wait(&m.cond, &m.lock);
+	g_mutex_unlock(&m.lock);
+	g_mutex_clear(&m.lock);
+	g_cond_clear(&m.cond);
+	if (!m.ok)
+		g_propagate_error(err, m.err);
+	return m.ok;
+}
+
+static void tell_recovery(const Operation *op, bool forward, void *data)
+{
+	Engine *e = data;
+
+	events_emit(e->events, EVENT_OPERATION_RECOVERED, op->target_type, op->target_id, op->target_name,
+		    NULL, "%s of %s was interrupted; %s", op->kind, op->target_name,
+		    forward ? "it is being finished" : "what was begun is being undone");
+}
+
+bool engine_start(Engine *e, GError **err)
+{
+	if (!take_facts(e, e->sim != NULL ? sim_facts() : host_probe(e->local, &e->folders, err), err))
+		return false;
+	if (e->sim == NULL && (!make_fleet(e, err) || !supervisor_adopt(e->supervisor, err)))
+		return false;
+	if (!exec_recover(e->exec, tell_recovery, e, err))
+		return false;
+	events_emit(e->events, EVENT_DAEMON_STARTED, NULL, NULL, NULL, NULL, "the daemon of host %s is up",
+		    e->host_name);
+	supervisor_begin(e->supervisor);
+	return true;
+}
+
+void engine_stop(Engine *e)
+{
+	supervisor_end(e->supervisor);
+	e->exec = exec_free(e->exec);
+	if (e->facts->len > 0)
+		events_emit(e->events, EVENT_DAEMON_STOPPED, NULL, NULL, NULL, NULL,
+			    "the daemon of host %s stops; guests run on", e->host_name);
+}
+
+Engine *engine_close(Engine *e)
+{
+	if (e == NULL)
+		return NULL;
+	fleet_free(e->fleet);
+	exec_free(e->exec);
+	worker_pool_free(e->pool);
+	supervisor_free(e->supervisor);
+	sim_close(e->sim);
+	events_close(e->events);
+	store_close(e->local);
+	store_close(e->store);
+	fd_closep(&e->lock_fd);
+	g_ptr_array_unref(e->facts);
+	g_free(e->folders.state);
+	g_free(e->folders.run);
+	g_free(e->folders.log);
+	g_free(e->host_name);
+	g_free(e->host_id);
+	g_mutex_clear(&e->lock);
+	g_free(e);
+	return NULL;
+}

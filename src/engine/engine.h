@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine of one host: what a request needs to be carried out. The API and
+ * the daemon use this header; nobody below does.
+ *
+ * It owns the stores, the executor, the events and, unless it is simulated,
+ * the fleet of QEMU processes with their supervisor.
+ */
+#pragma once
+
+#include "base/loop.h"
+#include "core/guest/host_facts.h"
+#include "core/plan/plan_vm.h"
+#include "engine/events.h"
+#include "engine/exec.h"
+#include "engine/fleet.h"
+
+typedef struct Engine Engine;
+
+struct engine_config {
+	Loop *loop;
+	const Folders *folders; /* made when they are missing */
+	const char *host_name;  /* NULL: the machine's */
+	bool sim;               /* engine/sim instead of QEMU; for tests */
+	unsigned workers;       /* threads that run plans */
+};
+
+/*
+ * Opens stores and takes the lock of the state folder: ERR_CONFLICT when
+ * another daemon has it, ERR_INVALID or ERR_UNSUPPORTED when the folder is not
+ * ours or a newer daemon's. Nothing runs yet.
+ */
+Engine *engine_open(const struct engine_config *config, GError **err);
+
+/*
+ * Probe the host, adopt what runs, finish or undo what was interrupted, start
+ * what starts by itself; then requests may come. Blocks; not on the loop's
+ * thread, and the loop must run.
+ */
+bool engine_start(Engine *e, GError **err);
+/* No new operations; waits for those that run. Guests run on. Not on the loop's thread; the loop must run. */
+void engine_stop(Engine *e);
+/* On the loop's thread, after engine_stop(). NULL is fine; returns NULL. */
+Engine *engine_close(Engine *e);
+
+Store *engine_store(Engine *e);
+Events *engine_events(Engine *e);
+Exec *engine_exec(Engine *e);
+/* NULL when it is simulated. */
+Fleet *engine_fleet(Engine *e);
+bool engine_is_sim(const Engine *e);
+/* What was probed last. Any thread; valid until engine_close(), also after a later probe. */
+const HostFacts *engine_facts(Engine *e);
+/* Probe again and store the result. Blocks. */
+bool engine_probe(Engine *e, GError **err);
+/* The host's own choice of accelerator: "auto", "kvm" or "tcg". Stored. */
+bool engine_set_accel(Engine *e, const char *accel, GError **err);
+
+/* A request of this moment, with a new operation id and this host's facts. */
+typedef struct EngineRequest {
+	char *op_id, *now, *user;
+	PlanRequest plan; /* borrows the three */
+} EngineRequest;
+
+EngineRequest *engine_request_new(Engine *e, const char *user);
+EngineRequest *engine_request_free(EngineRequest *r);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Engine, engine_close)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(EngineRequest, engine_request_free)

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Steps about images, volumes and seeds. */
+#include "base/fd.h"
+#include "engine/engine-impl.h"
+#include "engine/image/import.h"
+#include "engine/image/limited.h"
+#include "engine/seed.h"
+#include "engine/steps-impl.h"
+#include "engine/volume/volume.h"
+
+/* QEMU's user and group; the daemon's own when QEMU runs as the daemon. */
+static void qemu_ids(StepContext *ctx, uid_t *ret_uid, gid_t *ret_gid)
+{
+	const HostFacts *host = engine_facts(step_engine(ctx));
+	SpawnUser user;
+
+	*ret_uid = LIMITED_KEEP_USER;
+	*ret_gid = (gid_t)-1;
+	if (host->run_as != NULL && spawn_user_find(host->run_as, NULL, &user)) {
+		*ret_uid = user.uid;
+		*ret_gid = user.gid;
+	}
+}
+
+static bool is_cancelled(void *data)
+{
+	return step_cancelled(data);
+}
+
+static void on_progress(uint64_t done, uint64_t total, void *data)
+{
+	if (total > 0)
+		step_progress(data, (unsigned)(done * 100 / total));
+}
+
+static struct hooks hooks_of(StepContext *ctx)
+{
+	return (struct hooks){ .cancelled = is_cancelled, .progress = on_progress, .data = ctx };
+}
+
+/* ---- images ---- */
+
+typedef bool (*ImportFunc)(const struct image_import *im, Json **ret_facts, GError **err);
+typedef bool (*ImportUndo)(const struct image_import *im, GError **err);
+
+static bool take_args(StepContext *ctx, const Json *args, const struct hooks *hooks, struct image_import *im,
+		      GError **err)
+{
+	if (!image_import_of_args(args, im, err))
+		return false;
+	qemu_ids(ctx, &im->uid, &im->gid);
+	im->hooks = hooks;
+	return true;
+}
+
+static bool import_step(StepContext *ctx, const Json *args, ImportFunc func, GError **err)
+{
+	struct hooks hooks = hooks_of(ctx);
+	_cleanup_json_ Json *facts = NULL;
+	struct image_import im;
+	const char *key;
+	Json *v;
+
+	if (!take_args(ctx, args, &hooks, &im, err) || !func(&im, &facts, err))
+		return false;
+	json_object_foreach(facts, key, v) step_fact(ctx, key, json_deep_copy(v));
+	return true;
+}
+
+static bool import_undo(StepContext *ctx, const Json *args, ImportUndo func, GError **err)
+{
+	struct image_import im;
+
+	return take_args(ctx, args, NULL, &im, err) && func(&im, err);
+}
+
+bool step_IMAGE_FETCH_run(StepContext *ctx, const Json *args, GError **err)
+{
+	return import_step(ctx, args, image_fetch, err);
+}
+
+bool step_IMAGE_FETCH_undo(StepContext *ctx, const Json *args, GError **err)
+{
+	return import_undo(ctx, args, image_fetch_undo, err);
+}
+
+bool step_IMAGE_INSPECT_run(StepContext *ctx, const Json *args, GError **err)
+{
+	return import_step(ctx, args, image_inspect, err);
+}
+
+bool step_IMAGE_CONVERT_run(StepContext *ctx, const Json *args, GError **err)
+{
+	return import_step(ctx, args, image_convert, err);
+}
+
+bool step_IMAGE_CONVERT_undo(StepContext *ctx, const Json *args, GError **err)
+{
+	return import_undo(ctx, args, image_convert_undo, err);
+}
+
+bool step_IMAGE_PUBLISH_run(StepContext *ctx, const Json *args, GError **err)
+{
+	return import_undo(ctx, args, image_publish, err);
+}
+
+bool step_IMAGE_PUBLISH_undo(StepContext *ctx, const Json *args, GError **err)
+{
+	return import_undo(ctx, args, image_publish_undo, err);
+}
+
+static bool remove_file(const char *path, GError **err)
+{
+	return unlink(path) == 0 || errno == ENOENT || fail_errno(err, errno, "can't remove '%s'", path);
+}
+
+bool step_IMAGE_REMOVE_run(StepContext *ctx, const Json *args, GError **err)
+{
+	(void)ctx;
+	return remove_file(json_str(args, "target"), err);
+}
+
+/* ---- volumes ---- */
+
+typedef bool (*VolumeFunc)(const struct volume_make *v, uint64_t *ret_size, GError **err);
+
+static bool volume_step(StepContext *ctx, const Json *args, VolumeFunc func, GError **err)
+{
+	struct hooks hooks = hooks_of(ctx);
+	struct volume_make v;
+
+	if (!volume_make_of_args(args, &v, err))
+		return false;
+	qemu_ids(ctx, &v.uid, &v.gid);
+	v.hooks = &hooks;
+	return func(&v, NULL, err);
+}
+
+bool step_VOLUME_CREATE_run(StepContext *ctx, const Json *args, GError **err)
+{
+	return volume_step(ctx, args, volume_create, err);
+}
+
+bool step_VOLUME_CLONE_run(StepContext *ctx, const Json *args, GError **err)
+{
+	return volume_step(ctx, args, volume_clone, err);
+}
+
+bool step_VOLUME_CREATE_undo(StepContext *ctx, const Json *args, GError **err)
+{
+	(void)ctx;
+	return volume_delete(json_str(args, "path"), err);
+}
+
+bool step_VOLUME_CLONE_undo(StepContext *ctx, const Json *args, GError **err)
+{
+	(void)ctx;
+	return volume_delete(json_str(args, "path"), err);
+}
+
+bool step_VOLUME_DELETE_run(StepContext *ctx, const Json *args, GError **err)
+{
+	(void)ctx;
+	return volume_delete(json_str(args, "path"), err);
+}
+
+/* ---- seeds ---- */
+
+bool step_SEED_WRITE_run(StepContext *ctx, const Json *args, GError **err)
+{
+	const char *vm = json_str(args, "vm");
+	g_autoptr(CloudInit) c = cloud_init_of(json_obj(args, "cloud_init"), json_str(args, "name"), vm, err);
+	uid_t uid;
+	gid_t gid;
+
+	if (c == NULL)
+		return false;
+	qemu_ids(ctx, &uid, &gid);
+	return seed_write(json_str(args, "path"), c, gid, err);
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Steps about QEMU processes and their guests. */
+#include "base/log.h"
+#include "base/time.h"
+#include "engine/engine-impl.h"
+#include "engine/net.h"
+#include "engine/steps-impl.h"
+#include "engine/vm_ops.h"
+
+#include <string.h>
+
+#define SECOND UINT64_C(1000000)
+#define LAUNCH_TIMEOUT (30 * SECOND)
+#define QUIT_TIMEOUT (20 * SECOND)
+#define ASK_TIMEOUT (5 * SECOND)
+/* A wait is cut into turns of this length, in which a cancellation is noticed. */
+#define TURN (SECOND / 4)
+/* Between two presses of the power button. */
+#define PRESS_PAUSE (10 * SECOND)
+
+static Fleet *fleet_of(StepContext *ctx)
+{
+	return ((Engine *)step_engine(ctx))->fleet;
+}
+
+/* The vm's QEMU; ERR_GONE when there is none. */
+static Vmm *vmm_of(StepContext *ctx, const Json *args, GError **err)
+{
+	Vmm *v = fleet_vmm(fleet_of(ctx), json_str(args, "vm"));
+
+	if (v == NULL)
+		fail_advice(err, ERR_GONE, "`plim vm show` says how it ended.", "QEMU of '%s' has ended",
+			    json_str(args, "name"));
+	return v;
+}
+
+/* ---- launch ---- */
+
+static void clear_fd(gpointer p)
+{
+	struct vmm_fd *f = p;
+
+	g_free((char *)f->name);
+	close(f->fd);
+}
+
+static void add_fd(GArray *fds, const char *kind, const char *nic, unsigned i, int fd)
+{
+	struct vmm_fd f = { .name = g_strdup_printf("%s-%s-%u", kind, nic, i), .fd = fd };
+
+	g_array_append_val(fds, f);
+}
+
+static bool wants(const Json *args, const char *name)
+{
+	g_auto(GStrv) fds = json_strv(json_arr(args, "fds"));
+
+	return g_strv_contains((const char *const *)fds, name);
+}
+
+/* The queues of one tap, and their vhost descriptors when the command line names them. */
+static bool open_tap(const Json *args, const char *nic, const Json *tap, GArray *fds, GError **err)
+{
+	unsigned n = (unsigned)CLAMP(json_int(tap, "queues", 1), 1, NET_QUEUES_MAX);
+	g_autofree char *vhost = g_strdup_printf("vhost-%s-0", nic);
+	int fd[NET_QUEUES_MAX];
+
+	if (!net_tap_open(json_str(tap, "tap"), n, fd, err))
+		return false;
+	for (unsigned i = 0; i < n; i++)
+		add_fd(fds, "tap", nic, i, fd[i]);
+	if (!wants(args, vhost))
+		return true;
+	if (!net_vhost_open(n, fd))
+		return fail_advice(err, ERR_UNAVAILABLE,
+				   "Load the module vhost_net, or probe the host again: `plim host probe`.",
+				   "/dev/vhost-net can't be opened any more");
+	for (unsigned i = 0; i < n; i++)
+		add_fd(fds, "vhost", nic, i, fd[i]);
+	return true;
+}
+
+static bool open_taps(const Json *args, GArray *fds, GError **err)
+{
+	const char *nic;
+	Json *tap;
+
+	json_object_foreach(json_obj(args, "taps"), nic,
+			    tap) if (!open_tap(args, nic, tap, fds, err)) return false;
+	return true;
+}
+
+static void note_start(StepContext *ctx, const Json *args)
+{
+	g_autoptr(Vmm) v = fleet_vmm(fleet_of(ctx), json_str(args, "vm"));
+	g_autofree char *now = time_stamp();
+
+	if (v != NULL)
+		step_fact(ctx, "pid", json_integer(vmm_pid(v)));
+	step_fact(ctx, "started_at", json_string(now));
+}
+
+bool step_QEMU_SPAWN_run(StepContext *ctx, const Json *args, GError **err)
+{
+	g_auto(GStrv) argv = json_strv(json_arr(args, "argv"));
+	g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(struct vmm_fd));
+	struct fleet_spec spec = {
+		.vm_id = json_str(args, "vm"),
+		.name = json_str(args, "name"),
+		.dir = json_str(args, "run_dir"),
+		.log_path = json_str(args, "log"),
+		.argv = (const char *const *)argv,
+	};
+
+	g_array_set_clear_func(fds, clear_fd);
+	if (!open_taps(args, fds, err))
+		return false;
+	spec.fds = (const struct vmm_fd *)(void *)fds->data;
+	spec.n_fds = fds->len;
+	if (!fleet_launch(fleet_of(ctx), &spec, LAUNCH_TIMEOUT, err))
+		return false;
+	note_start(ctx, args);
+	return true;
+}
+
+static bool end_qemu(StepContext *ctx, const Json *args, GError **err)
+{
+	g_autoptr(Vmm) v = fleet_vmm(fleet_of(ctx), json_str(args, "vm"));
+
+	return v == NULL || vmm_quit(v, QUIT_TIMEOUT, err);
+}
+
+bool step_QEMU_SPAWN_undo(StepContext *ctx, const Json *args, GError **err)
+{
+	return end_qemu(ctx, args, err);
+}
+
+bool step_QEMU_QUIT_run(StepContext *ctx, const Json *args, GError **err)
+{
+	return end_qemu(ctx, args, err);
+}
+
+/* ---- one QMP command each ---- */
+
+typedef bool (*VmOp)(Vmm *v, GError **err);
+
+static bool with_vmm(StepContext *ctx, const Json *args, VmOp op, GError **err)
+{
+	g_autoptr(Vmm) v = vmm_of(ctx, args, err);
+
+	return v != NULL && op(v, err);
+}
+
+bool step_QEMU_CONT_run(StepContext *ctx, const Json *args, GError **err)
+{
+	return with_vmm(ctx, args, vm_resume, err);
+}
+
+bool step_QEMU_PAUSE_run(StepContext *ctx, const Json *args, GError **err)
+{
+	return with_vmm(ctx, args, vm_pause, err);
+}
+
+bool step_QEMU_RESUME_run(StepContext *ctx, const Json *args, GError **err)
+{
+	return with_vmm(ctx, args, vm_resume, err);
+}
+
+bool step_QEMU_RESET_run(StepContext *ctx, const Json *args, GError **err)
+{
+	return with_vmm(ctx, args, vm_reset, err);
+}
+
+/* ---- asking the guest ---- */
+
+/* The agent's refusal is no failure: the power button is the second way. */
+static bool ask_agent(StepContext *ctx, const Json *args, const char *mode, GError **err)
+{
+	g_autoptr(Agent) agent = fleet_agent(fleet_of(ctx), json_str(args, "vm"));
+	Json *how;
+
+	if (agent == NULL || !agent_is_open(agent))
+		return fail(err, ERR_AGENT, "no guest agent answers");
+	how = json_object();
+	json_put_str(how, "mode", mode);
+	return agent_tell(agent, "guest-shutdown", how, ASK_TIMEOUT, err);
+}
+
+static bool ask_to_shut_down(StepContext *ctx, const Json *args, Vmm *v, GError **err)
+{
+	if (json_bool(args, "resume", false) && !vm_resume(v, err))
+		return false;
+	if (ask_agent(ctx, args, "powerdown", NULL))
+		return true;
+	return !vmm_alive(v) || vm_powerdown(v, err);
+}
+
+/*
+ * True when it ended; false without an error when the time is over. A guest
+ * that has not armed its power button yet loses a press of it without a trace,
+ * so it is pressed again while nothing happens.
+ */
+static bool wait_for_end(StepContext *ctx, Vmm *v, uint64_t timeout, GError **err)
+{
+	uint64_t until = time_monotonic() + timeout, press = time_monotonic() + PRESS_PAUSE;
+
+	for (;;) {
+		uint64_t now = time_monotonic();
+
+		if (vmm_wait(v, MIN(TURN, until > now ? until - now : 0), NULL))
+			return true;
+		if (now >= press) {
+			vm_powerdown(v, NULL);
+			press = now + PRESS_PAUSE;
+		}
+		if (step_cancelled(ctx))
+			return fail(err, ERR_CANCELLED, "the wait for the guest was cancelled");
+		if (time_monotonic() >= until)
+			return false;
+	}
+}
+
+bool step_GUEST_SHUTDOWN_run(StepContext *ctx, const Json *args, GError **err)
+{
+	g_autoptr(Vmm) v = fleet_vmm(fleet_of(ctx), json_str(args, "vm"));
+	g_autoptr(GError) e = NULL;
+	bool force = json_bool(args, "force", false);
+
+	if (v == NULL)
+		return true;
+	if (!ask_to_shut_down(ctx, args, v, &e) && !force) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	g_clear_error(&e);
+	if (wait_for_end(ctx, v, json_uint(args, "timeout", 0), &e))
+		return true;
+	if (e != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	if (force)
+		return true; /* the next step ends QEMU */
+	fail(err, ERR_TIMEOUT, "the guest of '%s' did not shut down in time", json_str(args, "name"));
+	return err_advise(err, "It may still do so. `plim vm stop %s --force` or `plim vm kill %s` ends it.",
+			  json_str(args, "name"), json_str(args, "name"));
+}
+
+bool step_GUEST_REBOOT_run(StepContext *ctx, const Json *args, GError **err)
+{
+	g_autoptr(Vmm) v = vmm_of(ctx, args, err);
+	g_autoptr(GError) e = NULL;
+
+	if (v == NULL)
+		return false;
+	if (ask_agent(ctx, args, "reboot", &e))
+		return true;
+	if (json_bool(args, "force", false))
+		return vm_reset(v, err);
+	g_propagate_error(err, g_steal_pointer(&e));
+	return err_advise(err, "`plim vm reboot %s --force` resets a guest without an agent.",
+			  json_str(args, "name"));
+}

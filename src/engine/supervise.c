@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/supervise.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "core/model/keys.h"
+#include "core/model/vm_exit.h"
+#include "core/model/vm_state.h"
+#include "engine/agent_ops.h"
+#include "engine/engine-impl.h"
+#include "engine/records.h"
+
+#include <string.h>
+
+/* Who asks for what the supervisor does. */
+#define USER "plimsolld"
+
+struct Supervisor {
+	Engine *engine;
+	GMutex lock; /* of the members below */
+	bool ended;
+	GHashTable *exit;     /* vm id -> Json: ends that nobody has judged yet */
+	GHashTable *restart;  /* vm id -> delay in us as guint64 *: to start again after the cleanup */
+	GHashTable *asked;    /* vm id -> how often its agent was asked for addresses */
+	GPtrArray *delay;     /* Delay; loop thread only */
+	GHashTable *reset_at; /* vm id -> time of the last reset as uint64_t *; loop thread only */
+};
+
+/* A piece of work about one vm, on a thread of the pool. */
+typedef struct VmJob {
+	Supervisor *s;
+	char *vm_id;
+	char *event; /* of QEMU, or NULL */
+	bool flag;
+} VmJob;
+
+static void drop_json(gpointer p)
+{
+	json_unref(p);
+}
+
+static void delay_free(gpointer p);
+
+Supervisor *supervisor_new(Engine *e)
+{
+	Supervisor *s = g_new0(Supervisor, 1);
+
+	s->engine = e;
+	g_mutex_init(&s->lock);
+	s->exit = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, drop_json);
+	s->restart = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	s->asked = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	s->reset_at = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	s->delay = g_ptr_array_new_with_free_func(delay_free);
+	return s;
+}
+
+Supervisor *supervisor_free(Supervisor *s)
+{
+	if (s != NULL) {
+		g_hash_table_unref(s->exit);
+		g_hash_table_unref(s->restart);
+		g_hash_table_unref(s->asked);
+		g_ptr_array_unref(s->delay);
+		g_hash_table_unref(s->reset_at);
+		g_mutex_clear(&s->lock);
+		g_free(s);
+	}
+	return NULL;
+}
+
+static bool is_ended(Supervisor *s)
+{
+	bool ended;
+
+	g_mutex_lock(&s->lock);
+	ended = s->ended;
+	g_mutex_unlock(&s->lock);
+	return ended;
+}
+
+static void push(Supervisor *s, WorkerFunc func, const char *vm_id, const char *event, bool flag)
+{
+	VmJob *j;
+
+	if (is_ended(s))
+		return;
+	j = g_new(VmJob, 1);
+	*j = (VmJob){ s, g_strdup(vm_id), g_strdup(event), flag };
+	worker_pool_push(s->engine->pool, func, j);
+}
+
+static void job_free(VmJob *j)
+{
+	g_free(j->vm_id);
+	g_free(j->event);
+	g_free(j);
+}
+
+static void remember_exit(Supervisor *s, const char *vm_id, Json *exit)
+{
+	g_mutex_lock(&s->lock);
+	g_hash_table_insert(s->exit, g_strdup(vm_id), exit);
+	g_mutex_unlock(&s->lock);
+}
+
+/* A copy of the end that waits for its judgement, or NULL. */
+static Json *waiting_exit(Supervisor *s, const char *vm_id)
+{
+	Json *exit;
+
+	g_mutex_lock(&s->lock);
+	exit = g_hash_table_lookup(s->exit, vm_id);
+	exit = exit != NULL ? json_deep_copy(exit) : NULL;
+	g_mutex_unlock(&s->lock);
+	return exit;
+}
+
+static void forget_exit(Supervisor *s, const char *vm_id)
+{
+	g_mutex_lock(&s->lock);
+	g_hash_table_remove(s->exit, vm_id);
+	g_mutex_unlock(&s->lock);
+}
+
+static uint64_t ran_for(const Json *runtime)
+{
+	const char *since = json_str(runtime, "started_at");
+	uint64_t start, now = time_real();
+
+	return since != NULL && time_parse(since, &start) && now > start ? now - start : 0;
+}
+
+static void tell_end(Supervisor *s, const Vm *vm, const VmVerdict *v, const Json *exit)
+{
+	g_autofree char *pause = print_duration(v->delay);
+
+	if (v->restart)
+		events_emit(s->engine->events, v->event, "vm", vm->id, vm->name, json_deep_copy(exit),
+			    "%s: %s; it is started again in %s", vm->name, v->reason, pause);
+	else
+		events_emit(s->engine->events, v->event, "vm", vm->id, vm->name, json_deep_copy(exit),
+			    "%s: %s", vm->name, v->reason);
+}
+
+static void plan_restart(Supervisor *s, const char *vm_id, const VmVerdict *v)
+{
+	g_mutex_lock(&s->lock);
+	if (v->restart)
+		g_hash_table_insert(s->restart, g_strdup(vm_id), g_memdup2(&v->delay, sizeof v->delay));
+	else
+		g_hash_table_remove(s->restart, vm_id);
+	g_mutex_unlock(&s->lock);
+}
+
+/* True when it is dealt with; false when an operation has the vm, whose end comes back to it. */
+static bool judge(Supervisor *s, const VmRecords *r, const Json *exit, GError **err)
+{
+	g_autoptr(EngineRequest) req = engine_request_new(s->engine, USER);
+	VmState state = vm_runtime_state(r->runtime);
+	VmVerdict v;
+	Operation *op;
+	bool ok;
+
+	if (json_str(r->runtime, "operation") != NULL)
+		return false;
+	if (state != VM_RUNNING && state != VM_PAUSED)
+		return true;
+	vm_exit_judge(r->vm, r->runtime, exit, ran_for(r->runtime), &v);
+	op = plan_vm_cleanup(&req->plan, &r->seen, &v, exit, err);
+	plan_restart(s, r->vm->id, &v);
+	ok = op != NULL && exec_submit(s->engine->exec, op, err);
+	if (ok)
+		tell_end(s, r->vm, &v, exit);
+	vm_verdict_done(&v);
+	return ok;
+}
+
+/*
+ * An end is looked at again whenever something may have been in the way: the
+ * record moved (try now), an operation has the vm (its end calls us).
+ */
+static void look_at_exit(void *data)
+{
+	VmJob *j = data;
+	_cleanup_json_ Json *exit = waiting_exit(j->s, j->vm_id);
+	bool again = exit != NULL;
+
+	while (again) {
+		g_autoptr(GError) err = NULL;
+		g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, &err);
+		bool done = r != NULL && judge(j->s, r, exit, &err);
+
+		again = err != NULL &&
+			(g_error_matches(err, ERR, ERR_CONFLICT) || g_error_matches(err, ERR, ERR_BUSY));
+		if (done || g_error_matches(err, ERR, ERR_NOT_FOUND)) {
+			forget_exit(j->s, j->vm_id);
+			fleet_forget(j->s->engine->fleet, j->vm_id);
+		} else if (err != NULL && !again) {
+			log_error("the end of vm %s was not recorded: %s", j->vm_id, err->message);
+		}
+	}
+	job_free(j);
+}
+
+static void on_exited(const char *vm_id, Json *exit, void *data)
+{
+	remember_exit(data, vm_id, json_deep_copy(exit));
+	push(data, look_at_exit, vm_id, NULL, false);
+}
+
+/* ---- what guests do while they run ---- */
+
+static void update_runtime(Supervisor *s, const char *vm_id, const Json *members)
+{
+	g_autofree char *key = key_vm_runtime(vm_id);
+	bool again = true;
+
+	while (again) {
+		g_autoptr(GError) err = NULL;
+		int64_t rev;
+		_cleanup_json_ Json *j = record_get(s->engine->store, key, &rev, &err);
+		g_autofree char *text = NULL;
+		StoreTx *tx;
+
+		if (j == NULL)
+			return;
+		json_object_update(j, (Json *)members);
+		text = json_print(j);
+		tx = store_tx_new();
+		store_tx_set(tx, key, rev, text);
+		again = !store_commit(s->engine->store, tx, STORE_RELAXED, NULL, &err) &&
+			g_error_matches(err, ERR, ERR_CONFLICT);
+	}
+}
+
+static bool panic_is_kept(const Vm *vm)
+{
+	return g_strcmp0(json_string_value(vm_setting(vm, "on_panic")), "pause") == 0;
+}
+
+static void hold_panicked(Supervisor *s, const Vm *vm)
+{
+	g_autofree char *now = time_stamp();
+	_cleanup_json_ Json *m = json_object();
+
+	json_put_str(m, "state", vm_state_name(VM_PAUSED));
+	json_put_str(m, "reason", "the guest's kernel panicked");
+	json_put_str(m, "since", now);
+	update_runtime(s, vm->id, m);
+	events_emit(s->engine->events, EVENT_VM_PANICKED, "vm", vm->id, vm->name, NULL,
+		    "%s: the guest's kernel panicked; it is held for you to look at", vm->name);
+}
+
+/* QEMU holds a guest that panicked: either it stays so, or this counts as its end. */
+static void look_at_panic(Supervisor *s, const Vm *vm)
+{
+	if (panic_is_kept(vm)) {
+		hold_panicked(s, vm);
+		return;
+	}
+	remember_exit(s, vm->id,
+		      json_pack("{s:n,s:n,s:s,s:b,s:s}", "code", "signal", "shutdown", "guest-panic",
+				"panicked", 1, "last_words", ""));
+	push(s, look_at_exit, vm->id, NULL, false);
+}
+
+static void look_at_event(void *data)
+{
+	VmJob *j = data;
+	g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, NULL);
+	Events *ev = j->s->engine->events;
+
+	if (r != NULL && g_str_equal(j->event, "GUEST_PANICKED"))
+		look_at_panic(j->s, r->vm);
+	else if (r != NULL && g_str_equal(j->event, "RESET"))
+		events_emit(ev, EVENT_VM_REBOOTED, "vm", r->vm->id, r->vm->name, NULL,
+			    "%s: the guest started again", r->vm->name);
+	else if (r != NULL && g_str_equal(j->event, "BLOCK_IO_ERROR"))
+		events_emit(ev, EVENT_VM_DISK_ERROR, "vm", r->vm->id, r->vm->name, NULL,
+			    "%s: a disk reported an error; QEMU's log says more: `plim vm log %s`",
+			    r->vm->name, r->vm->name);
+	job_free(j);
+}
+
+/* SeaBIOS resets once more by itself: what follows within a second is the same reboot. */
+#define RESET_PAUSE UINT64_C(1000000)
+
+/* Loop thread. */
+static bool is_new_reset(Supervisor *s, const char *vm_id)
+{
+	uint64_t now = time_monotonic(), *last = g_hash_table_lookup(s->reset_at, vm_id);
+	bool new = last == NULL || now - *last > RESET_PAUSE;
+
+	g_hash_table_replace(s->reset_at, g_strdup(vm_id), g_memdup2(&now, sizeof now));
+	return new;
+}
+
+static void on_event(const char *vm_id, const char *name, Json *args, void *data)
+{
+	bool by_guest = !g_str_equal(name, "RESET") || json_bool(args, "guest", false);
+	/* A panic that the guest deals with itself (kdump) is none of ours. */
+	bool handled = g_str_equal(name, "GUEST_PANICKED") && g_strcmp0(json_str(args, "action"), "run") == 0;
+
+	if (g_str_equal(name, "RESET") && !is_new_reset(data, vm_id))
+		return;
+	if (by_guest && !handled &&
+	    (g_str_equal(name, "GUEST_PANICKED") || g_str_equal(name, "RESET") ||
+	     g_str_equal(name, "BLOCK_IO_ERROR")))
+		push(data, look_at_event, vm_id, name, false);
+}
+
+/* ---- later ---- */
+
+typedef struct Delay {
+	Supervisor *s;
+	WorkerFunc func;
+	char *vm_id;
+	bool flag;
+	uint64_t us;
+	LoopSource *timer;
+} Delay;
+
+static void delay_free(gpointer p)
+{
+	Delay *d = p;
+
+	loop_source_free(d->timer);
+	g_free(d->vm_id);
+	g_free(d);
+}
+
+static void on_delay(void *data)
+{
+	Delay *d = data;
+
+	push(d->s, d->func, d->vm_id, NULL, d->flag);
+	g_ptr_array_remove_fast(d->s->delay, d);
+}
+
+static void arm_delay(void *data)
+{
+	Delay *d = data;
+
+	g_ptr_array_add(d->s->delay, d);
+	d->timer = loop_add_timer(d->s->engine->loop, d->us, on_delay, d);
+}
+
+/* Like push(), after a time. */
+static void push_later(Supervisor *s, WorkerFunc func, const char *vm_id, bool flag, uint64_t us)
+{
+	Delay *d = g_new0(Delay, 1);
+
+	*d = (Delay){ .s = s, .func = func, .vm_id = g_strdup(vm_id), .flag = flag, .us = us };
+	loop_post(s->engine->loop, arm_delay, d);
+}
+
+/* ---- the agent ---- */
+
+#define AGENT_TIMEOUT UINT64_C(10000000)
+/* An agent is often up before its guest has an address: it is asked again after these pauses, then no more.
+ */
+static const uint64_t address_pauses[] = { 2000000, 4000000, 8000000, 16000000, 32000000 };
+
+static Json *agent_members(bool connected, const Json *info, Json *addresses)
+{
+	Json *m = json_object(), *agent = json_object();
+
+	json_put_bool(agent, "connected", connected);
+	json_put_str(agent, "version", json_str(info, "version"));
+	json_put(m, "agent", agent);
+	if (addresses != NULL)
+		json_put(m, "addresses", addresses);
+	return m;
+}
+
+static void tell_agent(Supervisor *s, const char *vm_id, bool connected)
+{
+	g_autoptr(VmRecords) r = vm_records_load(s->engine->store, vm_id, NULL);
+
+	if (r != NULL)
+		events_emit(s->engine->events, connected ? EVENT_VM_AGENT_CONNECTED : EVENT_VM_AGENT_GONE,
+			    "vm", r->vm->id, r->vm->name, NULL, "%s: the guest agent %s", r->vm->name,
+			    connected ? "answers" : "went away");
+}
+
+/* How often the addresses of this vm were asked for since its agent came; counts up. */
+static guint count_question(Supervisor *s, const char *vm_id, bool anew)
+{
+	guint n;
+
+	g_mutex_lock(&s->lock);
+	n = anew ? 0 : GPOINTER_TO_UINT(g_hash_table_lookup(s->asked, vm_id));
+	g_hash_table_replace(s->asked, g_strdup(vm_id), GUINT_TO_POINTER(n + 1));
+	g_mutex_unlock(&s->lock);
+	return n;
+}
+
+static void ask_agent(void *data);
+
+static void look_at_agent(Supervisor *s, const char *vm_id, bool anew)
+{
+	g_autoptr(Agent) a = fleet_agent(s->engine->fleet, vm_id);
+	_cleanup_json_ Json *info = NULL, *m = NULL;
+	guint n = count_question(s, vm_id, anew);
+	Json *addresses;
+	bool more;
+
+	if (a == NULL || !agent_is_open(a))
+		return;
+	info = agent_info(a, AGENT_TIMEOUT, NULL);
+	addresses = info != NULL ? agent_addresses(a, AGENT_TIMEOUT, NULL) : NULL;
+	more = n < G_N_ELEMENTS(address_pauses) && (info == NULL || json_array_size(addresses) == 0);
+	if (info != NULL) {
+		m = agent_members(true, info, addresses);
+		update_runtime(s, vm_id, m);
+	}
+	if (anew)
+		tell_agent(s, vm_id, true);
+	if (more)
+		push_later(s, ask_agent, vm_id, true, address_pauses[n]);
+}
+
+static void ask_agent(void *data)
+{
+	VmJob *j = data;
+
+	look_at_agent(j->s, j->vm_id, false);
+	job_free(j);
+}
+
+static void greet_agent(void *data)
+{
+	VmJob *j = data;
+
+	if (j->flag) {
+		look_at_agent(j->s, j->vm_id, true);
+	} else {
+		_cleanup_json_ Json *m = agent_members(false, NULL, NULL);
+
+		update_runtime(j->s, j->vm_id, m);
+		tell_agent(j->s, j->vm_id, false);
+	}
+	job_free(j);
+}
+
+static void on_agent(const char *vm_id, bool connected, void *data)
+{
+	push(data, greet_agent, vm_id, NULL, connected);
+}
+
+static const FleetHandler fleet_handler = { .event = on_event, .agent = on_agent, .exited = on_exited };
+const FleetHandler *const supervisor_fleet_handler = &fleet_handler;
+
+/* ---- starting again ---- */
+
+static void start_again(void *data)
+{
+	VmJob *j = data;
+	g_autoptr(GError) err = NULL;
+	g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, &err);
+	g_autoptr(EngineRequest) req = engine_request_new(j->s->engine, USER);
+	Operation *op = r != NULL ? plan_vm_start(&req->plan, &r->seen, &err) : NULL;
+
+	/* Somebody else was faster, or the vm is gone: nothing to do. */
+	if (op != NULL && exec_submit(j->s->engine->exec, op, &err))
+		events_emit(j->s->engine->events, EVENT_VM_RESTARTED, "vm", r->vm->id, r->vm->name, NULL,
+			    "%s is started by itself", r->vm->name);
+	else if (err != NULL && !g_error_matches(err, ERR, ERR_NOT_FOUND))
+		log_warning("vm %s was not started by itself: %s", j->vm_id, err->message);
+	job_free(j);
+}
+
+static void restart_after_cleanup(Supervisor *s, const char *vm_id)
+{
+	uint64_t *us, delay;
+
+	g_mutex_lock(&s->lock);
+	us = g_hash_table_lookup(s->restart, vm_id);
+	delay = us != NULL ? *us : 0;
+	g_hash_table_remove(s->restart, vm_id);
+	g_mutex_unlock(&s->lock);
+	if (delay > 0)
+		push_later(s, start_again, vm_id, false, delay);
+}
+
+/* ---- ends of operations ---- */
+
+/* What is told of an operation that is done; those not named tell nothing or for themselves. */
+static const struct {
+	const char *kind;
+	EventType event;
+	const char *what;
+} told[] = {
+	{ "vm.create", EVENT_VM_CREATED, "was created" },
+	{ "vm.clone", EVENT_VM_CREATED, "was cloned" },
+	{ "vm.delete", EVENT_VM_DELETED, "was deleted" },
+	{ "vm.start", EVENT_VM_STARTED, "was started" },
+	{ "vm.stop", EVENT_VM_STOPPED, "was shut down" },
+	{ "vm.kill", EVENT_VM_STOPPED, "was killed" },
+	{ "vm.pause", EVENT_VM_PAUSED, "was paused" },
+	{ "vm.resume", EVENT_VM_RESUMED, "was resumed" },
+	{ "vm.reset", EVENT_VM_RESET, "was reset" },
+	{ "image.import", EVENT_IMAGE_IMPORTED, "was imported" },
+	{ "image.delete", EVENT_IMAGE_DELETED, "was deleted" },
+	{ "volume.create", EVENT_VOLUME_CREATED, "was created" },
+	{ "volume.delete", EVENT_VOLUME_DELETED, "was deleted" },
+};
+
+static void tell_operation(Supervisor *s, const Operation *op)
+{
+	const char *name = op->target_name != NULL ? op->target_name : "";
+
+	if (op->state == OPERATION_FAILED)
+		events_emit(s->engine->events, EVENT_OPERATION_FAILED, op->target_type, op->target_id, name,
+			    json_deep_copy(op->error), "%s of %s failed: %s", op->kind, name,
+			    json_str(op->error, "message"));
+	for (size_t i = 0; op->state == OPERATION_DONE && i < G_N_ELEMENTS(told); i++)
+		if (g_str_equal(told[i].kind, op->kind))
+			events_emit(s->engine->events, told[i].event, op->target_type, op->target_id, name,
+				    NULL, "%s %s%s%s", name, told[i].what, op->user != NULL ? " by " : "",
+				    op->user != NULL ? op->user : "");
+}
+
+void supervisor_operation_ended(Supervisor *s, const Operation *op)
+{
+	tell_operation(s, op);
+	if (g_strcmp0(op->target_type, "vm") != 0)
+		return;
+	push(s, look_at_exit, op->target_id, NULL, false);
+	if (g_str_equal(op->kind, "vm.cleanup") && op->state == OPERATION_DONE)
+		restart_after_cleanup(s, op->target_id);
+}
+
+/* ---- begin and end of the daemon ---- */
+
+static void adopted(const char *vm_id, const char *name, const GError *gone, void *data)
+{
+	Supervisor *s = data;
+	g_autoptr(VmRecords) r = vm_records_load(s->engine->store, vm_id, NULL);
+	g_autofree char *uptime = r != NULL ? print_duration(ran_for(r->runtime)) : NULL;
+
+	if (gone == NULL) {
+		events_emit(s->engine->events, EVENT_VM_ADOPTED, "vm", vm_id, name, NULL,
+			    "%s was found running, up for %s", name,
+			    uptime != NULL ? uptime : "an unknown time");
+		return;
+	}
+	events_emit(s->engine->events, EVENT_VM_LOST, "vm", vm_id, name, NULL,
+		    "%s ended while no daemon looked: %s", name, gone->message);
+	remember_exit(s, vm_id,
+		      json_pack("{s:n,s:n,s:n,s:b,s:s}", "code", "signal", "shutdown", "panicked", 0,
+				"last_words", gone->message));
+}
+
+typedef void (*VmFunc)(Supervisor *s, const char *vm_id, const Vm *vm, const Json *runtime);
+
+static bool each_vm(Supervisor *s, VmFunc func, GError **err)
+{
+	g_autoptr(GPtrArray) items = store_list(s->engine->store, KEYS_VMS, NULL, err);
+
+	if (items == NULL)
+		return false;
+	for (guint i = 0; i < items->len; i++) {
+		const StoreItem *item = items->pdata[i];
+		g_autofree char *c = NULL, *id = NULL, *rest = NULL;
+		g_autoptr(VmRecords) r = NULL;
+
+		if (!key_split(item->key, &c, &id, &rest) || !g_str_equal(rest, "config"))
+			continue;
+		r = vm_records_load(s->engine->store, id, err);
+		if (r == NULL)
+			return false;
+		func(s, id, r->vm, r->runtime);
+	}
+	return true;
+}
+
+/* Recorded as running, but nothing of it is known to the fleet: a power cut. */
+static void check_missing(Supervisor *s, const char *vm_id, const Vm *vm, const Json *runtime)
+{
+	VmState state = vm_runtime_state(runtime);
+	g_autoptr(Vmm) v = fleet_vmm(s->engine->fleet, vm_id);
+	_cleanup_json_ Json *exit = waiting_exit(s, vm_id);
+
+	if ((state != VM_RUNNING && state != VM_PAUSED) || v != NULL || exit != NULL)
+		return;
+	events_emit(s->engine->events, EVENT_VM_LOST, "vm", vm_id, vm->name, NULL, "%s ended with its host",
+		    vm->name);
+	remember_exit(s, vm_id,
+		      json_pack("{s:n,s:n,s:n,s:b,s:s}", "code", "signal", "shutdown", "panicked", 0,
+				"last_words", "the host ended"));
+}
+
+bool supervisor_adopt(Supervisor *s, GError **err)
+{
+	return fleet_adopt_all(s->engine->fleet, adopted, s, err) && each_vm(s, check_missing, err);
+}
+
+static void autostart(Supervisor *s, const char *vm_id, const Vm *vm, const Json *runtime)
+{
+	VmState state = vm_runtime_state(runtime);
+	_cleanup_json_ Json *exit = waiting_exit(s, vm_id);
+
+	if (exit != NULL)
+		push(s, look_at_exit, vm_id, NULL, false);
+	else if (json_is_true(vm_setting(vm, "autostart")) && (state == VM_STOPPED || state == VM_CRASHED) &&
+		 json_str(runtime, "operation") == NULL)
+		push(s, start_again, vm_id, NULL, false);
+}
+
+void supervisor_begin(Supervisor *s)
+{
+	g_autoptr(GError) err = NULL;
+
+	if (s->engine->sim == NULL && !each_vm(s, autostart, &err))
+		log_error("vms were not started by themselves: %s", err->message);
+}
+
+void supervisor_end(Supervisor *s)
+{
+	g_mutex_lock(&s->lock);
+	s->ended = true;
+	g_mutex_unlock(&s->lock);
+}
