@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/api-impl.h"
+#include "api/route.h"
+#include "base/log.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <string.h>
+
+/* Handlers may wait for operations (`wait`), so there are more threads than cores. */
+#define API_THREADS 32
+#define NO_GROUP ((gid_t)-1)
+
+/* A call on its way through a worker. */
+typedef struct Job {
+	Api *api;
+	HttpRequest *req;
+	const Route *route;
+	ApiCall call;
+	GError *error;
+} Job;
+
+static void job_free(Job *j)
+{
+	http_request_unref(j->req);
+	g_clear_error(&j->error);
+	g_free(j->call.user);
+	g_hash_table_unref(j->call.path);
+	g_hash_table_unref(j->call.query);
+	g_free(j->call.if_match);
+	json_unref(j->call.body);
+	json_unref(j->call.answer);
+	if (j->call.bytes != NULL)
+		g_bytes_unref(j->call.bytes);
+	g_free(j->call.location);
+	g_free(j);
+}
+
+static Role role_of(const Api *a, const struct http_peer *p)
+{
+	if (p->kind == HTTP_PEER_TLS)
+		return p->cert_cn != NULL ? ROLE_ADMIN : ROLE_NONE;
+	if (p->uid == 0 || p->uid == getuid() || (a->group != NO_GROUP && http_peer_in_group(p, a->group)))
+		return ROLE_ADMIN;
+	return ROLE_NONE;
+}
+
+static char *user_of(const struct http_peer *p)
+{
+	char buf[4096];
+	struct passwd pw, *found = NULL;
+
+	if (p->kind == HTTP_PEER_TLS)
+		return g_strdup(p->cert_cn);
+	if (getpwuid_r(p->uid, &pw, buf, sizeof buf, &found) == 0 && found != NULL)
+		return g_strdup(found->pw_name);
+	return g_strdup_printf("uid %u", (unsigned)p->uid);
+}
+
+static void free_strv(gpointer p)
+{
+	g_strfreev(p);
+}
+
+static GHashTable *copy_query(const HttpRequest *req)
+{
+	GHashTable *q = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, free_strv);
+	const char *name, *value;
+
+	for (size_t i = 0; http_request_query_at(req, i, &name, &value); i++) {
+		char **old = g_hash_table_lookup(q, name);
+		guint n = old != NULL ? g_strv_length(old) : 0;
+		char **all = g_new0(char *, n + 2);
+
+		for (guint k = 0; k < n; k++)
+			all[k] = g_strdup(old[k]);
+		all[n] = g_strdup(value);
+		g_hash_table_insert(q, g_strdup(name), all);
+	}
+	return q;
+}
+
+/* If-Match: "17" or 17 */
+static char *copy_match(const HttpRequest *req)
+{
+	const char *text = http_request_header(req, "If-Match");
+	char *match;
+
+	if (text == NULL)
+		return NULL;
+	match = g_strdup(text);
+	g_strdelimit(match, "\"", ' ');
+	return g_strstrip(match);
+}
+
+static void send_answer(void *data)
+{
+	Job *j = data;
+	ApiCall *c = &j->call;
+
+	if (j->error != NULL) {
+		http_respond_error(j->req, j->error);
+	} else {
+		g_autofree char *etag =
+		    c->etag >= 0 ? g_strdup_printf("\"%" G_GINT64_FORMAT "\"", (gint64)c->etag) : NULL;
+
+		if (etag != NULL)
+			http_respond_header(j->req, "ETag", etag);
+		if (c->location != NULL)
+			http_respond_header(j->req, "Location", c->location);
+		if (c->bytes != NULL)
+			http_respond(j->req, c->status, c->content_type, g_bytes_get_data(c->bytes, NULL),
+				     g_bytes_get_size(c->bytes));
+		else if (c->answer != NULL)
+			http_respond_json(j->req, c->status, json_incref(c->answer));
+		else
+			http_respond(j->req, c->status, NULL, NULL, 0);
+	}
+	job_free(j);
+}
+
+static void run_job(void *data)
+{
+	Job *j = data;
+	bool ok = j->route->handler(&j->call, &j->error);
+
+	g_assert(ok == (j->error == NULL));
+	loop_post(j->api->loop, send_answer, j);
+}
+
+static bool take_body(HttpRequest *req, ApiCall *c, GError **err)
+{
+	size_t len;
+	const char *body = http_request_body(req, &len);
+
+	if (len == 0)
+		return true;
+	c->body = json_parse(body, len, err);
+	return c->body != NULL || err_advise(err, "Send a JSON object.");
+}
+
+static bool authorise(const Route *route, Role role, GError **err)
+{
+	if (role == ROLE_NONE)
+		return fail_advice(err, ERR_DENIED,
+				   "Become root, or have yourself put into the group plimsoll.",
+				   "you may not use this daemon");
+	if (role < route->role)
+		return fail(err, ERR_DENIED, "this takes the role %s; you are %s", role_name(route->role),
+			    role_name(role));
+	return true;
+}
+
+static bool wants_stream(const HttpRequest *req)
+{
+	const char *accept = http_request_header(req, "Accept");
+
+	return accept != NULL && strstr(accept, "text/event-stream") != NULL;
+}
+
+static void start_job(Api *a, HttpRequest *req, const Route *route, GHashTable *path, Role role)
+{
+	Job *j = g_new0(Job, 1);
+
+	j->api = a;
+	j->req = http_request_ref(req);
+	j->route = route;
+	j->call = (ApiCall){
+		.engine = a->engine,
+		.role = role,
+		.user = user_of(http_request_peer(req)),
+		.path = g_hash_table_ref(path),
+		.query = copy_query(req),
+		.if_match = copy_match(req),
+		.status = 204,
+		.etag = -1,
+	};
+	if (take_body(req, &j->call, &j->error))
+		worker_pool_push(a->pool, run_job, j);
+	else
+		send_answer(j);
+}
+
+static void on_request(HttpRequest *req, void *data)
+{
+	Api *a = data;
+	g_autoptr(GHashTable) path = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	Role role = role_of(a, http_request_peer(req));
+	g_autoptr(GError) err = NULL;
+	const Route *route = route_find(http_request_method(req), http_request_segments(req), path, &err);
+
+	if (route == NULL || !authorise(route, role, &err))
+		http_respond_error(req, err);
+	else if (route->kind == ROUTE_WEBSOCKET)
+		console_link_open(a, req, g_hash_table_lookup(path, "vm"), http_request_query(req, "port"));
+	else if (route->kind == ROUTE_STREAM && wants_stream(req))
+		event_streams_open(a->streams, req);
+	else
+		start_job(a, req, route, path, role);
+}
+
+static gid_t find_group(void)
+{
+	char buf[4096];
+	struct group gr, *found = NULL;
+
+	return getgrnam_r("plimsoll", &gr, buf, sizeof buf, &found) == 0 && found != NULL ? found->gr_gid
+											  : NO_GROUP;
+}
+
+Api *api_new(const struct api_config *config, GError **err)
+{
+	g_autoptr(Api) a = g_new0(Api, 1);
+	struct http_config http = {
+		.unix_path = config->socket,
+		.unix_group = "plimsoll",
+		.tls_address = config->tls_address,
+		.tls_cert = config->tls_cert,
+		.tls_key = config->tls_key,
+		.tls_client_ca = config->tls_client_ca,
+		.tls_client_cert = HTTP_CLIENT_CERT_REQUIRED,
+		.handle = on_request,
+		.data = a,
+	};
+
+	a->engine = config->engine;
+	a->loop = config->loop;
+	a->group = find_group();
+	a->console = g_ptr_array_new();
+	a->pool = worker_pool_new(API_THREADS);
+	a->streams = event_streams_new(config->loop, engine_store(config->engine), err);
+	if (a->streams == NULL)
+		return NULL;
+	a->server = http_server_new(config->loop, &http, err);
+	return a->server != NULL ? g_steal_pointer(&a) : NULL;
+}
+
+/* Answers of workers that end meanwhile are posted to the loop, which does not turn any more: run them here.
+ */
+Api *api_free(Api *a)
+{
+	if (a == NULL)
+		return NULL;
+	a->pool = worker_pool_free(a->pool);
+	loop_turn(a->loop, 0);
+	console_links_close(a);
+	event_streams_free(a->streams);
+	http_server_free(a->server);
+	g_ptr_array_unref(a->console);
+	g_free(a);
+	return NULL;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The API of the daemon: requests in, answers out.
+ *
+ * A request passes these steps: its route is found in the generated table; the
+ * peer is known from the socket and gets a role; the handler runs on a worker
+ * thread; its answer or error goes back through the loop. Streams and
+ * consoles stay on the loop (stream.h, console.h).
+ *
+ * Who may do what: on the unix socket root and the members of the group
+ * `plimsoll` are admins, all others are refused. On TLS a client certificate
+ * that the configured authority signed makes an admin of its bearer, unless
+ * its organisation says otherwise. Loop thread only.
+ */
+#pragma once
+
+#include "engine/engine.h"
+
+typedef struct Api Api;
+
+struct api_config {
+	Engine *engine;
+	Loop *loop;
+	const char *socket;
+	/* All four or none. */
+	const char *tls_address, *tls_cert, *tls_key, *tls_client_ca;
+};
+
+Api *api_new(const struct api_config *config, GError **err);
+/* Answers what is under way, then closes. NULL is fine; returns NULL. */
+Api *api_free(Api *a);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Api, api_free)

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The handlers of the API, by the operationId of api/openapi.yaml: the table of
+ * routes that is generated from there names them. See call.h for their contract.
+ */
+#pragma once
+
+#include "api/call.h"
+#include "engine/records.h"
+
+bool api_daemon_show(ApiCall *c, GError **err);
+bool api_daemon_openapi(ApiCall *c, GError **err);
+bool api_metrics(ApiCall *c, GError **err);
+bool api_settings_list(ApiCall *c, GError **err);
+
+bool api_vm_list(ApiCall *c, GError **err);
+bool api_vm_show(ApiCall *c, GError **err);
+bool api_vm_create(ApiCall *c, GError **err);
+bool api_vm_update(ApiCall *c, GError **err);
+bool api_vm_delete(ApiCall *c, GError **err);
+bool api_vm_clone(ApiCall *c, GError **err);
+bool api_vm_start(ApiCall *c, GError **err);
+bool api_vm_stop(ApiCall *c, GError **err);
+bool api_vm_kill(ApiCall *c, GError **err);
+bool api_vm_pause(ApiCall *c, GError **err);
+bool api_vm_resume(ApiCall *c, GError **err);
+bool api_vm_reset(ApiCall *c, GError **err);
+bool api_vm_reboot(ApiCall *c, GError **err);
+bool api_vm_nmi(ApiCall *c, GError **err);
+bool api_vm_explain(ApiCall *c, GError **err);
+bool api_vm_export(ApiCall *c, GError **err);
+bool api_vm_screenshot(ApiCall *c, GError **err);
+bool api_vm_console_log(ApiCall *c, GError **err);
+bool api_vm_log(ApiCall *c, GError **err);
+bool api_vm_agent(ApiCall *c, GError **err);
+bool api_vm_agent_exec(ApiCall *c, GError **err);
+bool api_vm_agent_file(ApiCall *c, GError **err);
+
+bool api_image_list(ApiCall *c, GError **err);
+bool api_image_import(ApiCall *c, GError **err);
+bool api_image_latest(ApiCall *c, GError **err);
+bool api_image_show(ApiCall *c, GError **err);
+bool api_image_update(ApiCall *c, GError **err);
+bool api_image_delete(ApiCall *c, GError **err);
+
+bool api_volume_list(ApiCall *c, GError **err);
+bool api_volume_create(ApiCall *c, GError **err);
+bool api_volume_show(ApiCall *c, GError **err);
+bool api_volume_delete(ApiCall *c, GError **err);
+
+bool api_host_list(ApiCall *c, GError **err);
+bool api_host_show(ApiCall *c, GError **err);
+bool api_host_update(ApiCall *c, GError **err);
+bool api_host_probe(ApiCall *c, GError **err);
+
+bool api_operation_list(ApiCall *c, GError **err);
+bool api_operation_show(ApiCall *c, GError **err);
+bool api_operation_cancel(ApiCall *c, GError **err);
+
+/* The list; as a stream it is api/stream.h's. */
+bool api_event_list(ApiCall *c, GError **err);
+
+/* For several files: the vm, image, ... that the route names. */
+VmRecords *call_vm(ApiCall *c, GError **err);
+/* The records below a prefix, with their revisions, filtered and sorted as asked, as the answer. */
+bool call_list(ApiCall *c, const char *prefix, GError **err);
+/* What several ways to change a vm check: see vm_create.c. */
+void vm_draw_macs(Vm *vm);
+bool vm_check_files(const Vm *vm, GError **err);
+bool vm_check_startable(const Vm *vm, const HostFacts *host, const char *machine, GError **err);

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Hosts. */
+#include "api/handlers.h"
+#include "core/model/keys.h"
+
+bool api_host_list(ApiCall *c, GError **err)
+{
+	return call_list(c, KEYS_HOSTS, err);
+}
+
+static Json *call_host(ApiCall *c, int64_t *ret_rev, GError **err)
+{
+	Store *s = engine_store(c->engine);
+	g_autofree char *id = record_resolve(s, "hosts", call_path(c, "host"), err), *key = NULL;
+	g_autoptr(GError) e = NULL;
+	Json *j;
+
+	if (id == NULL)
+		return NULL;
+	key = key_host(id);
+	j = record_get(s, key, ret_rev, &e);
+	if (j == NULL && e == NULL)
+		fail(&e, ERR_NOT_FOUND, "there is no host '%s'", id);
+	if (j == NULL)
+		g_propagate_error(err, g_steal_pointer(&e));
+	return j;
+}
+
+bool api_host_show(ApiCall *c, GError **err)
+{
+	int64_t rev;
+	Json *j = call_host(c, &rev, err);
+
+	return j != NULL && call_answer_object(c, j, rev);
+}
+
+/* Only the daemon of a host writes its record; in a pool the request would be passed on. */
+static bool is_this_host(const ApiCall *c, const Json *host, GError **err)
+{
+	if (g_strcmp0(json_str(host, "id"), engine_facts(c->engine)->id) == 0)
+		return true;
+	fail_advice(err, ERR_UNSUPPORTED, "Ask the daemon of that host.", "host '%s' is not this one",
+		    json_str(host, "name"));
+	return false;
+}
+
+bool api_host_update(ApiCall *c, GError **err)
+{
+	static const char *const known[] = { "accel", NULL };
+	int64_t rev;
+	_cleanup_json_ Json *host = call_host(c, &rev, err);
+	const Json *body = call_body(c, err);
+	const char *accel = json_str(body, "accel");
+
+	if (host == NULL || body == NULL || !call_known(body, known, err) || !is_this_host(c, host, err) ||
+	    !call_check_match(c, rev, err))
+		return false;
+	if (accel != NULL && !engine_set_accel(c->engine, accel, err))
+		return false;
+	return api_host_show(c, err);
+}
+
+bool api_host_probe(ApiCall *c, GError **err)
+{
+	_cleanup_json_ Json *host = call_host(c, NULL, err);
+
+	if (host == NULL || !is_this_host(c, host, err) || !engine_probe(c->engine, err))
+		return false;
+	return api_host_show(c, err);
+}

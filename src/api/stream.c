@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Each stream has its own cursor into the store's history. That keeps the code
+ * plain (no fan-out list, no special case for a stream that is behind), and
+ * what is shared is the store's notification.
+ */
+#include "api/stream.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "core/model/keys.h"
+#include "core/model/operation.h"
+
+#include <string.h>
+#include <sys/epoll.h>
+
+/* What may wait for a slow client before its cursor rests. */
+#define QUEUE_MAX (UINT64_C(256) << 10)
+
+struct EventStreams {
+	Loop *loop;
+	Store *store;
+	GPtrArray *open; /* EventStream */
+};
+
+typedef struct EventStream {
+	EventStreams *owner;
+	HttpStream *http;
+	StoreWatch *watch;
+	LoopSource *source; /* NULL when it does not follow */
+} EventStream;
+
+static void stream_close(EventStream *s)
+{
+	loop_source_free(s->source);
+	store_watch_close(s->watch);
+	http_stream_end(s->http);
+	g_ptr_array_remove_fast(s->owner->open, s);
+	g_free(s);
+}
+
+EventStreams *event_streams_new(Loop *l, Store *store, GError **err)
+{
+	EventStreams *e;
+
+	if (store_revision(store, err) < 0)
+		return NULL;
+	e = g_new0(EventStreams, 1);
+	e->loop = l;
+	e->store = store;
+	e->open = g_ptr_array_new();
+	return e;
+}
+
+EventStreams *event_streams_free(EventStreams *e)
+{
+	if (e == NULL)
+		return NULL;
+	while (e->open->len > 0)
+		stream_close(e->open->pdata[0]);
+	g_ptr_array_unref(e->open);
+	g_free(e);
+	return NULL;
+}
+
+/* "vms" -> "vm"; NULL for what is not told (names). */
+static const char *kind_of(const char *collection)
+{
+	static const struct {
+		const char *collection, *kind;
+	} kinds[] = {
+		{ "vms", "vm" },     { "images", "image" },         { "volumes", "volume" },
+		{ "hosts", "host" }, { "operations", "operation" }, { "events", "event" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
+		if (g_str_equal(kinds[i].collection, collection))
+			return kinds[i].kind;
+	return NULL;
+}
+
+/* The object as the API shows it: an operation without what is internal; of a vm the record that changed. */
+static Json *object_of(const char *kind, const char *rest, const char *value)
+{
+	Json *j = json_parse(value, strlen(value), NULL), *outer;
+	g_autoptr(Operation) op = NULL;
+
+	if (g_str_equal(kind, "operation")) {
+		op = operation_of_json(j, NULL);
+		json_unref(j);
+		return op != NULL ? operation_to_api(op) : json_null();
+	}
+	if (!g_str_equal(rest, "runtime"))
+		return j;
+	outer = json_object();
+	json_put(outer, "runtime", j);
+	return outer;
+}
+
+static bool is_told(const char *rest)
+{
+	return g_str_equal(rest, "") || g_str_equal(rest, "config") || g_str_equal(rest, "runtime");
+}
+
+static char *event_text(const StoreItem *change)
+{
+	g_autofree char *collection = NULL, *id = NULL, *rest = NULL, *data = NULL;
+	_cleanup_json_ Json *j = NULL;
+	const char *kind;
+
+	if (!key_split(change->key, &collection, &id, &rest) || (kind = kind_of(collection)) == NULL ||
+	    !is_told(rest))
+		return NULL;
+	if (change->value == NULL && g_str_equal(rest, "runtime"))
+		return NULL; /* the configuration goes with it, and says it */
+	j = json_object();
+	json_put_int(j, "revision", change->rev);
+	json_put_str(j, "type", change->value != NULL ? "changed" : "deleted");
+	json_put_str(j, "kind", kind);
+	json_put_str(j, "id", id);
+	json_put(j, "object", change->value != NULL ? object_of(kind, rest, change->value) : json_null());
+	data = json_print(j);
+	return g_strdup_printf("id: %" G_GINT64_FORMAT "\nevent: %s\ndata: %s\n\n", (gint64)change->rev, kind,
+			       data);
+}
+
+static bool write_changes(EventStream *s, const GPtrArray *changes)
+{
+	for (guint i = 0; i < changes->len; i++) {
+		g_autofree char *text = event_text(changes->pdata[i]);
+
+		if (text != NULL && !http_stream_write(s->http, text, strlen(text)))
+			return false;
+	}
+	return true;
+}
+
+/* While the client is behind, its cursor rests: the history is in the store, not in our memory. */
+static void set_waiting(EventStream *s, bool waiting)
+{
+	loop_fd_set_events(s->source, waiting ? 0 : EPOLLIN);
+}
+
+static void on_drain(HttpStream *st, void *data)
+{
+	(void)st;
+	set_waiting(data, false);
+}
+
+static void on_close(HttpStream *st, void *data)
+{
+	(void)st;
+	stream_close(data);
+}
+
+/* One piece of the history. False when the stream is no more. */
+static bool pass_on(EventStream *s, guint *ret_n)
+{
+	g_autoptr(GPtrArray) changes = NULL;
+	g_autoptr(GError) err = NULL;
+
+	if (!store_watch_next(s->watch, &changes, &err)) {
+		log_warning("a stream of events ends: %s", err->message);
+		stream_close(s);
+		return false;
+	}
+	*ret_n = changes->len;
+	if (!write_changes(s, changes)) {
+		if (s->source != NULL)
+			set_waiting(s, true); /* it was dropped: on_close follows */
+		return false;
+	}
+	return true;
+}
+
+/* A stream that does not follow ends with what there is; it reads on by itself until then. */
+static void read_to_end(EventStream *s)
+{
+	guint n = 1;
+
+	while (n > 0)
+		if (!pass_on(s, &n))
+			return;
+	stream_close(s);
+}
+
+static void on_change(int fd, uint32_t events, void *data)
+{
+	EventStream *s = data;
+	guint n;
+
+	(void)fd, (void)events;
+	if (http_stream_queued(s->http) > QUEUE_MAX)
+		set_waiting(s, true);
+	else
+		pass_on(s, &n);
+}
+
+static bool parse_start(EventStreams *e, HttpRequest *req, int64_t *ret, GError **err)
+{
+	const char *text = http_request_query(req, "since");
+	uint64_t rev;
+
+	if (text == NULL)
+		text = http_request_header(req, "Last-Event-ID");
+	if (text == NULL) {
+		*ret = store_revision(e->store, err);
+		return *ret >= 0;
+	}
+	if (!parse_uint(text, 0, INT64_MAX, &rev, err))
+		return err_advise(err, "since is a revision: the id of the last event you have seen.");
+	*ret = (int64_t)rev;
+	return true;
+}
+
+static void greet(EventStream *s, int64_t from)
+{
+	g_autofree char *text =
+	    g_strdup_printf(": changes behind revision %" G_GINT64_FORMAT "\n\n", (gint64)from);
+
+	http_stream_write(s->http, text, strlen(text));
+}
+
+void event_streams_open(EventStreams *e, HttpRequest *req)
+{
+	static const struct http_stream_callbacks callbacks = { .on_drain = on_drain, .on_close = on_close };
+	g_autoptr(StoreWatch) watch = NULL;
+	g_autoptr(GError) err = NULL;
+	bool follow = g_strcmp0(http_request_query(req, "follow"), "false") != 0;
+	EventStream *s;
+	int64_t from = 0;
+
+	if (parse_start(e, req, &from, &err))
+		watch = store_watch_open(e->store, KEY_ROOT, from, &err);
+	if (watch == NULL) {
+		if (g_error_matches(err, ERR, ERR_GONE))
+			err_advise(&err, "List the objects again, and follow from the revision of GET /v1.");
+		http_respond_error(req, err);
+		return;
+	}
+	s = g_new0(EventStream, 1);
+	s->owner = e;
+	http_respond_header(req, "Cache-Control", "no-cache");
+	s->http = http_stream_start(req, 200, "text/event-stream", HTTP_LENGTH_UNKNOWN, &callbacks, s);
+	if (s->http == NULL) {
+		g_free(s);
+		return;
+	}
+	s->watch = g_steal_pointer(&watch);
+	g_ptr_array_add(e->open, s);
+	greet(s, from);
+	if (follow)
+		s->source = loop_add_fd(e->loop, store_watch_fd(s->watch), EPOLLIN, on_change, s);
+	else
+		read_to_end(s);
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is done with a vm as it is: start, stop and their like. */
+#include "api/handlers.h"
+#include "core/model/settings.h"
+
+typedef Operation *(*SimplePlan)(const PlanRequest *req, const VmSeen *seen, GError **err);
+
+static bool act(ApiCall *c, SimplePlan plan, GError **err)
+{
+	g_autoptr(VmRecords) r = call_vm(c, err);
+	g_autoptr(EngineRequest) req = NULL;
+
+	if (r == NULL)
+		return false;
+	req = engine_request_new(c->engine, c->user);
+	return call_submit(c, plan(&req->plan, &r->seen, err), err);
+}
+
+bool api_vm_start(ApiCall *c, GError **err)
+{
+	return act(c, plan_vm_start, err);
+}
+
+bool api_vm_kill(ApiCall *c, GError **err)
+{
+	return act(c, plan_vm_kill, err);
+}
+
+bool api_vm_pause(ApiCall *c, GError **err)
+{
+	return act(c, plan_vm_pause, err);
+}
+
+bool api_vm_resume(ApiCall *c, GError **err)
+{
+	return act(c, plan_vm_resume, err);
+}
+
+bool api_vm_reset(ApiCall *c, GError **err)
+{
+	return act(c, plan_vm_reset, err);
+}
+
+typedef Operation *(*PatientPlan)(const PlanRequest *req, const VmSeen *seen, uint64_t timeout, bool force,
+				  GError **err);
+
+/* The body's timeout, else the vm's own, else the default of the settings' table. */
+static bool take_patience(ApiCall *c, const Vm *vm, uint64_t *ret_timeout, bool *ret_force, GError **err)
+{
+	static const char *const known[] = { "timeout", "force", NULL };
+	const Json *body = call_body(c, err), *timeout, *force;
+	_cleanup_json_ Json *dflt = NULL;
+
+	if (body == NULL || !call_known(body, known, err))
+		return false;
+	timeout = json_object_get(body, "timeout");
+	force = json_object_get(body, "force");
+	if ((timeout != NULL && (!json_is_integer(timeout) || json_integer_value(timeout) < 0)) ||
+	    (force != NULL && !json_is_boolean(force)))
+		return fail(err, ERR_INVALID, "timeout is a number of microseconds, force true or false");
+	dflt = setting_parse("stop.timeout", setting_find("stop.timeout")->dflt, NULL);
+	if (timeout == NULL)
+		timeout = vm_setting(vm, "stop.timeout");
+	*ret_timeout = (uint64_t)json_integer_value(timeout != NULL ? timeout : dflt);
+	*ret_force = json_is_true(force);
+	return true;
+}
+
+static bool act_patiently(ApiCall *c, PatientPlan plan, GError **err)
+{
+	g_autoptr(VmRecords) r = call_vm(c, err);
+	g_autoptr(EngineRequest) req = NULL;
+	uint64_t timeout = 0;
+	bool force = false;
+
+	if (r == NULL || !take_patience(c, r->vm, &timeout, &force, err))
+		return false;
+	req = engine_request_new(c->engine, c->user);
+	return call_submit(c, plan(&req->plan, &r->seen, timeout, force, err), err);
+}
+
+bool api_vm_stop(ApiCall *c, GError **err)
+{
+	return act_patiently(c, plan_vm_stop, err);
+}
+
+bool api_vm_reboot(ApiCall *c, GError **err)
+{
+	return act_patiently(c, plan_vm_reboot, err);
+}
+
+bool api_vm_delete(ApiCall *c, GError **err)
+{
+	g_autoptr(VmRecords) r = call_vm(c, err);
+	g_autoptr(EngineRequest) req = NULL;
+	bool keep;
+
+	if (r == NULL || !call_flag(c, "keep_disks", false, &keep, err) ||
+	    !call_check_match(c, r->seen.config_rev, err))
+		return false;
+	req = engine_request_new(c->engine, c->user);
+	return call_submit(c, plan_vm_delete(&req->plan, &r->seen, keep, err), err);
+}

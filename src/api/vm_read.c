@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Vms, as they are read. */
+#include "api/handlers.h"
+#include "api/vm_view.h"
+#include "core/guest/argv.h"
+#include "core/guest/explain.h"
+#include "core/guest/libvirt_xml.h"
+#include "core/guest/profile.h"
+#include "core/model/keys.h"
+#include "core/model/settings.h"
+#include "core/model/vm_state.h"
+#include "engine/records.h"
+
+#include <string.h>
+
+VmRecords *call_vm(ApiCall *c, GError **err)
+{
+	Store *s = engine_store(c->engine);
+	g_autofree char *id = record_resolve(s, "vms", call_path(c, "vm"), err);
+
+	return id != NULL ? vm_records_load(s, id, err) : NULL;
+}
+
+/* Both records of each vm stand together in the list, configuration first ("applied" before it is passed
+ * over). */
+static Json *all_vms(ApiCall *c, GError **err)
+{
+	g_autoptr(GPtrArray) items = store_list(engine_store(c->engine), KEYS_VMS, NULL, err);
+	_cleanup_json_ Json *config = NULL;
+	int64_t rev = 0;
+	Json *list;
+
+	if (items == NULL)
+		return NULL;
+	list = json_array();
+	for (guint i = 0; i < items->len; i++) {
+		const StoreItem *item = items->pdata[i];
+		_cleanup_json_ Json *runtime = NULL;
+
+		if (g_str_has_suffix(item->key, "/config")) {
+			json_unref(config);
+			config = json_parse(item->value, strlen(item->value), NULL);
+			rev = item->rev;
+		} else if (g_str_has_suffix(item->key, "/runtime") && config != NULL) {
+			runtime = json_parse(item->value, strlen(item->value), NULL);
+			json_array_append_new(list, vm_view(config, runtime, NULL, rev));
+		}
+	}
+	return list;
+}
+
+bool api_vm_list(ApiCall *c, GError **err)
+{
+	Json *list = all_vms(c, err);
+
+	if (list != NULL)
+		list = call_arrange(c, list, err);
+	return list != NULL && call_answer(c, 200, list);
+}
+
+bool api_vm_show(ApiCall *c, GError **err)
+{
+	g_autoptr(VmRecords) r = call_vm(c, err);
+	_cleanup_json_ Json *config = NULL;
+
+	if (r == NULL)
+		return false;
+	config = vm_to_json(r->vm);
+	return call_answer_object(c, vm_view(config, r->runtime, r->applied, r->seen.config_rev),
+				  r->seen.config_rev);
+}
+
+static Json *setting_to_json(const Setting *s)
+{
+	bool bounded = s->type == SETTING_INT || s->type == SETTING_SIZE || s->type == SETTING_DURATION;
+	Json *j = json_object();
+
+	json_put_str(j, "key", s->key);
+	json_put_str(j, "type", setting_type_name(s->type));
+	json_put_str(j, "applies", s->applies == APPLIES_NOW ? "now" : "start");
+	json_put(j, "min", bounded ? json_integer(s->min) : json_null());
+	json_put(j, "max", bounded ? json_integer(s->max) : json_null());
+	json_put(j, "values", s->values != NULL ? json_of_strv(s->values) : json_null());
+	json_put_str(j, "default", s->dflt);
+	json_put_str(j, "help", s->help);
+	return j;
+}
+
+bool api_settings_list(ApiCall *c, GError **err)
+{
+	Json *list = json_array();
+
+	(void)err;
+	for (size_t i = 0; i < n_settings; i++)
+		json_array_append_new(list, setting_to_json(&settings[i]));
+	return call_answer(c, 200, list);
+}
+
+/* What the next start would use: the same functions that a start calls. */
+typedef struct Hardware {
+	Profile *profile;
+	Argv *next, *applied;
+	GPtrArray *path; /* of disks, NULL-terminated, borrowed */
+} Hardware;
+
+static void hardware_done(Hardware *h)
+{
+	profile_free(h->profile);
+	argv_free(h->next);
+	argv_free(h->applied);
+	if (h->path != NULL)
+		g_ptr_array_unref(h->path);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Hardware, hardware_done)
+
+static bool find_hardware(ApiCall *c, const VmRecords *r, Hardware *h, GError **err)
+{
+	const HostFacts *host = engine_facts(c->engine);
+
+	h->path = g_ptr_array_new();
+	for (guint i = 0; i < r->vm->disk->len; i++) {
+		const VmDisk *d = r->vm->disk->pdata[i];
+		const Volume *v = r->seen.volume->pdata[i];
+
+		g_ptr_array_add(h->path, d->path != NULL || v == NULL ? d->path : v->path);
+		if (h->path->pdata[i] == NULL)
+			return fail(err, ERR_NOT_FOUND, "the volume of disk '%s' is gone", d->name);
+	}
+	g_ptr_array_add(h->path, NULL);
+	h->profile = profile_of(r->vm, host, json_str(r->runtime, "machine"), err);
+	if (h->profile == NULL)
+		return false;
+	h->next = argv_of(h->profile, r->vm, host, (const char *const *)h->path->pdata, err);
+	return h->next != NULL;
+}
+
+static bool runs(const VmRecords *r)
+{
+	VmState s = vm_runtime_state(r->runtime);
+
+	return s == VM_RUNNING || s == VM_PAUSED;
+}
+
+bool api_vm_explain(ApiCall *c, GError **err)
+{
+	g_auto(Hardware) h = { 0 };
+	g_autoptr(VmRecords) r = call_vm(c, err);
+	Json *j;
+
+	if (r == NULL || !find_hardware(c, r, &h, err))
+		return false;
+	if (runs(r) && r->applied != NULL) {
+		h.applied = argv_of_json(json_object_get(r->applied, "arguments"), err);
+		if (h.applied == NULL)
+			return false;
+	}
+	j = explain_of(h.profile, h.next, h.applied);
+	json_put_bool(j, "running", runs(r));
+	return call_answer(c, 200, j);
+}
+
+bool api_vm_export(ApiCall *c, GError **err)
+{
+	const char *format = call_query(c, "format");
+	g_auto(Hardware) h = { 0 };
+	g_autoptr(VmRecords) r = call_vm(c, err);
+	char *xml;
+
+	if (r == NULL)
+		return false;
+	if (format != NULL && !g_str_equal(format, "libvirt-xml"))
+		return fail_advice(err, ERR_INVALID, "Write libvirt-xml.", "there is no export format '%s'",
+				   format);
+	if (!find_hardware(c, r, &h, err))
+		return false;
+	xml = libvirt_xml_of(h.profile, r->vm, engine_facts(c->engine), (const char *const *)h.path->pdata);
+	return call_answer_bytes(c, "application/xml", g_bytes_new_take(xml, strlen(xml)));
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plimsolld: wires the layers together, nothing else. */
+#include "api/api.h"
+#include "base/log.h"
+#include "base/version.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#define PLAN_THREADS 16
+
+typedef struct Daemon {
+	Folders folders;
+	char *name, *engine, *socket;
+	char *tls_address, *tls_cert, *tls_key, *tls_client_ca;
+	gboolean debug, version;
+
+	Loop *loop;
+	Engine *e;
+	Api *api;
+	GThread *helper; /* starts and stops the engine, which blocks */
+	GError *err;
+	bool stopping;
+} Daemon;
+
+static bool parse_options(Daemon *d, int *argc, char ***argv, GError **err)
+{
+	const GOptionEntry options[] = {
+		{ "state", 0, 0, G_OPTION_ARG_FILENAME, &d->folders.state,
+		  "Records, images, volumes (/var/lib/plimsoll)", "DIR" },
+		{ "run", 0, 0, G_OPTION_ARG_FILENAME, &d->folders.run, "Sockets (/run/plimsoll)", "DIR" },
+		{ "log", 0, 0, G_OPTION_ARG_FILENAME, &d->folders.log, "Logs of guests (/var/log/plimsoll)",
+		  "DIR" },
+		{ "socket", 0, 0, G_OPTION_ARG_FILENAME, &d->socket, "The API's socket (api.sock in --run)",
+		  "PATH" },
+		{ "name", 0, 0, G_OPTION_ARG_STRING, &d->name, "Name of this host (the machine's)", "NAME" },
+		{ "engine", 0, 0, G_OPTION_ARG_STRING, &d->engine,
+		  "qemu, or sim: an engine without guests, for tests", "NAME" },
+		{ "tls-listen", 0, 0, G_OPTION_ARG_STRING, &d->tls_address, "Also serve the API on TLS here",
+		  "ADDRESS:PORT" },
+		{ "tls-cert", 0, 0, G_OPTION_ARG_FILENAME, &d->tls_cert, "Certificate of this server",
+		  "FILE" },
+		{ "tls-key", 0, 0, G_OPTION_ARG_FILENAME, &d->tls_key, "Its key", "FILE" },
+		{ "tls-client-ca", 0, 0, G_OPTION_ARG_FILENAME, &d->tls_client_ca,
+		  "Authority that signs clients' certificates", "FILE" },
+		{ "debug", 0, 0, G_OPTION_ARG_NONE, &d->debug, "Log more", NULL },
+		{ "version", 0, 0, G_OPTION_ARG_NONE, &d->version, "Print the version and end", NULL },
+		{ 0 },
+	};
+	GOptionContext *ctx = g_option_context_new("- runs the virtual machines of a host");
+	bool ok;
+
+	g_option_context_add_main_entries(ctx, options, NULL);
+	ok = g_option_context_parse(ctx, argc, argv, err);
+	g_option_context_free(ctx);
+	return ok;
+}
+
+static void set_default(char **option, const char *value)
+{
+	if (*option == NULL)
+		*option = g_strdup(value);
+}
+
+/* QEMU and plans work in another folder than ours. */
+static void make_absolute(char **path)
+{
+	char *full = g_canonicalize_filename(*path, NULL);
+
+	g_free(*path);
+	*path = full;
+}
+
+static bool check_options(Daemon *d, GError **err)
+{
+	bool tls = d->tls_address != NULL;
+
+	set_default(&d->folders.state, "/var/lib/plimsoll");
+	set_default(&d->folders.run, "/run/plimsoll");
+	set_default(&d->folders.log, "/var/log/plimsoll");
+	set_default(&d->engine, "qemu");
+	make_absolute(&d->folders.state);
+	make_absolute(&d->folders.run);
+	make_absolute(&d->folders.log);
+	if (d->socket == NULL)
+		d->socket = g_build_filename(d->folders.run, "api.sock", NULL);
+	if (!g_str_equal(d->engine, "qemu") && !g_str_equal(d->engine, "sim"))
+		return fail(err, ERR_INVALID, "there is no engine '%s': qemu or sim", d->engine);
+	if (tls != (d->tls_cert != NULL) || tls != (d->tls_key != NULL) || tls != (d->tls_client_ca != NULL))
+		return fail(err, ERR_INVALID,
+			    "--tls-listen, --tls-cert, --tls-key and --tls-client-ca go together");
+	return true;
+}
+
+/* A guest takes about ten descriptors of ours. */
+static void raise_limits(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
+		lim.rlim_cur = lim.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
+			log_warning("the limit on open files stays as it is");
+	}
+}
+
+static void open_api(void *data)
+{
+	Daemon *d = data;
+	struct api_config config = {
+		.engine = d->e,
+		.loop = d->loop,
+		.socket = d->socket,
+		.tls_address = d->tls_address,
+		.tls_cert = d->tls_cert,
+		.tls_key = d->tls_key,
+		.tls_client_ca = d->tls_client_ca,
+	};
+
+	g_clear_pointer(&d->helper, g_thread_join);
+	if (d->err == NULL)
+		d->api = api_new(&config, &d->err);
+	if (d->err != NULL) {
+		loop_quit(d->loop, 1);
+		return;
+	}
+	log_info("ready on %s", d->socket);
+	sd_notify(0, "READY=1");
+}
+
+static gpointer start_engine(gpointer data)
+{
+	Daemon *d = data;
+
+	engine_start(d->e, &d->err);
+	loop_post(d->loop, open_api, d);
+	return NULL;
+}
+
+static void quit(void *data)
+{
+	Daemon *d = data;
+
+	g_clear_pointer(&d->helper, g_thread_join);
+	loop_quit(d->loop, 0);
+}
+
+static gpointer stop_engine(gpointer data)
+{
+	Daemon *d = data;
+
+	engine_stop(d->e);
+	loop_post(d->loop, quit, d);
+	return NULL;
+}
+
+static void on_signal(int signo, void *data)
+{
+	Daemon *d = data;
+
+	/* Before it is ready, and a second time, there is nothing to wait for. */
+	if (d->stopping || d->api == NULL) {
+		loop_quit(d->loop, 1);
+		return;
+	}
+	log_info("signal %d: stopping; guests run on", signo);
+	sd_notify(0, "STOPPING=1");
+	d->stopping = true;
+	d->helper = g_thread_new("stop", stop_engine, d);
+}
+
+static bool run(Daemon *d, GError **err)
+{
+	struct engine_config config = {
+		.folders = &d->folders,
+		.host_name = d->name,
+		.sim = g_str_equal(d->engine, "sim"),
+		.workers = PLAN_THREADS,
+	};
+	g_autoptr(LoopSource) term = NULL, interrupt = NULL;
+	int code;
+
+	signal(SIGPIPE, SIG_IGN);
+	umask(0022);
+	raise_limits();
+	d->loop = loop_new(err);
+	if (d->loop == NULL)
+		return false;
+	term = loop_add_signal(d->loop, SIGTERM, on_signal, d, err);
+	interrupt = term != NULL ? loop_add_signal(d->loop, SIGINT, on_signal, d, err) : NULL;
+	if (interrupt == NULL)
+		return false;
+	config.loop = d->loop;
+	d->e = engine_open(&config, err);
+	if (d->e == NULL)
+		return false;
+	d->helper = g_thread_new("start", start_engine, d);
+	code = loop_run(d->loop);
+	if (d->err != NULL)
+		g_propagate_error(err, g_steal_pointer(&d->err));
+	return code == 0;
+}
+
+static void tell_failure(const GError *err)
+{
+	const char *advice = err_advice(err);
+
+	log_error("%s", err->message);
+	if (advice != NULL)
+		log_error("%s", advice);
+}
+
+int main(int argc, char **argv)
+{
+	Daemon d = { 0 };
+	g_autoptr(GError) err = NULL;
+	bool ok;
+
+	if (!parse_options(&d, &argc, &argv, &err) || !check_options(&d, &err)) {
+		fprintf(stderr, "plimsolld: %s\n", err->message);
+		return 2;
+	}
+	if (d.version) {
+		printf("plimsolld %s\n", plimsoll_version);
+		return 0;
+	}
+	if (d.debug)
+		log_set_level(LOG_LEVEL_DEBUG);
+	ok = run(&d, &err);
+	if (err != NULL)
+		tell_failure(err);
+	if (d.helper != NULL)
+		g_thread_join(d.helper);
+	d.api = api_free(d.api);
+	d.e = engine_close(d.e);
+	d.loop = loop_free(d.loop);
+	return ok ? 0 : 1;
+}
