@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The terminal joined to a guest's console, over the API's WebSocket. */
+#pragma once
+
+#include "base/err.h"
+
+/*
+ * Until Ctrl-] is typed or the other side ends it: what is typed goes to the
+ * guest, what it prints to the terminal, which is put back as it was. `path` is
+ * the console's on the API, `name` stands in the greeting.
+ */
+bool console_attach(const char *socket, const char *path, const char *name, GError **err);

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/manual.h"
+#include "base/version.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+	const char *noun, *about;
+} nouns[] = {
+	{ "vm", "virtual machines" },
+	{ "image", "images that vms are made from" },
+	{ "volume", "disks of vms" },
+	{ "host", "servers" },
+	{ "operation", "requests that take time" },
+	{ "event", "what happened" },
+};
+
+typedef void (*EachFunc)(const Command *c, void *data);
+
+static void each_command(const char *noun, EachFunc func, void *data)
+{
+	for (size_t i = 0; i < n_commands; i++)
+		for (const Command *c = commands[i]; c->noun != NULL; c++)
+			if (noun == NULL || g_str_equal(c->noun, noun))
+				func(c, data);
+}
+
+static void help_line(const Command *c, void *data)
+{
+	g_autofree char *head = g_strdup_printf("plim %s %s %s", c->noun, c->verb, c->args);
+
+	(void)data;
+	if (strlen(head) <= 42)
+		printf("  %-42s  %s\n", head, c->summary);
+	else
+		printf("  %s\n  %-42s  %s\n", head, "", c->summary);
+}
+
+void help_all(const char *noun)
+{
+	printf("plim drives the daemon of Plimsoll, which runs virtual machines.\n");
+	for (size_t i = 0; i < G_N_ELEMENTS(nouns); i++) {
+		if (noun != NULL && !g_str_equal(noun, nouns[i].noun))
+			continue;
+		printf("\n%s: %s\n", nouns[i].noun, nouns[i].about);
+		each_command(nouns[i].noun, help_line, NULL);
+	}
+	printf(
+	    "\n`plim NOUN VERB --help` says more of a command. `plim version`, `plim completion bash|zsh`.\n");
+}
+
+typedef void (*OptionFunc)(const Option *o);
+
+static void each_option(const Command *c, OptionFunc func)
+{
+	for (const Option *o = c->options; o != NULL && o->name != NULL; o++)
+		func(o);
+	for (int g = 0; g < OPTION_GROUPS; g++)
+		if (c->groups & (1u << g))
+			for (const Option *o = group_options((OptionGroup)(1u << g)); o->name != NULL; o++)
+				func(o);
+	for (const Option *o = global_options; o->name != NULL; o++)
+		func(o);
+}
+
+static void help_option(const Option *o)
+{
+	g_autofree char *name = g_strdup_printf("--%s%s%s", o->name, o->value != NULL ? " " : "",
+						o->value != NULL ? o->value : "");
+
+	if (o->letter != 0)
+		printf("  -%c, %-28s  %s\n", o->letter, name, o->help);
+	else
+		printf("      %-28s  %s\n", name, o->help);
+}
+
+void help_command(const Command *c)
+{
+	printf("plim %s %s %s\n\n%s.\n", c->noun, c->verb, c->args, c->summary);
+	if (c->text != NULL)
+		printf("%s\n", c->text);
+	printf("\n");
+	each_option(c, help_option);
+	if (c->example != NULL)
+		printf("\nExample:\n  %s\n", c->example);
+}
+
+/* roff: a backslash and a leading dot or quote have meanings, a minus is a hyphen unless it is escaped. */
+static void roff(const char *text)
+{
+	if (*text == '.' || *text == '\'')
+		printf("\\&");
+	for (; *text != '\0'; text++) {
+		if (*text == '\\')
+			printf("\\e");
+		else if (*text == '-')
+			printf("\\-");
+		else
+			putchar(*text);
+	}
+}
+
+static void roff_option(const Option *o)
+{
+	printf(".TP\n");
+	if (o->letter != 0)
+		printf("\\fB\\-%c\\fR, ", o->letter);
+	printf("\\fB\\-\\-");
+	roff(o->name);
+	printf("\\fR");
+	if (o->value != NULL) {
+		printf(" \\fI");
+		roff(o->value);
+		printf("\\fR");
+	}
+	printf("\n");
+	roff(o->help);
+	printf(".\n");
+}
+
+static void roff_command(const Command *c, void *data)
+{
+	(void)data;
+	printf(".SS plim %s %s \\fI", c->noun, c->verb);
+	roff(c->args);
+	printf("\\fR\n");
+	roff(c->summary);
+	printf(".\n");
+	if (c->text != NULL) {
+		roff(c->text);
+		printf("\n");
+	}
+	each_option(c, roff_option);
+	if (c->example != NULL) {
+		printf(".PP\nExample:\n.PP\n.nf\n.RS\n");
+		roff(c->example);
+		printf("\n.RE\n.fi\n");
+	}
+}
+
+static void roff_exit_statuses(void)
+{
+	printf(".SH EXIT STATUS\n.TP\n0\nSuccess.\n");
+	for (ErrCode code = 0; code < _ERR_MAX; code++)
+		printf(".TP\n%d\n%s\n", err_exit_status(code), err_name(code));
+	printf(".PP\n\\fBvm exec\\fR ends with the exit status of the command in the guest.\n");
+}
+
+static void roff_see_also(const char *noun)
+{
+	printf(".SH SEE ALSO\n");
+	for (size_t i = 0; i < G_N_ELEMENTS(nouns); i++)
+		if (noun == NULL || !g_str_equal(noun, nouns[i].noun))
+			printf(".BR plim\\-%s (1),\n", nouns[i].noun);
+	printf(".BR plimsolld (8)\n");
+}
+
+int manual_main(int argc, char **argv)
+{
+	const char *noun = argc > 1 ? argv[1] : NULL, *about = "drive the virtualization toolstack Plimsoll";
+	bool known = noun == NULL;
+
+	for (size_t i = 0; noun != NULL && i < G_N_ELEMENTS(nouns); i++)
+		if (g_str_equal(noun, nouns[i].noun)) {
+			about = nouns[i].about;
+			known = true;
+		}
+	if (!known) {
+		fprintf(stderr, "plim: there is no noun '%s'\n", noun);
+		return err_exit_status(ERR_INVALID);
+	}
+	printf(".TH PLIM%s%s 1 \"\" \"Plimsoll %s\"\n.SH NAME\nplim%s%s \\- %s\n", noun != NULL ? "-" : "",
+	       noun != NULL ? noun : "", plimsoll_version, noun != NULL ? "\\-" : "",
+	       noun != NULL ? noun : "", about);
+	printf(
+	    ".SH SYNOPSIS\n\\fBplim\\fR \\fINOUN VERB\\fR [\\fIARGUMENT\\fR...] [\\fIOPTION\\fR...]\n.SH COMMANDS\n");
+	each_command(noun, roff_command, NULL);
+	roff_exit_statuses();
+	roff_see_also(noun);
+	return 0;
+}
+
+/* ---- completion ---- */
+
+static const char bash_script[] =
+    "_plim() {\n"
+    "\tlocal IFS=$'\\n'\n"
+    "\tCOMPREPLY=($(compgen -W \"$(plim completion words \"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null)\" -- "
+    "\"${COMP_WORDS[COMP_CWORD]}\"))\n"
+    "}\n"
+    "complete -o default -F _plim plim\n";
+
+static const char zsh_script[] =
+    "#compdef plim\n"
+    "_plim() {\n"
+    "\tlocal -a words_\n"
+    "\twords_=(${(f)\"$(plim completion words \"${words[@]:1:CURRENT-1}\" 2>/dev/null)\"})\n"
+    "\tcompadd -a words_\n"
+    "}\n"
+    "compdef _plim plim\n";
+
+static void print_verb(const Command *c, void *data)
+{
+	(void)data;
+	printf("%s\n", c->verb);
+}
+
+static void print_option(const Option *o)
+{
+	printf("--%s\n", o->name);
+}
+
+/* Live names; silent when no daemon answers. */
+static void print_names(const char *collection)
+{
+	const char *env = g_getenv("PLIMSOLL_SOCKET");
+	g_autoptr(Client) client = client_new(env != NULL ? env : "/run/plimsoll/api.sock", false);
+	g_autofree char *path = g_strconcat("/v1/", collection, NULL);
+	_cleanup_json_ Json *list = client_call(client, "GET", path, NULL, NULL);
+	const Json *item;
+	size_t i;
+
+	json_array_foreach(list, i, item)
+	{
+		const char *name = json_str(item, "name");
+
+		printf("%s\n", name != NULL ? name : json_str(item, "id"));
+	}
+}
+
+/* `n` words are there, the last of which is being typed. */
+static void complete(int n, char **word)
+{
+	const Command *c;
+
+	if (n <= 1) {
+		for (size_t i = 0; i < G_N_ELEMENTS(nouns); i++)
+			printf("%s\n", nouns[i].noun);
+		printf("help\nversion\ncompletion\n");
+	} else if (n == 2) {
+		each_command(word[0], print_verb, NULL);
+	} else if ((c = command_find(word[0], word[1])) != NULL) {
+		if (word[n - 1][0] == '-')
+			each_option(c, print_option);
+		else if (c->names != NULL)
+			print_names(c->names);
+	}
+}
+
+int completion_main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+
+	if (g_str_equal(what, "bash")) {
+		printf("%s", bash_script);
+	} else if (g_str_equal(what, "zsh")) {
+		printf("%s", zsh_script);
+	} else if (g_str_equal(what, "words")) {
+		complete(argc - 2, argv + 2);
+	} else {
+		fprintf(stderr, "plim: completion takes bash or zsh\n");
+		return err_exit_status(ERR_INVALID);
+	}
+	return 0;
+}

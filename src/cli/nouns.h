@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The commands of each noun, and what their files share. */
+#pragma once
+
+#include "cli/command.h"
+
+extern const Command vm_commands[], vm_create_commands[], vm_guest_commands[], image_commands[],
+    volume_commands[], host_commands[], operation_commands[], event_commands[];
+
+/* Call `one` for each argument; tells every error, returns the first. */
+bool each_name(Cli *c, bool (*one)(Cli *c, const char *name, GError **err), GError **err);
+/* "memory" -> "memory.start" */
+const char *setting_key(const char *typed);
+/* KEY=VALUE into settings, property.KEY=VALUE into properties. */
+bool put_assignment(Cli *c, Json *settings, Json *properties, const char *text, GError **err);
+/* What a path answers, to a file, or to the standard output when `file` is NULL or "-". */
+bool print_bytes_of(Cli *c, const char *path, const char *file, GError **err);

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plim volume, host, operation, event: nouns of a few verbs each. */
+#include "base/str.h"
+#include "cli/nouns.h"
+#include "cli/output.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool list_of(Cli *c, const char *collection, const Column *columns, GError **err)
+{
+	g_autofree char *query = cli_list_query(c), *path = g_strconcat("/v1/", collection, query, NULL);
+	_cleanup_json_ Json *list = client_call(c->client, "GET", path, NULL, err);
+
+	return list != NULL && output_list(c, list, columns, err);
+}
+
+static bool show_of(Cli *c, const char *collection, GError **err)
+{
+	g_autofree char *path = cli_path(collection, cli_arg(c, 0), NULL);
+	_cleanup_json_ Json *object = client_call(c->client, "GET", path, NULL, err);
+
+	return object != NULL && output_object(c, object, err);
+}
+
+/* ---- volume ---- */
+
+static const Column volume_columns[] = {
+	{ "NAME", "name", NULL, false },
+	{ "SIZE", "size", print_bytes, true },
+	{ "FORMAT", "format", NULL, false },
+	{ "STATUS", "status", NULL, false },
+	{ "VM", "vm", NULL, false },
+	{ "IMAGE", "image", NULL, false },
+	{ 0 },
+};
+
+static bool volume_list(Cli *c, GError **err)
+{
+	return list_of(c, "volumes", volume_columns, err);
+}
+
+static bool volume_show(Cli *c, GError **err)
+{
+	return show_of(c, "volumes", err);
+}
+
+static bool volume_create(Cli *c, GError **err)
+{
+	g_autofree char *done = g_strdup_printf("%s was created", cli_arg(c, 0));
+	Json *body = json_object();
+	uint64_t size;
+
+	json_put_str(body, "name", cli_arg(c, 0));
+	if (cli_text(c, "size") != NULL) {
+		if (!parse_size(cli_text(c, "size"), &size, err)) {
+			json_unref(body);
+			return false;
+		}
+		json_put_uint(body, "size", size);
+	}
+	if (cli_text(c, "image") != NULL)
+		json_put_str(body, "image", cli_text(c, "image"));
+	if (cli_text(c, "disk-format") != NULL)
+		json_put_str(body, "format", cli_text(c, "disk-format"));
+	return cli_operate(c, "POST", "/v1/volumes", NULL, body, done, err);
+}
+
+static bool one_volume_delete(Cli *c, const char *name, GError **err)
+{
+	g_autofree char *path = cli_path("volumes", name, NULL),
+			*done = g_strdup_printf("%s was deleted", name);
+
+	return cli_operate(c, "DELETE", path, NULL, NULL, done, err);
+}
+
+static bool volume_delete(Cli *c, GError **err)
+{
+	return each_name(c, one_volume_delete, err);
+}
+
+static const Option volume_options[] = {
+	{ "size", 's', OPTION_TEXT, "SIZE", "Size that the guest sees (the image's)" },
+	{ "image", 'i', OPTION_TEXT, "IMAGE", "Make it an overlay of this image" },
+	{ "disk-format", 0, OPTION_TEXT, "FORMAT", "qcow2 or raw" },
+	{ 0 },
+};
+
+#define OPERATION (GROUP_CHANGE | GROUP_WAIT)
+
+const Command volume_commands[] = {
+	{ "volume", "list", "", "List the volumes", NULL, NULL, 0, 0, NULL, GROUP_OUTPUT | GROUP_LIST, NULL,
+	  volume_list },
+	{ "volume", "show", "VOLUME", "Show one volume", NULL, NULL, 1, 1, "volumes", GROUP_OUTPUT, NULL,
+	  volume_show },
+	{ "volume", "create", "NAME", "Make an empty volume, or an overlay of an image", NULL,
+	  "plim volume create data1 --size 20GiB", 1, 1, NULL, OPERATION, volume_options, volume_create },
+	{ "volume", "delete", "VOLUME...", "Delete volumes that no vm has", NULL, NULL, 1, 1000, "volumes",
+	  OPERATION, NULL, volume_delete },
+	{ 0 },
+};
+
+/* ---- host ---- */
+
+static char *print_works(const Json *value, const Json *object)
+{
+	(void)object;
+	return g_strdup(json_is_true(value) ? "yes" : "no");
+}
+
+static const Column host_columns[] = {
+	{ "NAME", "name", NULL, false },
+	{ "CPUS", "cpu.count", NULL, true },
+	{ "MEMORY", "memory", print_bytes, true },
+	{ "QEMU", "qemu.version", NULL, false },
+	{ "KVM", "accelerators.kvm.works", print_works, false },
+	{ "TCG", "accelerators.tcg.works", print_works, false },
+	{ "ACCEL", "accel", NULL, false },
+	{ 0 },
+};
+
+static bool host_list(Cli *c, GError **err)
+{
+	return list_of(c, "hosts", host_columns, err);
+}
+
+/* Without a name: the host of the daemon that is asked. */
+static char *host_path(Cli *c, const char *rest, GError **err)
+{
+	_cleanup_json_ Json *daemon = NULL;
+
+	if (c->args[0] != NULL)
+		return cli_path("hosts", c->args[0], rest);
+	daemon = client_call(c->client, "GET", "/v1", NULL, err);
+	return daemon != NULL ? cli_path("hosts", json_str(daemon, "host"), rest) : NULL;
+}
+
+static bool host_show(Cli *c, GError **err)
+{
+	g_autofree char *path = host_path(c, NULL, err);
+	_cleanup_json_ Json *host = path != NULL ? client_call(c->client, "GET", path, NULL, err) : NULL;
+
+	return host != NULL && output_object(c, host, err);
+}
+
+static bool host_probe(Cli *c, GError **err)
+{
+	g_autofree char *path = host_path(c, "/actions/probe", err);
+	_cleanup_json_ Json *host = path != NULL ? client_call(c->client, "POST", path, NULL, err) : NULL;
+
+	return host != NULL && output_object(c, host, err);
+}
+
+static bool host_set(Cli *c, GError **err)
+{
+	g_autofree char *path = cli_path("hosts", cli_arg(c, 0), NULL);
+	_cleanup_json_ Json *body = json_object(), *host = NULL;
+
+	for (char **a = c->args + 1; *a != NULL; a++) {
+		g_auto(GStrv) kv = g_strsplit(*a, "=", 2);
+
+		if (g_strv_length(kv) != 2)
+			return fail_advice(err, ERR_INVALID, "Write accel=auto, accel=kvm or accel=tcg.",
+					   "'%s' is no assignment", *a);
+		json_put_str(body, kv[0], kv[1]);
+	}
+	host = client_call(c->client, "PATCH", path, body, err);
+	if (host != NULL)
+		printf("%s was changed\n", json_str(host, "name"));
+	return host != NULL;
+}
+
+const Command host_commands[] = {
+	{ "host", "list", "", "List the hosts", NULL, NULL, 0, 0, NULL, GROUP_OUTPUT | GROUP_LIST, NULL,
+	  host_list },
+	{ "host", "show", "[HOST]", "Show a host: which accelerators were proven to work, QEMU, CPUs", NULL,
+	  NULL, 0, 1, "hosts", GROUP_OUTPUT, NULL, host_show },
+	{ "host", "probe", "[HOST]", "Look at a host again, now", NULL, NULL, 0, 1, "hosts", GROUP_OUTPUT,
+	  NULL, host_probe },
+	{ "host", "set", "HOST accel=auto|kvm|tcg", "Choose the accelerator for vms that leave it open", NULL,
+	  NULL, 2, 2, "hosts", 0, NULL, host_set },
+	{ 0 },
+};
+
+/* ---- operation ---- */
+
+static const Column operation_columns[] = {
+	{ "ID", "id", NULL, false },
+	{ "KIND", "kind", NULL, false },
+	{ "TARGET", "target.name", NULL, false },
+	{ "STATUS", "status", NULL, false },
+	{ "STAGE", "stage", NULL, false },
+	{ "%", "progress", NULL, true },
+	{ "CREATED", "created_at", NULL, false },
+	{ "ERROR", "error.message", NULL, false },
+	{ 0 },
+};
+
+static bool operation_list(Cli *c, GError **err)
+{
+	return list_of(c, "operations", operation_columns, err);
+}
+
+static bool operation_show(Cli *c, GError **err)
+{
+	return show_of(c, "operations", err);
+}
+
+static bool operation_wait(Cli *c, GError **err)
+{
+	g_autofree char *path = cli_path("operations", cli_arg(c, 0), NULL);
+	_cleanup_json_ Json *op = client_call(c->client, "GET", path, NULL, err), *ended = NULL;
+
+	if (op == NULL || !cli_follow(c, op, &ended, err))
+		return false;
+	printf("%s of %s: %s\n", json_str(ended, "kind"), json_string_value(json_at(ended, "target.name")),
+	       json_str(ended, "status"));
+	return true;
+}
+
+static bool operation_cancel(Cli *c, GError **err)
+{
+	g_autofree char *path = cli_path("operations", cli_arg(c, 0), "/actions/cancel");
+	_cleanup_json_ Json *op = client_call(c->client, "POST", path, NULL, err);
+
+	if (op != NULL)
+		printf("%s is being undone\n", json_str(op, "kind"));
+	return op != NULL;
+}
+
+const Command operation_commands[] = {
+	{ "operation", "list", "", "List operations, the newest first", NULL, NULL, 0, 0, NULL,
+	  GROUP_OUTPUT | GROUP_LIST, NULL, operation_list },
+	{ "operation", "show", "ID", "Show an operation with its plan", NULL, NULL, 1, 1, "operations",
+	  GROUP_OUTPUT, NULL, operation_show },
+	{ "operation", "wait", "ID", "Wait until an operation has ended", NULL, NULL, 1, 1, "operations",
+	  GROUP_WAIT, NULL, operation_wait },
+	{ "operation", "cancel", "ID", "Stop an operation and undo what was begun", NULL, NULL, 1, 1,
+	  "operations", 0, NULL, operation_cancel },
+	{ 0 },
+};
+
+/* ---- event ---- */
+
+static const Column event_columns[] = {
+	{ "TIME", "time", NULL, false },
+	{ "SEVERITY", "severity", NULL, false },
+	{ "TYPE", "type", NULL, false },
+	{ "MESSAGE", "message", NULL, false },
+	{ 0 },
+};
+
+static bool event_list(Cli *c, GError **err)
+{
+	g_autofree char *path = g_strdup_printf("/v1/events?limit=%s",
+						cli_text(c, "limit") != NULL ? cli_text(c, "limit") : "100");
+	_cleanup_json_ Json *list = client_call(c->client, "GET", path, NULL, err);
+
+	return list != NULL && output_list(c, list, event_columns, err);
+}
+
+static void print_event_line(const Json *event)
+{
+	printf("%s %-7s %-20s %s\n", json_str(event, "time"), json_str(event, "severity"),
+	       json_str(event, "type"), json_str(event, "message"));
+}
+
+static bool on_change(const Json *change, void *data)
+{
+	Cli *c = data;
+	const Json *object = json_object_get(change, "object");
+	g_autofree char *text = NULL;
+
+	if (cli_has(c, "all")) {
+		text = json_print(change);
+		printf("%s\n", text);
+	} else if (g_strcmp0(json_str(change, "kind"), "event") == 0 && json_is_object(object)) {
+		if (g_strcmp0(cli_text(c, "output"), "json") == 0) {
+			text = json_print(object);
+			printf("%s\n", text);
+		} else {
+			print_event_line(object);
+		}
+	}
+	return fflush(stdout) == 0;
+}
+
+static bool event_watch(Cli *c, GError **err)
+{
+	const char *since = cli_text(c, "since");
+	g_autofree char *path =
+	    since != NULL ? g_strconcat("/v1/events?since=", since, NULL) : g_strdup("/v1/events");
+
+	return client_stream(c->client, path, on_change, c, err);
+}
+
+static const Option event_list_options[] = {
+	{ "limit", 0, OPTION_TEXT, "N", "At most the last N (100)" },
+	{ 0 },
+};
+static const Option event_watch_options[] = {
+	{ "all", 0, OPTION_FLAG, NULL, "Every change of every object, one JSON object a line" },
+	{ "since", 0, OPTION_TEXT, "REVISION", "Begin behind this revision instead of now" },
+	{ "output", 'o', OPTION_TEXT, "FORMAT", "table or json (one object a line)" },
+	{ 0 },
+};
+
+const Command event_commands[] = {
+	{ "event", "list", "", "List what happened", NULL, NULL, 0, 0, NULL, GROUP_OUTPUT, event_list_options,
+	  event_list },
+	{ "event", "watch", "", "Print events as they happen, until interrupted", NULL, NULL, 0, 0, NULL, 0,
+	  event_watch_options, event_watch },
+	{ 0 },
+};
+
+const Command *const commands[] = { vm_create_commands, vm_commands,   vm_guest_commands,  image_commands,
+				    volume_commands,    host_commands, operation_commands, event_commands };
+const size_t n_commands = G_N_ELEMENTS(commands);

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plim vm, the guest's side: console, screen, agent, logs. */
+#include "base/str.h"
+#include "cli/console.h"
+#include "cli/nouns.h"
+#include "cli/output.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool vm_console(Cli *c, GError **err)
+{
+	g_autofree char *path =
+	    cli_path("vms", cli_arg(c, 0), cli_has(c, "serial") ? "/console?port=serial" : "/console");
+	g_autofree char *log = cli_path("vms", cli_arg(c, 0),
+					cli_has(c, "serial") ? "/console/log?port=serial" : "/console/log");
+
+	if (cli_has(c, "log"))
+		return print_bytes_of(c, log, NULL, err);
+	return console_attach(client_socket(c->client), path, cli_arg(c, 0), err);
+}
+
+static bool vm_screenshot(Cli *c, GError **err)
+{
+	g_autofree char *path = cli_path("vms", cli_arg(c, 0), "/screenshot");
+	g_autofree char *dflt = g_strconcat(cli_arg(c, 0), ".png", NULL);
+	const char *file = cli_text(c, "to") != NULL ? cli_text(c, "to") : dflt;
+
+	if (!print_bytes_of(c, path, file, err))
+		return false;
+	if (!g_str_equal(file, "-"))
+		printf("%s\n", file);
+	return true;
+}
+
+static bool vm_log(Cli *c, GError **err)
+{
+	g_autofree char *path = cli_path("vms", cli_arg(c, 0), "/log");
+
+	return print_bytes_of(c, path, NULL, err);
+}
+
+static bool one_nmi(Cli *c, const char *name, GError **err)
+{
+	g_autofree char *path = cli_path("vms", name, "/actions/nmi");
+	_cleanup_json_ Json *answer = client_call(c->client, "POST", path, NULL, err);
+
+	if (answer != NULL)
+		printf("%s got an NMI\n", name);
+	return answer != NULL;
+}
+
+static bool vm_nmi(Cli *c, GError **err)
+{
+	return each_name(c, one_nmi, err);
+}
+
+static bool vm_agent(Cli *c, GError **err)
+{
+	g_autofree char *path = cli_path("vms", cli_arg(c, 0), "/agent");
+	_cleanup_json_ Json *agent = client_call(c->client, "GET", path, NULL, err);
+
+	return agent != NULL && output_object(c, agent, err);
+}
+
+static bool put_timeout(Cli *c, Json *body, GError **err)
+{
+	uint64_t us;
+
+	if (cli_text(c, "timeout") == NULL)
+		return true;
+	if (!parse_duration(cli_text(c, "timeout"), &us, err))
+		return false;
+	json_put_uint(body, "timeout", us);
+	return true;
+}
+
+/* Like ssh: the command's output and its exit status are ours. */
+static bool vm_exec(Cli *c, GError **err)
+{
+	g_autofree char *path = cli_path("vms", cli_arg(c, 0), "/agent/exec");
+	_cleanup_json_ Json *body = json_object(), *answer = NULL;
+
+	json_put(body, "command", json_of_strv((const char *const *)c->args + 1));
+	if (!put_timeout(c, body, err))
+		return false;
+	answer = client_call(c->client, "POST", path, body, err);
+	if (answer == NULL)
+		return false;
+	printf("%s", json_str(answer, "stdout"));
+	fprintf(stderr, "%s", json_str(answer, "stderr"));
+	if (json_bool(answer, "truncated", false))
+		fprintf(stderr, "plim: the output was longer than the agent keeps; its end is missing\n");
+	c->exit_status = json_is_integer(json_object_get(answer, "exitcode"))
+			     ? (int)json_int(answer, "exitcode", 0)
+			     : 128 + (int)json_int(answer, "signal", 0);
+	return true;
+}
+
+static bool vm_cat(Cli *c, GError **err)
+{
+	g_autoptr(GString) query = g_string_new(NULL);
+	g_autofree char *path = NULL;
+
+	query_add(query, "path", cli_arg(c, 1));
+	path = cli_path("vms", cli_arg(c, 0), "/agent/file");
+	g_string_prepend(query, path);
+	return print_bytes_of(c, query->str, cli_text(c, "to"), err);
+}
+
+static const Option console_options[] = {
+	{ "serial", 0, OPTION_FLAG, NULL, "The serial port instead of the virtio console" },
+	{ "log", 0, OPTION_FLAG, NULL, "Print the last 64 KiB and end" },
+	{ 0 },
+};
+static const Option file_options[] = {
+	{ "to", 0, OPTION_TEXT, "FILE", "Write here; - is the standard output" },
+	{ 0 },
+};
+static const Option exec_options[] = {
+	{ "timeout", 't', OPTION_TEXT, "DURATION", "How long it may take (30s)" },
+	{ 0 },
+};
+
+const Command vm_guest_commands[] = {
+	{ "vm", "console", "NAME", "Talk to the guest's text console", "Ctrl-] leaves it.", NULL, 1, 1, "vms",
+	  0, console_options, vm_console },
+	{ "vm", "screenshot", "NAME", "Save the screen as PNG", NULL, "plim vm screenshot web1 --to web1.png",
+	  1, 1, "vms", 0, file_options, vm_screenshot },
+	{ "vm", "log", "NAME", "Print the end of QEMU's log", NULL, NULL, 1, 1, "vms", 0, NULL, vm_log },
+	{ "vm", "nmi", "NAME...", "Inject a non-maskable interrupt", NULL, NULL, 1, 1000, "vms", 0, NULL,
+	  vm_nmi },
+	{ "vm", "agent", "NAME", "What the guest agent says of itself, the system and its addresses", NULL,
+	  NULL, 1, 1, "vms", GROUP_OUTPUT, NULL, vm_agent },
+	{ "vm", "exec", "NAME -- COMMAND [ARG...]", "Run a command in the guest through its agent", NULL,
+	  "plim vm exec web1 -- systemctl is-system-running", 2, 1000, "vms", 0, exec_options, vm_exec },
+	{ "vm", "cat", "NAME PATH", "Print a file of the guest", NULL, "plim vm cat web1 /etc/os-release", 2,
+	  2, "vms", 0, file_options, vm_cat },
+	{ 0 },
+};
