@@ -280,6 +280,20 @@ static void test_the_layout_has_no_double_place(void)
 	}
 }
 
+/* Linux names disks in the order of addresses, bus 0 first: the first disk is vda whatever else there is. */
+static void test_the_first_disk_comes_before_all_others(void)
+{
+	struct pci_address last = address_of_disk(0);
+
+	for (unsigned slot = 1; slot < VM_DISKS_MAX; slot++) {
+		struct pci_address at = address_of_disk(slot);
+
+		g_assert_cmpuint(at.bus * 32 + at.slot, >, last.bus * 32 + last.slot);
+		last = at;
+	}
+	g_assert_cmpuint(ADDRESS_SEED, >, address_of_disk(0).slot);
+}
+
 static void test_descriptors_are_listed_once_and_in_order(void)
 {
 	g_autoptr(GPtrArray) cases = guest_cases();
@@ -365,6 +379,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/argv/removals-move-nothing", test_removing_a_disk_moves_no_other);
 	g_test_add_func("/argv/no-double-address", test_no_two_devices_share_an_address);
 	g_test_add_func("/argv/layout", test_the_layout_has_no_double_place);
+	g_test_add_func("/argv/first-disk", test_the_first_disk_comes_before_all_others);
 	g_test_add_func("/argv/fds", test_descriptors_are_listed_once_and_in_order);
 	g_test_add_func("/argv/words", test_words_begin_with_qemu);
 	g_test_add_func("/argv/no-false-descriptors", test_text_that_looks_like_a_descriptor_is_refused);

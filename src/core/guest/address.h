@@ -16,13 +16,16 @@
  *           0x06        virtio-scsi
  *           0x07        SATA: CD drives, SATA disks
  *           0x08        USB (xHCI)
- *           0x09        cloud-init's seed
- *           0x0a        bridge to bus 1
- *           0x0b-0x0d   kept for later
- *           0x0e-0x15   nics 0 to 7
- *           0x16-0x1e   virtio disks 0 to 8
+ *           0x09        bridge to bus 1
+ *           0x0a-0x0c   kept for later
+ *           0x0d-0x14   nics 0 to 7
+ *           0x15-0x1d   virtio disks 0 to 8
+ *           0x1e        cloud-init's seed
  *           0x1f        ICH9 on q35 (QEMU); free on pc
  *   bus 1   0x01-0x0f   virtio disks 9 to 23; the bridge is there when one of them is
+ *
+ * Guests name virtio disks in the order of addresses, bus 0 first: the seed
+ * stands behind the disks so that the first disk is /dev/vda with and without it.
  *
  *   SCSI    target = slot, LUN 0
  *   SATA    port = slot, 0 to 3; port 4 is the seed's CD, port 5 the user's
@@ -40,11 +43,11 @@ enum {
 	ADDRESS_SCSI = 0x06,
 	ADDRESS_SATA = 0x07,
 	ADDRESS_USB = 0x08,
-	ADDRESS_SEED = 0x09,
-	ADDRESS_BRIDGE = 0x0a,
-	ADDRESS_NIC_FIRST = 0x0e,
-	ADDRESS_DISK_FIRST = 0x16,
-	ADDRESS_DISK_LAST = 0x1e,
+	ADDRESS_BRIDGE = 0x09,
+	ADDRESS_NIC_FIRST = 0x0d,
+	ADDRESS_DISK_FIRST = 0x15,
+	ADDRESS_DISK_LAST = 0x1d,
+	ADDRESS_SEED = 0x1e,
 };
 
 #define SATA_DISKS_MAX 4

@@ -141,7 +141,7 @@ static void add_bridge(ArgvBuilder *b)
 			continue;
 		arg_begin(b, "-device");
 		if (profile_is_q35(b->p))
-			arg_part(b, why, "pcie-pci-bridge,id=pci.1,bus=pcie.0,addr=0x%x", ADDRESS_BRIDGE);
+			arg_part(b, why, "i82801b11-bridge,id=pci.1,bus=pcie.0,addr=0x%x", ADDRESS_BRIDGE);
 		else
 			arg_part(b, why, "pci-bridge,id=pci.1,chassis_nr=1,shpc=off,bus=pci.0,addr=0x%x",
 				 ADDRESS_BRIDGE);

@@ -225,11 +225,17 @@ static void put_target(const Export *e, const char *bus, unsigned letter)
 	xml_close(e->x);
 }
 
-static void put_drive(const Export *e, unsigned target, unsigned unit)
+/* Libvirt's q35 always has a first SATA controller of its own, at 1f.2. */
+static const char *sata_index(const Export *e)
+{
+	return profile_is_q35(e->p) ? "1" : "0";
+}
+
+static void put_drive(const Export *e, const char *controller, unsigned target, unsigned unit)
 {
 	xml_open(e->x, "address");
 	xml_attr(e->x, "type", "drive");
-	xml_attr(e->x, "controller", "0");
+	xml_attr(e->x, "controller", controller);
 	xml_attr(e->x, "bus", "0");
 	xml_attrf(e->x, "target", "%u", target);
 	xml_attrf(e->x, "unit", "%u", unit);
@@ -243,9 +249,9 @@ static void put_disk_address(const Export *e, const VmDisk *d, const char *bus)
 	if (g_str_equal(bus, "virtio"))
 		put_pci(e->x, at.bus, at.slot);
 	else if (g_str_equal(bus, "scsi"))
-		put_drive(e, d->slot, 0);
+		put_drive(e, "0", d->slot, 0);
 	else
-		put_drive(e, 0, d->slot);
+		put_drive(e, sata_index(e), 0, d->slot);
 }
 
 static void put_disk(const Export *e, const VmDisk *d, const char *path, unsigned order)
@@ -284,7 +290,7 @@ static void put_medium(const Export *e, const char *device, const char *path, un
 	put_target(e, cd ? "sata" : "virtio", letter);
 	xml_leaf(e->x, "readonly", NULL);
 	if (cd)
-		put_drive(e, 0, (unsigned)sata_port);
+		put_drive(e, sata_index(e), 0, (unsigned)sata_port);
 	else
 		put_pci(e->x, 0, ADDRESS_SEED);
 	xml_close(e->x);
@@ -338,7 +344,7 @@ static void put_controllers(const Export *e)
 
 	put_controller(e, "pci", "0", q35 ? "pcie-root" : "pci-root", 0);
 	if (disk_on(e, "virtio-blk", true))
-		put_controller(e, "pci", "1", q35 ? "pcie-to-pci-bridge" : "pci-bridge", ADDRESS_BRIDGE);
+		put_controller(e, "pci", "1", q35 ? "dmi-to-pci-bridge" : "pci-bridge", ADDRESS_BRIDGE);
 	put_controller(e, "usb", "0", usb ? "qemu-xhci" : "none", usb ? ADDRESS_USB : 0);
 	if (disk_on(e, "virtio-scsi", false)) {
 		open_controller(e, "scsi", "0", "virtio-scsi");
@@ -348,7 +354,7 @@ static void put_controllers(const Export *e)
 	}
 	if (disk_on(e, "sata", false) || !profile_is(e->p, PROFILE_CDROM, "") ||
 	    profile_is(e->p, PROFILE_SEED, "cdrom"))
-		put_controller(e, "sata", "0", NULL, ADDRESS_SATA);
+		put_controller(e, "sata", sata_index(e), NULL, ADDRESS_SATA);
 	if (profile_on(e->p, PROFILE_FLOPPY))
 		put_controller(e, "fdc", "0", NULL, 0);
 	if (!profile_on(e->p, PROFILE_CONSOLE) && !profile_on(e->p, PROFILE_AGENT))
