@@ -30,7 +30,10 @@ typedef struct SpawnUser {
 	size_t n_group;
 } SpawnUser;
 
-/* The user of that name, in its own group and in those named that exist. False when there is no such user. */
+/*
+ * The user of that name, in its own group and in those named that exist. False
+ * when there is no such user. While there is one thread only: getpwnam(3).
+ */
 bool spawn_user_find(const char *name, const char *const *groups, SpawnUser *ret);
 
 struct spawn {

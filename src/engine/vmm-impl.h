@@ -55,6 +55,9 @@ Vmm *vmm_new(VmmHost *h, const char *name, const char *uuid, const char *dir, co
 /* Connect the monitor and have the loop watch. From any thread; it keeps a reference until ENDED or
  * FORGOTTEN. */
 void vmm_watch(Vmm *v);
+/* Fails with ERR_CONFLICT when a QEMU with this uuid runs on the folder: two would write to the same disks.
+ */
+bool vmm_check_free(const char *name, const char *uuid, const char *dir, GError **err);
 /* Until it is not STARTING any more. False when `timeout` is over. */
 bool vmm_wait_started(Vmm *v, uint64_t timeout);
 /* From READY, or with `late` from STARTING, to LIVE. False when it is neither: it has ended. */

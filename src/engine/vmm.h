@@ -89,7 +89,7 @@ struct vmm_spec {
  *
  * ERR_QEMU when it ended before that: the message and the detail `exit` have
  * its last words. ERR_TIMEOUT when it was not ready in time; it is killed then.
- * On failure no process is left.
+ * ERR_CONFLICT when a QEMU of this vm runs already. On failure no process is left.
  */
 Vmm *vmm_launch(VmmHost *h, const struct vmm_spec *spec, const VmmHandler *handler, void *data,
 		uint64_t timeout, GError **err);
@@ -107,7 +107,8 @@ struct vmm_known {
 
 /*
  * Take up a QEMU that another daemon launched. Blocks, `timeout` at most;
- * never on the loop's thread.
+ * never on the loop's thread. What it did in the meantime is not told: ask
+ * vm_status() (vm_ops.h) after it.
  *
  * ERR_GONE when it is not there any more: no such process, or another one has
  * its number, or another guest answers on its socket.

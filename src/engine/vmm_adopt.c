@@ -18,32 +18,37 @@ static bool fail_gone(const struct vmm_known *known, GError **err, const char *h
 	return fail(err, ERR_GONE, "QEMU of '%s' is gone: %s %d", known->name, how, pid);
 }
 
-static bool read_pid_file(const struct vmm_known *known, Identity *ret, GError **err)
+/* The process that was begun last on the folder; false when there is none, with *err set only if that can't
+ * be read. */
+static bool read_pid_file(const char *dir, pid_t *ret, GError **err)
 {
-	g_autofree char *path = g_strdup_printf("%s/qemu.pid", known->dir), *text = NULL;
+	g_autofree char *path = g_strdup_printf("%s/qemu.pid", dir), *text = NULL;
 	g_autoptr(GError) e = NULL;
 	uint64_t pid;
 
 	text = file_read(path, 64, NULL, &e);
-	if (text == NULL && err_code(e) == ERR_NOT_FOUND)
-		return fail(err, ERR_GONE, "QEMU of '%s' never began", known->name);
-	if (text == NULL) {
+	if (text == NULL && err_code(e) != ERR_NOT_FOUND)
 		g_propagate_error(err, g_steal_pointer(&e));
-		return false;
-	}
 	/* Empty when the daemon died before the process was made. */
-	if (!parse_uint(g_strchomp(text), 1, G_MAXINT, &pid, NULL))
-		return fail(err, ERR_GONE, "QEMU of '%s' never began", known->name);
-	*ret = (Identity){ .pid = (pid_t)pid };
+	if (text == NULL || !parse_uint(g_strchomp(text), 1, G_MAXINT, &pid, NULL))
+		return false;
+	*ret = (pid_t)pid;
 	return true;
 }
 
 static bool read_identity(const struct vmm_known *known, Identity *ret, GError **err)
 {
 	int64_t pid = json_int(known->record, "pid", 0);
+	g_autoptr(GError) e = NULL;
 
+	if (known->record == NULL && read_pid_file(known->dir, &ret->pid, &e))
+		return true;
+	if (e != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
 	if (known->record == NULL)
-		return read_pid_file(known, ret, err);
+		return fail(err, ERR_GONE, "QEMU of '%s' never began", known->name);
 	if (pid < 1 || pid > G_MAXINT)
 		return fail(err, ERR_INVALID, "the record of '%s' has no process id", known->name);
 	*ret = (Identity){ .pid = (pid_t)pid, .start = json_uint(known->record, "pid_start", 0) };
@@ -60,6 +65,20 @@ static bool has_uuid(pid_t pid, const char *uuid)
 	for (size_t at = 0; words != NULL && at < len; at += strlen(words + at) + 1)
 		if (g_str_equal(words + at, uuid))
 			return true;
+	return false;
+}
+
+bool vmm_check_free(const char *name, const char *uuid, const char *dir, GError **err)
+{
+	g_autoptr(GError) e = NULL;
+	pid_t pid;
+
+	if (read_pid_file(dir, &pid, &e) && has_uuid(pid, uuid))
+		return fail_advice(err, ERR_CONFLICT, "Restart the daemon: it takes up what runs.",
+				   "QEMU of '%s' runs already (process %d)", name, (int)pid);
+	if (e == NULL)
+		return true;
+	g_propagate_error(err, g_steal_pointer(&e));
 	return false;
 }
 

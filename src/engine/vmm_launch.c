@@ -179,7 +179,7 @@ Vmm *vmm_launch(VmmHost *host, const struct vmm_spec *spec, const VmmHandler *ha
 	g_autoptr(Vmm) v = NULL;
 
 	g_assert(!loop_on_thread(host->loop));
-	if (!handover_make(&h, spec, err))
+	if (!vmm_check_free(spec->name, spec->uuid, spec->dir, err) || !handover_make(&h, spec, err))
 		return NULL;
 	v = spawn_qemu(host, &h, handler, data, err);
 	if (v == NULL)

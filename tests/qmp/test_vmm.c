@@ -151,6 +151,30 @@ static void test_placeholders_become_numbers(void)
 	g_assert_null(got[4]);
 }
 
+static void test_a_vm_is_not_launched_twice(void)
+{
+	pid_t pid;
+	RigVm v, again;
+	VmmRig r;
+
+	if (!vmm_rig_init(&r))
+		return;
+	rig_vm_init(&v, &r, "web1", "job=idle");
+	rig_vm_must_launch(&v);
+	pid = vmm_pid(v.vmm);
+	rig_vm_init(&again, &r, "web1", "job=idle");
+	g_free(again.uuid);
+	again.uuid = g_strdup(v.uuid);
+	rig_vm_launch(&again);
+	g_assert_null(again.vmm);
+	g_assert_error(again.error, ERR, ERR_CONFLICT);
+	g_assert_cmpint(kill(pid, 0), ==, 0);
+	rig_vm_command(&v, "query-status"); /* its sockets are as they were */
+	rig_vm_done(&again);
+	rig_vm_done(&v);
+	vmm_rig_done(&r);
+}
+
 static void test_a_killed_qemu_is_noticed_at_once(void)
 {
 	uint64_t began;
@@ -679,6 +703,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/vmm/no-program", test_a_missing_program_is_told_with_advice);
 	g_test_add_func("/vmm/bad-placeholders", test_bad_placeholders_start_nothing);
 	g_test_add_func("/vmm/placeholders", test_placeholders_become_numbers);
+	g_test_add_func("/vmm/twice", test_a_vm_is_not_launched_twice);
 	g_test_add_func("/vmm/killed", test_a_killed_qemu_is_noticed_at_once);
 	g_test_add_func("/vmm/poweroff", test_a_guest_that_powers_off_says_so);
 	g_test_add_func("/vmm/reboot", test_a_guest_that_reboots_says_so);
