@@ -49,7 +49,6 @@ static bool write_all(struct archive *a, const CloudInit *c, GByteArray *iso, GE
 	    archive_write_open(a, iso, NULL, collect, NULL) != ARCHIVE_OK)
 		return fail_archive(a, err);
 	return add_file(a, "meta-data", c->meta_data, err) && add_file(a, "user-data", c->user_data, err) &&
-	       add_file(a, "vendor-data", c->vendor_data, err) &&
 	       add_file(a, "network-config", c->network_config, err) &&
 	       (archive_write_close(a) == ARCHIVE_OK || fail_archive(a, err));
 }
@@ -58,7 +57,7 @@ static bool write_all(struct archive *a, const CloudInit *c, GByteArray *iso, GE
  * beside it. */
 static char *digest_of(const CloudInit *c)
 {
-	g_autofree char *all = g_strjoin("\n--\n", c->meta_data, c->user_data, c->vendor_data,
+	g_autofree char *all = g_strjoin("\n--\n", c->meta_data, c->user_data,
 					 c->network_config != NULL ? c->network_config : "", NULL);
 
 	return g_compute_checksum_for_string(G_CHECKSUM_SHA256, all, -1);
