@@ -181,14 +181,21 @@ static char *hostname_of(const char *vm_name, const char *vm_id)
 	return hostname_ok(name) ? g_steal_pointer(&name) : g_strdup(vm_id);
 }
 
-/* Everything that was asked for, in one order. */
+/* Everything that was asked for, in the order of the table. */
 static char *instance_id(const Json *wish, const char *vm_id)
 {
-	char *raw = json_dumps(wish, JSON_SORT_KEYS | JSON_COMPACT);
-	g_autofree char *hash = g_compute_checksum_for_string(G_CHECKSUM_SHA256, raw, -1);
+	g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
 
-	free(raw);
-	return g_strdup_printf("%s-%.*s", vm_id, ID_HASH_LEN, hash);
+	for (size_t i = 0; i < G_N_ELEMENTS(members); i++) {
+		const Json *v = json_object_get(wish, members[i].name);
+		g_autofree char *text = v != NULL && !json_is_null(v) ? json_print(v) : NULL;
+
+		if (text != NULL) {
+			g_checksum_update(sum, (const guchar *)members[i].name, -1);
+			g_checksum_update(sum, (const guchar *)text, -1);
+		}
+	}
+	return g_strdup_printf("%s-%.*s", vm_id, ID_HASH_LEN, g_checksum_get_string(sum));
 }
 
 static char *print_document(const char *first_line, Json *take)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/model/vm.h"
 #include "base/str.h"
+#include "core/guest/cloud_init.h"
 #include "core/model/settings.h"
 
 #include <string.h>
@@ -465,9 +466,7 @@ static bool take_objects(Vm *vm, const Json *j, GError **err)
 		return false;
 	if (c == NULL || json_is_null(c))
 		return true;
-	if (!json_is_object(c))
-		return fail(err, ERR_INVALID, "'cloud_init' must be an object or null");
-	if (!keys_ok("'cloud_init'", c, err))
+	if (!keys_ok("'cloud_init'", c, err) || !cloud_init_check(c, err))
 		return false;
 	vm->cloud_init = json_deep_copy(c);
 	return true;
