@@ -313,6 +313,22 @@ static void property_row(const char *key, const char *value, size_t a, size_t b)
 	       (int)(b - (size_t)g_utf8_strlen(value, -1)), "");
 }
 
+/* Long values go on in the rows below, so that the box stays readable. */
+#define VALUE_WIDTH 100
+
+static void property_rows(const char *key, const char *value, size_t a, size_t b)
+{
+	while (g_utf8_strlen(value, -1) > VALUE_WIDTH) {
+		const char *rest = g_utf8_offset_to_pointer(value, VALUE_WIDTH);
+		g_autofree char *piece = g_strndup(value, (size_t)(rest - value));
+
+		property_row(key, piece, a, b);
+		key = "";
+		value = rest;
+	}
+	property_row(key, value, a, b);
+}
+
 /* The form that glance gave to `image-show`: sorted properties in a box. */
 static void object_table(const Json *object)
 {
@@ -330,14 +346,14 @@ static void object_table(const Json *object)
 		json_put_str(texts, key, text);
 		g_ptr_array_add(keys, (gpointer)key);
 		a = MAX(a, (size_t)g_utf8_strlen(key, -1));
-		b = MAX(b, (size_t)g_utf8_strlen(json_str(texts, key), -1));
+		b = MAX(b, MIN((size_t)g_utf8_strlen(json_str(texts, key), -1), VALUE_WIDTH));
 	}
 	g_ptr_array_sort(keys, compare_keys);
 	rule(a, b);
 	property_row("Property", "Value", a, b);
 	rule(a, b);
 	for (guint i = 0; i < keys->len; i++)
-		property_row(keys->pdata[i], json_str(texts, keys->pdata[i]), a, b);
+		property_rows(keys->pdata[i], json_str(texts, keys->pdata[i]), a, b);
 	rule(a, b);
 }
 

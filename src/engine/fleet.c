@@ -14,9 +14,9 @@ typedef struct Member {
 	int refs; /* atomic */
 	Fleet *fleet;
 	char *vm_id, *name;
-	Vmm *vmm;     /* set once, under the fleet's lock */
-	Agent *agent; /* the same */
-	Console *console, *serial;
+	Vmm *vmm; /* set once, under the fleet's lock */
+	Console
+	    *serial; /* NULL when the vm has no serial port; the virtio console and the agent are the Vmm's */
 } Member;
 
 struct Fleet {
@@ -44,8 +44,6 @@ static void member_free(gpointer p)
 {
 	Member *m = p;
 
-	agent_close(m->agent);
-	console_close(m->console);
 	console_close(m->serial);
 	if (m->vmm != NULL)
 		vmm_forget(m->vmm);
@@ -60,10 +58,15 @@ static void on_event(Vmm *v, const char *name, Json *args, uint64_t real_us, voi
 	Member *m = data;
 
 	(void)v, (void)real_us;
-	if (g_str_equal(name, "VSERPORT_CHANGE") && g_strcmp0(json_str(args, "id"), VMM_AGENT_PORT) == 0 &&
-	    m->agent != NULL)
-		agent_set_open(m->agent, json_bool(args, "open", false));
 	m->fleet->handler->event(m->vm_id, name, args, m->fleet->data);
+}
+
+static void on_agent(Vmm *v, bool open, void *data)
+{
+	Member *m = data;
+
+	(void)v;
+	m->fleet->handler->agent(m->vm_id, open, m->fleet->data);
 }
 
 static void on_exited(Vmm *v, const VmmExit *e, void *data)
@@ -75,7 +78,7 @@ static void on_exited(Vmm *v, const VmmExit *e, void *data)
 	m->fleet->handler->exited(m->vm_id, exit, m->fleet->data);
 }
 
-static const VmmHandler vmm_handler = { .event = on_event, .exited = on_exited };
+static const VmmHandler vmm_handler = { .event = on_event, .agent = on_agent, .exited = on_exited };
 
 Fleet *fleet_new(Loop *l, Store *local, const char *run_as, const FleetHandler *handler, void *data,
 		 GError **err)
@@ -168,29 +171,9 @@ static void on_loop(Errand *e)
 	g_cond_clear(&e->cond);
 }
 
-static void on_agent(bool open, void *data)
-{
-	Member *m = data;
-
-	m->fleet->handler->agent(m->vm_id, open, m->fleet->data);
-}
-
 static bool has_socket(const char *path)
 {
 	return g_file_test(path, G_FILE_TEST_EXISTS);
-}
-
-/* Is a guest's program at the other end of the agent's port already? For a QEMU that was adopted. */
-static void on_chardevs(Json *reply, const GError *e, void *data)
-{
-	Agent *agent = data;
-	Json *dev;
-	size_t i;
-
-	json_array_foreach(reply, i, dev) if (e == NULL && g_strcmp0(json_str(dev, "label"), "agent") == 0 &&
-					      json_bool(dev, "frontend-open", false))
-	    agent_set_open(agent, true);
-	agent_unref(agent);
 }
 
 /* A guest without a console is better than none. */
@@ -204,26 +187,21 @@ static Console *open_console(const Member *m, const char *socket, const char *ri
 	return c;
 }
 
-/* A vm without an agent's channel or a console has no socket of that name. */
+/* An agent that was there before we looked is told of now. */
 static void open_channels(Errand *e)
 {
 	Member *m = e->member;
-	g_autofree char *agent = vmm_socket(m->vmm, "agent"), *console = vmm_socket(m->vmm, "console");
-	g_autofree char *serial = vmm_socket(m->vmm, "serial");
-	g_autofree char *ring = g_build_filename(e->dir, "console.ring", NULL);
-	g_autofree char *serial_ring = g_build_filename(e->dir, "serial.ring", NULL);
+	g_autofree char *serial = vmm_socket(m->vmm, "serial"),
+			*ring = g_build_filename(e->dir, "serial.ring", NULL);
+	Agent *agent = vmm_agent(m->vmm);
 
-	if (has_socket(agent)) {
-		m->agent = agent_new(e->fleet->loop, agent, on_agent, m);
-		qmp_send(vmm_qmp(m->vmm), "query-chardev", NULL, 0, on_chardevs, agent_ref(m->agent));
-	}
-	if (has_socket(console))
-		m->console = open_console(m, console, ring);
 	if (has_socket(serial))
-		m->serial = open_console(m, serial, serial_ring);
+		m->serial = open_console(m, serial, ring);
 	g_mutex_lock(&e->fleet->lock);
 	g_hash_table_replace(e->fleet->member, m->vm_id, m);
 	g_mutex_unlock(&e->fleet->lock);
+	if (agent != NULL && agent_is_open(agent))
+		e->fleet->handler->agent(m->vm_id, true, e->fleet->data);
 }
 
 static void drop_member(Errand *e)
@@ -374,8 +352,8 @@ Agent *fleet_agent(Fleet *f, const char *vm_id)
 
 	g_mutex_lock(&f->lock);
 	m = g_hash_table_lookup(f->member, vm_id);
-	if (m != NULL && m->agent != NULL)
-		a = agent_ref(m->agent);
+	if (m != NULL && vmm_agent(m->vmm) != NULL)
+		a = agent_ref(vmm_agent(m->vmm));
 	g_mutex_unlock(&f->lock);
 	return a;
 }
@@ -388,7 +366,7 @@ Console *fleet_console(Fleet *f, const char *vm_id, const char *port)
 	g_mutex_lock(&f->lock);
 	m = g_hash_table_lookup(f->member, vm_id);
 	if (m != NULL)
-		c = g_str_equal(port, "serial") ? m->serial : m->console;
+		c = g_str_equal(port, "serial") ? m->serial : vmm_console(m->vmm);
 	g_mutex_unlock(&f->lock);
 	return c;
 }
