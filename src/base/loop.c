@@ -7,6 +7,9 @@
 #include <sys/eventfd.h>
 #include <systemd/sd-event.h>
 
+/* Descriptors served before timers and children have their turn. */
+#define BATCH 64
+
 /* sd-event reads an accuracy of 0 as its default of 250 ms, so it is always said. */
 #define TIMER_ACCURACY UINT64_C(1000)
 
@@ -18,6 +21,10 @@ typedef struct Post {
 struct Loop {
 	sd_event *event;
 	GThread *thread; /* that made it; only compared */
+	int epoll_fd;
+	sd_event_source *epoll;
+	struct epoll_event batch[BATCH];
+	int n_batch;
 	int wake_fd;
 	LoopSource *wake;
 	GAsyncQueue *posted; /* Post */
@@ -25,6 +32,7 @@ struct Loop {
 
 struct LoopSource {
 	sd_event_source *source;
+	Loop *loop; /* of a descriptor, which is in the loop's own epoll and has no source */
 	int fd;
 	union {
 		LoopFunc plain;
@@ -50,13 +58,52 @@ static void run_posted(int fd, uint32_t events, void *data)
 	}
 }
 
+/*
+ * sd-event asks the kernel again after each callback it has run, and gets all
+ * that are ready each time: with hundreds of busy descriptors it would spend
+ * its time counting them. So they are in an epoll of their own, which is one
+ * descriptor to sd-event, and are served in batches.
+ */
+static int on_epoll(sd_event_source *es, int fd, uint32_t revents, void *data)
+{
+	Loop *l = data;
+
+	(void)es, (void)revents;
+	l->n_batch = epoll_wait(fd, l->batch, BATCH, 0);
+	for (int i = 0; i < l->n_batch; i++) {
+		LoopSource *s = l->batch[i].data.ptr;
+
+		if (s != NULL)
+			s->func.fdfunc(s->fd, l->batch[i].events, s->data);
+	}
+	l->n_batch = 0;
+	return 0;
+}
+
+static bool open_descriptors(Loop *l, GError **err)
+{
+	int r;
+
+	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (l->epoll_fd < 0)
+		return fail_errno(err, errno, "can't make an epoll");
+	r = sd_event_add_io(l->event, &l->epoll, l->epoll_fd, EPOLLIN, on_epoll, l);
+	if (r < 0)
+		return fail_errno(err, -r, "can't watch an epoll");
+	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (l->wake_fd < 0)
+		return fail_errno(err, errno, "can't make an eventfd");
+	l->wake = loop_add_fd(l, l->wake_fd, EPOLLIN, run_posted, l);
+	return true;
+}
+
 Loop *loop_new(GError **err)
 {
 	g_autoptr(Loop) l = g_new0(Loop, 1);
 	sigset_t set;
 	int r;
 
-	l->wake_fd = -EBADF;
+	l->wake_fd = l->epoll_fd = -EBADF;
 	l->thread = g_thread_self();
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
@@ -67,12 +114,8 @@ Loop *loop_new(GError **err)
 		fail_errno(err, -r, "can't make the event loop");
 		return NULL;
 	}
-	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (l->wake_fd < 0) {
-		fail_errno(err, errno, "can't make an eventfd");
+	if (!open_descriptors(l, err))
 		return NULL;
-	}
-	l->wake = loop_add_fd(l, l->wake_fd, EPOLLIN, run_posted, l);
 	return g_steal_pointer(&l);
 }
 
@@ -81,9 +124,11 @@ Loop *loop_free(Loop *l)
 	if (l == NULL)
 		return NULL;
 	loop_source_free(l->wake);
+	sd_event_source_disable_unref(l->epoll);
 	sd_event_unref(l->event);
 	g_async_queue_unref(l->posted);
 	fd_closep(&l->wake_fd);
+	fd_closep(&l->epoll_fd);
 	g_free(l);
 	return NULL;
 }
@@ -125,31 +170,38 @@ static LoopSource *source_new(int fd, void *data)
 	return s;
 }
 
-static int on_fd(sd_event_source *es, int fd, uint32_t revents, void *data)
+static void set_events(LoopSource *s, int op, uint32_t events)
 {
-	LoopSource *s = data;
+	struct epoll_event e = { .events = events, .data.ptr = s };
+	int r = epoll_ctl(s->loop->epoll_fd, op, s->fd, &e);
 
-	(void)es;
-	s->func.fdfunc(fd, revents, s->data);
-	return 0;
+	g_assert(r == 0); /* only a bad descriptor or no memory: our own mistake */
 }
 
 LoopSource *loop_add_fd(Loop *l, int fd, uint32_t events, LoopFdFunc func, void *data)
 {
 	LoopSource *s = source_new(fd, data);
-	int r;
 
+	s->loop = l;
 	s->func.fdfunc = func;
-	r = sd_event_add_io(l->event, &s->source, fd, events, on_fd, s);
-	g_assert(r >= 0); /* only a bad descriptor or no memory: our own mistake */
+	set_events(s, EPOLL_CTL_ADD, events);
 	return s;
 }
 
 void loop_fd_set_events(LoopSource *s, uint32_t events)
 {
-	int r = sd_event_source_set_io_events(s->source, events);
+	set_events(s, EPOLL_CTL_MOD, events);
+}
 
-	g_assert(r >= 0);
+static void remove_fd(LoopSource *s)
+{
+	Loop *l = s->loop;
+
+	epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
+	/* It may be further down in the batch that is being served. */
+	for (int i = 0; i < l->n_batch; i++)
+		if (l->batch[i].data.ptr == s)
+			l->batch[i].data.ptr = NULL;
 }
 
 static int on_timer(sd_event_source *es, uint64_t usec, void *data)
@@ -239,10 +291,13 @@ LoopSource *loop_add_signal(Loop *l, int signo, LoopSignalFunc func, void *data,
 
 LoopSource *loop_source_free(LoopSource *s)
 {
-	if (s != NULL) {
+	if (s == NULL)
+		return NULL;
+	if (s->loop != NULL)
+		remove_fd(s);
+	else
 		sd_event_source_disable_unref(s->source);
-		g_free(s);
-	}
+	g_free(s);
 	return NULL;
 }
 

@@ -55,7 +55,7 @@ LoopSource *loop_add_child(Loop *l, pid_t pid, LoopChildFunc func, void *data, G
  */
 LoopSource *loop_add_signal(Loop *l, int signo, LoopSignalFunc func, void *data, GError **err);
 
-/* NULL is fine; returns NULL. */
+/* Before the loop is freed. NULL is fine; returns NULL. */
 LoopSource *loop_source_free(LoopSource *s);
 
 /*

@@ -359,6 +359,85 @@ static void test_descriptor_tells_what_arrives(Fixture *f, gconstpointer unused)
 	g_string_free(e.got, TRUE);
 }
 
+enum { N_READY = 200 }; /* more than are served in one batch */
+
+struct ready {
+	struct ready_all *all;
+	LoopSource *s;
+	int p[2], calls;
+};
+
+struct ready_all {
+	struct ready r[N_READY];
+	int calls;
+};
+
+static void open_ready(Fixture *f, struct ready_all *all, LoopFdFunc func)
+{
+	for (int i = 0; i < N_READY; i++) {
+		struct ready *r = &all->r[i];
+
+		r->all = all;
+		g_assert_cmpint(pipe2(r->p, O_CLOEXEC | O_NONBLOCK), ==, 0);
+		g_assert_cmpint(fd_write_all(r->p[1], "x", 1), ==, 0);
+		r->s = loop_add_fd(f->l, r->p[0], EPOLLIN, func, r);
+	}
+}
+
+static void close_ready(struct ready_all *all)
+{
+	for (int i = 0; i < N_READY; i++) {
+		loop_source_free(all->r[i].s);
+		close(all->r[i].p[0]);
+		close(all->r[i].p[1]);
+	}
+}
+
+static void on_ready(int fd, uint32_t events, void *data)
+{
+	struct ready *r = data;
+	char c;
+
+	(void)events;
+	g_assert_cmpint(read(fd, &c, 1), ==, 1);
+	r->calls++;
+	r->all->calls++;
+}
+
+static void test_all_that_are_ready_are_served_once(Fixture *f, gconstpointer unused)
+{
+	struct ready_all all = { 0 };
+
+	(void)unused;
+	open_ready(f, &all, on_ready);
+	while (loop_turn(f->l, 0))
+		;
+	for (int i = 0; i < N_READY; i++)
+		g_assert_cmpint(all.r[i].calls, ==, 1);
+	close_ready(&all);
+}
+
+static void on_ready_free_others(int fd, uint32_t events, void *data)
+{
+	struct ready *r = data;
+
+	on_ready(fd, events, data);
+	for (int i = 0; i < N_READY; i++)
+		r->all->r[i].s = loop_source_free(r->all->r[i].s);
+}
+
+static void test_what_is_freed_by_another_is_not_served(Fixture *f, gconstpointer unused)
+{
+	struct ready_all all = { 0 };
+
+	(void)unused;
+	open_ready(f, &all, on_ready_free_others);
+	while (loop_turn(f->l, 0))
+		;
+	g_assert_cmpint(all.calls, ==, 1);
+	close_ready(&all);
+}
+
 static void on_signal(int signo, void *data)
 {
 	loop_quit(data, signo);
@@ -392,6 +471,8 @@ int main(int argc, char **argv)
 		{ "/loop/child_ended_before", test_child_that_ended_before_is_told },
 		{ "/loop/no_child", test_no_child_is_refused },
 		{ "/loop/descriptor", test_descriptor_tells_what_arrives },
+		{ "/loop/all_ready", test_all_that_are_ready_are_served_once },
+		{ "/loop/freed_by_another", test_what_is_freed_by_another_is_not_served },
 		{ "/loop/signal", test_signal_is_received },
 	};
 
