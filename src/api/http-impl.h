@@ -70,7 +70,7 @@ struct HttpConn {
 	uint32_t events;
 	uint64_t timer_at, deadline; /* UINT64_MAX: none */
 	uint64_t since;              /* the state was entered, or the head began */
-	uint64_t sent_at;            /* of the last progress in sending */
+	uint64_t moved_at;           /* of the last progress in sending, or in throwing away */
 	struct http_peer peer;
 	uint32_t served; /* requests */
 

@@ -10,7 +10,9 @@
 /* A body has this long to begin, and must come at this many bytes a second on average. */
 #define BODY_GRACE (30 * SECOND)
 #define BODY_RATE 1024
-#define LINGER_TIME (2 * SECOND)
+/* How long a client may be silent that still sends what is thrown away, and how long in all. */
+#define LINGER_SILENCE (2 * SECOND)
+#define LINGER_TIME (30 * SECOND)
 
 static void on_io(int fd, uint32_t events, void *data);
 static void on_timer(void *data);
@@ -121,7 +123,7 @@ void conn_queue(HttpConn *c, GBytes *bytes)
 		return;
 	}
 	if (c->out_len == 0)
-		c->sent_at = now_of(c);
+		c->moved_at = now_of(c);
 	c->out_len += g_bytes_get_size(bytes);
 	g_queue_push_tail(&c->out, bytes);
 }
@@ -140,7 +142,7 @@ static ssize_t send_some(HttpConn *c)
 
 static void conn_sent(HttpConn *c, size_t n)
 {
-	c->sent_at = now_of(c);
+	c->moved_at = now_of(c);
 	c->out_len -= n;
 	c->out_off += n;
 	if (c->out_off == g_bytes_get_size(g_queue_peek_head(&c->out))) {
@@ -212,8 +214,10 @@ static bool step_flush(HttpConn *c)
 static bool step_linger(HttpConn *c)
 {
 	g_byte_array_set_size(c->in, 0);
-	if (conn_read(c, c->server->scratch_size))
+	if (conn_read(c, c->server->scratch_size)) {
+		c->moved_at = now_of(c);
 		return true;
+	}
 	if (c->eof)
 		conn_die(c);
 	return false;
@@ -291,7 +295,7 @@ static uint32_t wanted_events(const HttpConn *c)
 /* When a client that takes nothing of what is to be sent has had its time. */
 static uint64_t sent_deadline(const HttpConn *c)
 {
-	return c->out_len > 0 || wants_drain(c) ? c->sent_at + c->server->cfg.write_timeout : UINT64_MAX;
+	return c->out_len > 0 || wants_drain(c) ? c->moved_at + c->server->cfg.write_timeout : UINT64_MAX;
 }
 
 static uint64_t body_deadline(const HttpConn *c)
@@ -318,7 +322,7 @@ static uint64_t wanted_deadline(const HttpConn *c)
 	case CONN_FLUSH:
 		return sent;
 	case CONN_LINGER:
-		return c->since + LINGER_TIME;
+		return MIN(MAX(c->since, c->moved_at) + LINGER_SILENCE, c->since + LINGER_TIME);
 	case CONN_DEAD:
 		break;
 	}

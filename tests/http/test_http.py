@@ -783,21 +783,21 @@ def test_ws_slow_reader_is_dropped(server):
 
 def test_ws_ping_is_answered_or_the_client_is_dropped(server):
     async def quiet(ws):
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)  # some pings
         await ws.send("still here")
         return await ws.recv()
 
-    assert ws_run(server, "/ws?ping_us=20000", quiet) == "still here"
+    assert ws_run(server, "/ws?ping_us=100000", quiet) == "still here"
     with server.connect() as sock:
-        sock.sendall(ws_head("/ws?ping_us=20000"))
+        sock.sendall(ws_head("/ws?ping_us=100000"))
         assert read_all(sock).endswith(b"\x89\x00")
 
 
 # ---- the WebSocket client of the command line ----
 
 
-def client(*args, stdin=b""):
-    return subprocess.run([CLIENT, *map(str, args)], input=stdin, capture_output=True, timeout=DEADLINE * 2)
+def client(*args, stdin=b"", timeout="20s"):
+    return subprocess.run([CLIENT, timeout, *map(str, args)], input=stdin, capture_output=True, timeout=DEADLINE * 2)
 
 
 @pytest.mark.parametrize("size", [0, 5, 70_000, 20_000_000])
@@ -873,7 +873,7 @@ LIES = {
 def test_client_copes_with_a_server_that_lies(tmp_path, name):
     answer, status, message = LIES[name]
     one_shot_server(tmp_path / "s", answer)
-    done = client("--unix", tmp_path / "s", "/ws")
+    done = client("--unix", tmp_path / "s", "/ws", timeout="500ms" if name == "silence" else "20s")
     assert done.returncode == status and message in done.stderr
 
 
@@ -957,7 +957,7 @@ def test_largest_body_is_accepted(server):
 
 
 def test_slow_heads_and_silent_clients_are_closed(tmp_path):
-    server = Server(tmp_path, head_us=150_000, idle_us=150_000)
+    server = Server(tmp_path, head_us=400_000, idle_us=400_000)
     assert server.raw(b"") == b""
     check_refusal(server.raw(b"GET / HT"), 408, "timeout")
     with server.connect() as sock:

@@ -4,9 +4,10 @@
  * on as binary messages and prints what comes back, until the end of stdin or
  * of the server. Says "closed CODE REASON" on stderr.
  *
- *	ws_client --unix SOCKET PATH
- *	ws_client URL CA CERT KEY PATH
+ *	ws_client TIMEOUT --unix SOCKET PATH
+ *	ws_client TIMEOUT URL CA CERT KEY PATH
  */
+#include "base/str.h"
 #include "cli/ws.h"
 
 #include <poll.h>
@@ -14,21 +15,20 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TIMEOUT UINT64_C(2000000)
 #define QUEUE_MAX (256 * 1024)
 
 static CURL *make_curl(char **argv)
 {
 	CURL *curl = curl_easy_init();
 
-	if (strcmp(argv[1], "--unix") == 0) {
+	if (strcmp(argv[2], "--unix") == 0) {
 		curl_easy_setopt(curl, CURLOPT_URL, "http://localhost");
-		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, argv[2]);
+		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, argv[3]);
 	} else {
-		curl_easy_setopt(curl, CURLOPT_URL, argv[1]);
-		curl_easy_setopt(curl, CURLOPT_CAINFO, argv[2]);
-		curl_easy_setopt(curl, CURLOPT_SSLCERT, argv[3]);
-		curl_easy_setopt(curl, CURLOPT_SSLKEY, argv[4]);
+		curl_easy_setopt(curl, CURLOPT_URL, argv[2]);
+		curl_easy_setopt(curl, CURLOPT_CAINFO, argv[3]);
+		curl_easy_setopt(curl, CURLOPT_SSLCERT, argv[4]);
+		curl_easy_setopt(curl, CURLOPT_SSLKEY, argv[5]);
 	}
 	return curl;
 }
@@ -72,10 +72,12 @@ int main(int argc, char **argv)
 	static const char *const headers[] = { "X-Test: ws", NULL };
 	g_autoptr(GError) err = NULL;
 	g_autoptr(Ws) ws = NULL;
+	uint64_t timeout;
 	const char *reason;
 	unsigned code;
 
-	ws = ws_connect(make_curl(argv), argv[argc - 1], headers, TIMEOUT, &err);
+	if (parse_duration(argv[1], &timeout, &err))
+		ws = ws_connect(make_curl(argv), argv[argc - 1], headers, timeout, &err);
 	if (ws == NULL || !talk(ws, &err)) {
 		fprintf(stderr, "%s: %s (%s)\n", err_name(err_code(err)), err->message, err_advice(err));
 		return err_exit_status(err_code(err));
