@@ -27,8 +27,8 @@ static const struct {
 	[STEP_VOLUME_CREATE] = { ADDS, "volume", "volume" },
 	[STEP_VOLUME_CLONE] = { ADDS, "volume", "volume" },
 	[STEP_VOLUME_DELETE] = { REMOVES, "volume", "volume" },
-	[STEP_SEED_WRITE] = { ADDS, "seed", "vm" },
-	[STEP_NVRAM_CREATE] = { ADDS, "nvram", "vm" },
+	[STEP_SEED_WRITE] = { NOTHING, NULL, NULL }, /* a file in the folder, and so gone with it */
+	[STEP_NVRAM_CREATE] = { NOTHING, NULL, NULL },
 	[STEP_DISK_GRANT] = { ADDS, "grant", "path" },
 	[STEP_DISK_REVOKE] = { REMOVES, "grant", "path" },
 	[STEP_TPM_START] = { ADDS, "tpm", "vm" },
@@ -50,13 +50,11 @@ static const struct {
 	[STEP_IMAGE_REMOVE] = { REMOVES, "image", "image" },
 };
 
-/* What else goes when a step's own resource comes or goes: files in a folder, partial files. */
+/* What else goes when a step's own resource comes: partial files. */
 static const struct {
 	StepKind kind;
 	const char *resource;
 } swept[] = {
-	{ STEP_VM_DIR_REMOVE, "seed" },
-	{ STEP_VM_DIR_REMOVE, "nvram" },
 	{ STEP_IMAGE_PUBLISH, "fetched" },
 	{ STEP_IMAGE_PUBLISH, "converted" },
 };

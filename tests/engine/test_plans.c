@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plans that planners make, on the simulated engine: what each one says,
+ * and that a kill at every point of every kind of plan, followed by a restart,
+ * ends with the world as it was before or as it is after, and with no vm locked.
+ */
+#include "base/fd.h"
+#include "base/time.h"
+#include "core/model/keys.h"
+#include "core/model/vm_state.h"
+#include "core/plan/plan_image.h"
+#include "engine/records.h"
+#include "engine/sim.h"
+
+#include <string.h>
+#include <sys/wait.h>
+
+#define WAIT UINT64_C(60000000)
+#define VM_ID "11111111-1111-4111-8111-111111111111"
+#define COPY_ID "22222222-2222-4222-8222-222222222222"
+#define IMAGE_ID "33333333-3333-4333-8333-333333333333"
+#define VOLUME_ID "44444444-4444-4444-8444-444444444444"
+#define FREE_ID "55555555-5555-4555-8555-555555555555"
+#define NOW "2026-01-01T00:00:00Z"
+
+typedef struct Bench {
+	char *dir, *world, *orders;
+	Store *store;
+	Sim *sim;
+	WorkerPool *pool;
+	Exec *exec;
+	HostFacts *host;
+	int n; /* operations made */
+} Bench;
+
+static void bench_open(Bench *b, const char *dir)
+{
+	g_autofree char *url = g_strdup_printf("sqlite:%s/state.db", dir);
+	struct exec_config config = { .steps = sim_steps };
+	g_autoptr(GError) err = NULL;
+
+	b->dir = g_strdup(dir);
+	b->world = g_build_filename(dir, "world.json", NULL);
+	b->orders = g_build_filename(dir, "orders.json", NULL);
+	b->store = store_open(url, &err);
+	g_assert_no_error(err);
+	b->sim = sim_open(b->world, b->orders);
+	b->pool = worker_pool_new(2);
+	b->host = sim_facts();
+	b->host->id = g_strdup("99999999-9999-4999-8999-999999999999");
+	b->host->name = g_strdup("sim");
+	b->host->accel_wanted = g_strdup("auto");
+	b->host->folders = (Folders){ g_strdup("/state"), g_strdup("/run"), g_strdup("/log") };
+	config.store = b->store;
+	config.pool = b->pool;
+	config.engine = b->sim;
+	b->exec = exec_new(&config);
+}
+
+static void bench_close(Bench *b)
+{
+	exec_free(b->exec);
+	worker_pool_free(b->pool);
+	sim_close(b->sim);
+	store_close(b->store);
+	host_facts_free(b->host);
+	g_free(b->dir);
+	g_free(b->world);
+	g_free(b->orders);
+	*b = (Bench){ 0 };
+}
+
+static PlanRequest request(Bench *b, const char *op_id)
+{
+	return (PlanRequest){ .op_id = op_id, .now = NOW, .user = "tester", .host = b->host };
+}
+
+static Volume *volume_made(const char *id, const char *name, const char *vm)
+{
+	Volume *v = volume_new();
+
+	v->id = g_strdup(id);
+	v->name = g_strdup(name);
+	v->created_at = g_strdup(NOW);
+	v->size = 1 << 30;
+	v->format = g_strdup("qcow2");
+	v->path = g_strdup_printf("/state/volumes/%s.qcow2", id);
+	v->vm_id = g_strdup(vm);
+	v->status = g_strdup("ready");
+	return v;
+}
+
+static Vm *vm_made(const char *id, const char *name, const char *volume)
+{
+	_cleanup_json_ Json *j =
+	    json_pack("{s:s,s:s,s:s,s:[{s:s,s:s}],s:[{s:s,s:s,s:s}],s:{s:s}}", "id", id, "name", name,
+		      "created_at", NOW, "disks", "name", "root", "volume", volume, "nics", "name", "net0",
+		      "network", "bridge:br0", "mac", "52:54:00:00:00:01", "cloud_init", "hostname", name);
+	g_autoptr(GError) err = NULL;
+	Vm *vm = vm_of_json(j, &err);
+
+	g_assert_no_error(err);
+	return vm;
+}
+
+static Operation *create(Bench *b, const char *op_id, GError **err)
+{
+	PlanRequest req = request(b, op_id);
+	g_autoptr(Vm) vm = vm_made(VM_ID, "web1", VOLUME_ID);
+	g_autoptr(Volume) v = volume_made(VOLUME_ID, "web1-root", VM_ID);
+	VolumeWish wish = { .volume = v };
+	g_autoptr(GPtrArray) wishes = g_ptr_array_new();
+
+	(void)err;
+	g_ptr_array_add(wishes, &wish);
+	return plan_vm_create(&req, vm, wishes);
+}
+
+typedef Operation *(*SeenPlan)(const PlanRequest *req, const VmSeen *seen, GError **err);
+
+static Operation *with_seen(Bench *b, const char *op_id, SeenPlan plan, GError **err)
+{
+	PlanRequest req = request(b, op_id);
+	g_autoptr(VmRecords) r = vm_records_load(b->store, VM_ID, err);
+
+	return r != NULL ? plan(&req, &r->seen, err) : NULL;
+}
+
+static Operation *start(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_vm_start, err);
+}
+
+static Operation *kill_vm(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_vm_kill, err);
+}
+
+static Operation *pause_vm(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_vm_pause, err);
+}
+
+static Operation *plan_stop(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	return plan_vm_stop(req, seen, 1000000, false, err);
+}
+
+static Operation *stop(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_stop, err);
+}
+
+static Operation *plan_crash(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	_cleanup_json_ Json *exit = json_pack("{s:i,s:n}", "signal", 9, "shutdown");
+	VmVerdict v;
+	Operation *op;
+
+	vm_exit_judge(seen->vm, seen->runtime, exit, 0, &v);
+	op = plan_vm_cleanup(req, seen, &v, exit, err);
+	vm_verdict_done(&v);
+	return op;
+}
+
+static Operation *cleanup(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_crash, err);
+}
+
+static Operation *plan_delete(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	return plan_vm_delete(req, seen, false, err);
+}
+
+static Operation *delete_vm(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_delete, err);
+}
+
+static Operation *plan_copy(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	g_autoptr(Vm) vm = vm_made(COPY_ID, "web2", FREE_ID);
+	g_autoptr(Volume) v = volume_made(FREE_ID, "web2-root", COPY_ID);
+	VolumeWish wish = { .volume = v, .clone_of = "/state/volumes/" VOLUME_ID ".qcow2" };
+	g_autoptr(GPtrArray) wishes = g_ptr_array_new();
+
+	g_ptr_array_add(wishes, &wish);
+	return plan_vm_clone(req, seen, vm, wishes, err);
+}
+
+static Operation *clone_vm(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_copy, err);
+}
+
+static Operation *import(Bench *b, const char *op_id, GError **err)
+{
+	PlanRequest req = request(b, op_id);
+	g_autoptr(Image) img = image_new(IMAGE_ID, "debian", NOW, err);
+	const ImageSource source = { .location = "/tmp/x.qcow2" };
+
+	return plan_image_import(&req, img, &source);
+}
+
+static Operation *delete_image(Bench *b, const char *op_id, GError **err)
+{
+	PlanRequest req = request(b, op_id);
+	static const char *const nobody[] = { NULL };
+	int64_t rev;
+	g_autoptr(Image) img = image_load(b->store, IMAGE_ID, &rev, err);
+
+	return img != NULL ? plan_image_delete(&req, img, rev, nobody, err) : NULL;
+}
+
+static Operation *create_volume(Bench *b, const char *op_id, GError **err)
+{
+	PlanRequest req = request(b, op_id);
+	g_autoptr(Volume) v = volume_made(FREE_ID, "free", NULL);
+	VolumeWish wish = { .volume = v };
+
+	(void)err;
+	return plan_volume_create(&req, &wish);
+}
+
+static Operation *delete_volume(Bench *b, const char *op_id, GError **err)
+{
+	PlanRequest req = request(b, op_id);
+	int64_t rev;
+	g_autoptr(Volume) v = volume_load(b->store, FREE_ID, &rev, err);
+
+	return v != NULL ? plan_volume_delete(&req, v, rev, err) : NULL;
+}
+
+typedef Operation *(*MakeFunc)(Bench *b, const char *op_id, GError **err);
+
+/* Every kind of plan, what must have happened before it, and the plan as it is printed. */
+static const struct {
+	const char *kind;
+	MakeFunc make, before[2];
+	const char *text;
+} kinds[] = {
+	{ "vm.create", create, { NULL }, "VM_DIR_MAKE web1\nVOLUME_CREATE web1-root\n" },
+	{ "vm.start",
+	  start,
+	  { create },
+	  "RUN_DIR_MAKE web1\nSEED_WRITE web1\nNET_TAP_ADD net0\nQEMU_SPAWN web1\nQEMU_CONT web1\n" },
+	{ "vm.stop",
+	  stop,
+	  { create, start },
+	  "GUEST_SHUTDOWN web1\nQEMU_QUIT web1\nNET_TAP_DEL net0\nRUN_DIR_REMOVE web1\n" },
+	{ "vm.kill", kill_vm, { create, start }, "QEMU_QUIT web1\nNET_TAP_DEL net0\nRUN_DIR_REMOVE web1\n" },
+	{ "vm.cleanup",
+	  cleanup,
+	  { create, start },
+	  "QEMU_QUIT web1\nNET_TAP_DEL net0\nRUN_DIR_REMOVE web1\n" },
+	{ "vm.pause", pause_vm, { create, start }, "QEMU_PAUSE web1\n" },
+	{ "vm.clone", clone_vm, { create }, "VM_DIR_MAKE web2\nVOLUME_CLONE web2-root\n" },
+	{ "vm.delete", delete_vm, { create }, "VOLUME_DELETE web1-root\nVM_DIR_REMOVE web1\n" },
+	{ "image.import",
+	  import,
+	  { NULL },
+	  "IMAGE_FETCH debian\nIMAGE_INSPECT debian\nIMAGE_CONVERT debian\nIMAGE_PUBLISH debian\n" },
+	{ "image.delete", delete_image, { import }, "IMAGE_REMOVE debian\n" },
+	{ "volume.create", create_volume, { NULL }, "VOLUME_CREATE free\n" },
+	{ "volume.delete", delete_volume, { create_volume }, "VOLUME_DELETE free\n" },
+};
+
+static OperationState run(Bench *b, MakeFunc make)
+{
+	g_autofree char *id = g_strdup_printf("op%d", b->n++), *key = key_operation(id);
+	g_autoptr(GError) err = NULL;
+	Operation *op = make(b, id, &err);
+	g_autoptr(Operation) ended = NULL;
+	_cleanup_json_ Json *j = NULL;
+
+	g_assert_no_error(err);
+	exec_submit(b->exec, op, &err);
+	g_assert_no_error(err);
+	g_assert_true(exec_wait(b->exec, id, WAIT));
+	j = record_get(b->store, key, NULL, NULL);
+	ended = operation_of_json(j, NULL);
+	return ended->state;
+}
+
+static void prepare(Bench *b, size_t k)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(kinds[k].before) && kinds[k].before[i] != NULL; i++)
+		g_assert_cmpint(run(b, kinds[k].before[i]), ==, OPERATION_DONE);
+}
+
+static char *scratch(void)
+{
+	return g_dir_make_tmp("plimsoll-plans-XXXXXX", NULL);
+}
+
+static void test_each_plan_says_what_it_does(void)
+{
+	for (size_t k = 0; k < G_N_ELEMENTS(kinds); k++) {
+		g_autofree char *dir = scratch(), *text = NULL;
+		g_autoptr(Operation) op = NULL;
+		Bench b = { 0 };
+
+		bench_open(&b, dir);
+		prepare(&b, k);
+		op = kinds[k].make(&b, "x", NULL);
+		text = plan_print(op->plan);
+		g_assert_cmpstr(text, ==, kinds[k].text);
+		g_assert_cmpstr(op->kind, ==, kinds[k].kind);
+		bench_close(&b);
+		g_assert_true(dir_remove(dir, NULL));
+	}
+}
+
+/* A lock, or a record that says "creating", may not outlive its operation. */
+static void assert_nothing_is_busy(Bench *b)
+{
+	g_autoptr(GPtrArray) items = store_list(b->store, KEY_ROOT, NULL, NULL);
+
+	for (guint i = 0; i < items->len; i++) {
+		const StoreItem *item = items->pdata[i];
+		_cleanup_json_ Json *j = json_parse(item->value, strlen(item->value), NULL);
+		const char *status = json_str(j, "status");
+
+		g_assert_null(json_str(j, "operation"));
+		if (g_str_has_prefix(item->key, KEYS_VOLUMES))
+			g_assert_cmpstr(status, ==, "ready");
+		if (g_str_has_prefix(item->key, KEYS_IMAGES))
+			g_assert_cmpstr(status, ==, "active");
+	}
+}
+
+static void order_kill(const char *dir, int at)
+{
+	g_autofree char *path = g_build_filename(dir, "orders.json", NULL);
+	g_autofree char *text = g_strdup_printf("{\"kill_at\":%d}", at);
+
+	g_assert_true(file_write_atomic(path, text, strlen(text), 0600, NULL));
+}
+
+/* The program runs itself for this: a fork of a process with threads is no daemon. */
+static int child_main(const char *dir, const char *kind)
+{
+	Bench b = { .n = 100 };
+
+	bench_open(&b, dir);
+	for (size_t k = 0; k < G_N_ELEMENTS(kinds); k++)
+		if (g_str_equal(kinds[k].kind, kind))
+			run(&b, kinds[k].make);
+	bench_close(&b);
+	return 0;
+}
+
+/* True when the child got through without meeting its kill point. */
+static bool run_killed(const char *dir, const char *kind)
+{
+	char *argv[] = { (char *)"/proc/self/exe", (char *)"--child", (char *)dir, (char *)kind, NULL };
+	int status;
+
+	g_assert_true(g_spawn_sync(NULL, argv, NULL, 0, NULL, NULL, NULL, NULL, &status, NULL));
+	g_assert_true(WIFEXITED(status));
+	g_assert_true(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 9);
+	return WEXITSTATUS(status) == 0;
+}
+
+static char *world_after_recovery(const char *dir, OperationState *ret_state)
+{
+	Bench b = { 0 };
+	g_autofree char *key = key_operation("op100");
+	_cleanup_json_ Json *j = NULL;
+	g_autoptr(Operation) op = NULL;
+	char *world;
+
+	order_kill(dir, 0);
+	bench_open(&b, dir);
+	g_assert_true(exec_recover(b.exec, NULL, NULL, NULL));
+	g_assert_true(exec_wait(b.exec, "op100", WAIT));
+	j = record_get(b.store, key, NULL, NULL);
+	op = operation_of_json(j, NULL);
+	g_assert_true(operation_ended(op));
+	*ret_state = op->state;
+	assert_nothing_is_busy(&b);
+	world = sim_print(b.sim);
+	bench_close(&b);
+	return world;
+}
+
+static void check_kill_at(size_t k, int at, const char *before, const char *after, bool *ret_through)
+{
+	g_autofree char *dir = scratch(), *world = NULL;
+	OperationState state;
+	Bench b = { 0 };
+
+	bench_open(&b, dir);
+	prepare(&b, k);
+	bench_close(&b);
+	order_kill(dir, at);
+	*ret_through = run_killed(dir, kinds[k].kind);
+	world = world_after_recovery(dir, &state);
+	g_assert_cmpstr(world, ==, state == OPERATION_DONE ? after : before);
+	if (*ret_through)
+		g_assert_cmpint(state, ==, OPERATION_DONE);
+	g_assert_true(dir_remove(dir, NULL));
+}
+
+static void test_a_kill_at_every_point_of(gconstpointer data)
+{
+	size_t k = GPOINTER_TO_SIZE(data);
+	g_autofree char *dir = scratch(), *before = NULL, *after = NULL;
+	bool through = false;
+	Bench b = { 0 };
+
+	bench_open(&b, dir);
+	prepare(&b, k);
+	before = sim_print(b.sim);
+	g_assert_cmpint(run(&b, kinds[k].make), ==, OPERATION_DONE);
+	after = sim_print(b.sim);
+	bench_close(&b);
+	g_assert_true(dir_remove(dir, NULL));
+	for (int at = 1; !through; at++) {
+		g_assert_cmpint(at, <, 100);
+		check_kill_at(k, at, before, after, &through);
+		g_assert_true(at > 1 || !through);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 4 && g_str_equal(argv[1], "--child"))
+		return child_main(argv[2], argv[3]);
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/plans/text", test_each_plan_says_what_it_does);
+	for (size_t k = 0; k < G_N_ELEMENTS(kinds); k++) {
+		g_autofree char *path = g_strconcat("/plans/kill/", kinds[k].kind, NULL);
+
+		g_test_add_data_func(path, GSIZE_TO_POINTER(k), test_a_kill_at_every_point_of);
+	}
+	return g_test_run();
+}
