@@ -60,7 +60,7 @@ static bool handover_fill(Handover *h, GError **err)
 /* Of an earlier start with other devices. */
 static void remove_others(const Handover *h)
 {
-	static const char *const peripherals[] = { "agent", "console" };
+	static const char *const peripherals[] = { "agent", "console", "serial" };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(peripherals); i++) {
 		g_autofree char *path = g_strdup_printf("%s/%s.sock", h->spec->dir, peripherals[i]);
