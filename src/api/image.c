@@ -5,6 +5,7 @@
 #include "base/time.h"
 #include "core/model/keys.h"
 #include "core/plan/plan_image.h"
+#include "engine/image/import.h"
 
 static Image *call_image(ApiCall *c, int64_t *ret_rev, GError **err)
 {
@@ -106,6 +107,7 @@ bool api_image_import(ApiCall *c, GError **err)
 	const Json *body = call_body(c, err);
 	g_autoptr(EngineRequest) req = engine_request_new(c->engine, c->user);
 	g_autoptr(Image) img = NULL;
+	struct image_import check;
 	ImageSource source;
 
 	if (body == NULL)
@@ -115,6 +117,11 @@ bool api_image_import(ApiCall *c, GError **err)
 	if (source.location == NULL)
 		return fail_advice(err, ERR_INVALID, "Name a file of the host or a URL.",
 				   "an import needs a source");
+	check = (struct image_import){ .source = source.location,
+				       .format = source.format,
+				       .checksum = source.checksum };
+	if (!image_import_check(&check, err))
+		return false;
 	img = image_of_body(body, req->now, err);
 	if (img == NULL || !check_image_name(engine_store(c->engine), image_name(img), err))
 		return false;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Steps about images, volumes and seeds. */
-#include "base/fd.h"
 #include "engine/engine-impl.h"
 #include "engine/image/import.h"
 #include "engine/image/limited.h"
@@ -20,6 +19,22 @@ static void qemu_ids(StepContext *ctx, uid_t *ret_uid, gid_t *ret_gid)
 		*ret_uid = user.uid;
 		*ret_gid = user.gid;
 	}
+}
+
+/*
+ * Who reads images from outside: not QEMU's user, who owns the disks of all
+ * guests, but nobody.
+ */
+static void import_ids(StepContext *ctx, uid_t *ret_uid, gid_t *ret_gid)
+{
+	SpawnUser user;
+
+	if (geteuid() != 0 || !spawn_user_find("nobody", NULL, &user)) {
+		qemu_ids(ctx, ret_uid, ret_gid);
+		return;
+	}
+	*ret_uid = user.uid;
+	*ret_gid = user.gid;
 }
 
 static bool is_cancelled(void *data)
@@ -48,7 +63,7 @@ static bool take_args(StepContext *ctx, const Json *args, const struct hooks *ho
 {
 	if (!image_import_of_args(args, im, err))
 		return false;
-	qemu_ids(ctx, &im->uid, &im->gid);
+	import_ids(ctx, &im->uid, &im->gid);
 	im->hooks = hooks;
 	return true;
 }
@@ -109,15 +124,10 @@ bool step_IMAGE_PUBLISH_undo(StepContext *ctx, const Json *args, GError **err)
 	return import_undo(ctx, args, image_publish_undo, err);
 }
 
-static bool remove_file(const char *path, GError **err)
-{
-	return unlink(path) == 0 || errno == ENOENT || fail_errno(err, errno, "can't remove '%s'", path);
-}
-
 bool step_IMAGE_REMOVE_run(StepContext *ctx, const Json *args, GError **err)
 {
 	(void)ctx;
-	return remove_file(json_str(args, "target"), err);
+	return image_remove(json_str(args, "target"), json_str(args, "work"), err);
 }
 
 /* ---- volumes ---- */

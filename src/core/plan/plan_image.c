@@ -36,15 +36,20 @@ static Json *source_args(const PlanRequest *req, const Image *img, const ImageSo
 }
 
 /* What the steps find out of the content; the names are those of the facts and of the record. */
-static Json *active_members(const PlanRequest *req)
+static Json *active_members(const PlanRequest *req, const Image *img)
 {
-	static const char *const found[] = { "disk_format",  "container_format", "size",
-					     "virtual_size", "os_hash_algo",     "os_hash_value",
-					     "checksum",     "stored_hash_value" };
+	static const char *const found[] = { "disk_format",  "container_format",  "size",
+					     "virtual_size", "os_hash_algo",      "os_hash_value",
+					     "checksum",     "stored_hash_value", "source_format",
+					     "source_size" };
+	g_autofree char *path = path_image(&req->host->folders, image_id(img)),
+			*escaped = g_uri_escape_string(path, "/", TRUE),
+			*url = g_strconcat("file://", escaped, NULL);
 	Json *m = json_object();
 
 	json_put_str(m, "status", "active");
 	json_put_str(m, "updated_at", req->now);
+	json_put_str(m, "direct_url", url);
 	for (size_t i = 0; i < G_N_ELEMENTS(found); i++)
 		json_put(m, found[i], operation_fact(found[i]));
 	return m;
@@ -64,7 +69,7 @@ Operation *plan_image_import(const PlanRequest *req, const Image *img, const Ima
 	operation_on_begin(op, name, 0, json_string(image_id(img)));
 	for (size_t i = 0; i < G_N_ELEMENTS(steps); i++)
 		plan_add(op->plan, steps[i], image_name(img), source_args(req, img, source));
-	operation_merge_on_done(op, key, active_members(req));
+	operation_merge_on_done(op, key, active_members(req, img));
 	operation_on_failed(op, key, NULL);
 	operation_on_failed(op, name, NULL);
 	return op;

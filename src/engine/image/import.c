@@ -137,7 +137,7 @@ static bool check_sum(const struct image_import *im, Sink *s, GError **err)
 		return true;
 	if (!checksum_parse(im->checksum, &sha256, &want, err))
 		return false;
-	is = sha256 ? sink_sha256(s) : sink_sha512(s);
+	is = sink_hash(s, sha256 ? HASH_SHA256 : HASH_SHA512);
 	if (g_ascii_strcasecmp(is, want) == 0)
 		return true;
 	fail_advice(err, ERR_INVALID,
@@ -182,8 +182,8 @@ static Json *facts_of_sink(const struct image_import *im, Sink *s)
 	json_put_bool(j, "fetched", true);
 	json_put_uint(j, "source_size", sink_size(s));
 	json_put_str(j, "os_hash_algo", "sha512");
-	json_put_str(j, "os_hash_value", sink_sha512(s));
-	json_put_str(j, "checksum", sink_md5(s));
+	json_put_str(j, "os_hash_value", sink_hash(s, HASH_SHA512));
+	json_put_str(j, "checksum", sink_hash(s, HASH_MD5));
 	return j;
 }
 

@@ -11,24 +11,22 @@
 /* How often the room on the disk is looked at again. */
 #define LOOK_EVERY (UINT64_C(64) << 20)
 
-enum { SHA512, MD5, SHA256, N_HASHES };
+#define N_HASHES 3
 
 struct Sink {
 	char *dir;
 	int fd;
 	uint64_t size, total;
-	uint64_t room_until; /* the size up to which there is known to be room */
-	GChecksum *hash[N_HASHES];
+	uint64_t room_until;  /* the size up to which there is known to be room */
+	Hash *hash[N_HASHES]; /* by HashKind; NULL: not wanted */
+	char *hex[N_HASHES];  /* once all came */
 	const struct hooks *hooks;
 };
-
-static const GChecksumType hash_type[N_HASHES] = { G_CHECKSUM_SHA512, G_CHECKSUM_MD5, G_CHECKSUM_SHA256 };
 
 static void update(Sink *s, const void *buf, size_t len)
 {
 	for (int i = 0; i < N_HASHES; i++)
-		if (s->hash[i] != NULL)
-			g_checksum_update(s->hash[i], buf, (gssize)len);
+		hash_update(s->hash[i], buf, len);
 }
 
 /* What an earlier run left. */
@@ -55,8 +53,8 @@ Sink *sink_open(const struct sink_config *c, GError **err)
 	s->dir = g_strdup(c->dir);
 	s->hooks = c->hooks;
 	for (int i = 0; i < N_HASHES; i++)
-		if (i != SHA256 || c->sha256)
-			s->hash[i] = g_checksum_new(hash_type[i]);
+		if (i != HASH_SHA256 || c->sha256)
+			s->hash[i] = hash_new((HashKind)i);
 	/* It is read-only when it was finished before, but not noted as such. */
 	(void)chmod(c->path, 0600);
 	s->fd = open(c->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | (c->resume ? 0 : O_TRUNC), 0600);
@@ -71,8 +69,10 @@ Sink *sink_close(Sink *s)
 {
 	if (s != NULL) {
 		fd_closep(&s->fd);
-		for (int i = 0; i < N_HASHES; i++)
-			g_clear_pointer(&s->hash[i], g_checksum_free);
+		for (int i = 0; i < N_HASHES; i++) {
+			hash_free(s->hash[i]);
+			g_free(s->hex[i]);
+		}
 		g_free(s->dir);
 		g_free(s);
 	}
@@ -143,8 +143,7 @@ bool sink_restart(Sink *s, GError **err)
 		return fail_errno(err, errno, "can't begin the image anew");
 	s->size = s->total = s->room_until = 0;
 	for (int i = 0; i < N_HASHES; i++)
-		if (s->hash[i] != NULL)
-			g_checksum_reset(s->hash[i]);
+		hash_reset(s->hash[i]);
 	return true;
 }
 
@@ -156,27 +155,19 @@ bool sink_finish(Sink *s, gid_t gid, GError **err)
 		return fail_errno(err, errno, "can't finish the image");
 	if ((as_root && fchown(s->fd, 0, gid) < 0) || fchmod(s->fd, 0440) < 0)
 		return fail_errno(err, errno, "can't hand over the image");
+	for (int i = 0; i < N_HASHES; i++)
+		s->hex[i] = hash_take_hex(s->hash[i]);
 	return true;
 }
 
-const char *sink_sha512(Sink *s)
+const char *sink_hash(const Sink *s, HashKind kind)
 {
-	return g_checksum_get_string(s->hash[SHA512]);
-}
-
-const char *sink_sha256(Sink *s)
-{
-	return s->hash[SHA256] != NULL ? g_checksum_get_string(s->hash[SHA256]) : NULL;
-}
-
-const char *sink_md5(Sink *s)
-{
-	return g_checksum_get_string(s->hash[MD5]);
+	return s->hex[kind];
 }
 
 char *file_sha512(const char *path, const struct hooks *hooks, GError **err)
 {
-	g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA512);
+	g_autoptr(Hash) sum = hash_new(HASH_SHA512);
 	g_autofree uint8_t *buf = g_malloc(CHUNK);
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	uint64_t done = 0;
@@ -188,7 +179,7 @@ char *file_sha512(const char *path, const struct hooks *hooks, GError **err)
 		return NULL;
 	}
 	while ((n = read(fd, buf, CHUNK)) > 0) {
-		g_checksum_update(sum, buf, n);
+		hash_update(sum, buf, (size_t)n);
 		done += (uint64_t)n;
 		hooks_progress(hooks, done, (uint64_t)st.st_size);
 		if (!hooks_continue(hooks, err))
@@ -198,5 +189,5 @@ char *file_sha512(const char *path, const struct hooks *hooks, GError **err)
 		fail_errno(err, errno, "can't read '%s'", path);
 		return NULL;
 	}
-	return g_strdup(g_checksum_get_string(sum));
+	return hash_take_hex(sum);
 }

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "engine/image/hash.h"
 #include "engine/image/hooks.h"
 
 #include <sys/types.h>
@@ -38,10 +39,9 @@ bool sink_restart(Sink *s, GError **err);
  * and make it durable. */
 bool sink_finish(Sink *s, gid_t gid, GError **err);
 
-/* After sink_finish(); hex, lower case; borrowed. NULL for SHA-256 unless asked for. */
-const char *sink_sha512(Sink *s);
-const char *sink_sha256(Sink *s);
-const char *sink_md5(Sink *s);
+/* After sink_finish(); hex, lower case; borrowed. NULL for SHA-256 unless asked for, and for what the host
+ * forbids. */
+const char *sink_hash(const Sink *s, HashKind kind);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Sink, sink_close)
 
