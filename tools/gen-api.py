@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""From api/openapi.yaml: the table of routes (routes), the document as C text (openapi), the reference page (reference)."""
+"""From api/openapi.yaml: the table of routes (routes), the document as C text (openapi), the reference page (reference).
+
+gen-api.py [--check] KIND api/openapi.yaml TARGET; --check writes nothing and fails when TARGET is out of date."""
 import json
 import re
 import sys
@@ -92,9 +94,14 @@ def reference(doc):
 
 
 def main():
-    what, source, target = sys.argv[1:4]
+    check = sys.argv[1] == "--check"
+    what, source, target = sys.argv[1 + check:4 + check]
     doc = yaml.safe_load(open(source, encoding="utf-8"))
     text = {"routes": routes, "openapi": openapi, "reference": reference}[what](doc)
+    if check:
+        if open(target, encoding="utf-8").read() != text:
+            sys.exit(f"{target} is out of date: tools/gen-api.py {what} {source} {target}")
+        return
     with open(target, "w", encoding="utf-8") as f:
         f.write(text)
 
