@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Build twice (plain, and with ASan and UBSan) and run all tests; the last line counts them.
 
