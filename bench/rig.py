@@ -8,6 +8,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -39,6 +40,7 @@ class Daemon:
         self.process = None
 
     def __enter__(self):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through __exit__, so that no guest stays behind
         folders = [word for name in ("state", "run", "log") for word in ("--" + name, os.path.join(self.dir, name))]
         with open(os.path.join(self.dir, "daemon.log"), "wb") as log:
             self.process = subprocess.Popen([self.program, *folders], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
