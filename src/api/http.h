@@ -21,6 +21,8 @@
  *
  * What the server refuses by itself (malformed, too large, too slow, too many)
  * is answered with the error shape of base/err.h and never reaches a handler.
+ * So is what a browser sends for a page of another origin: it would carry the
+ * user's certificate, but not the user's will.
  */
 #pragma once
 

@@ -137,6 +137,11 @@ static bool begin(HttpConn *c, struct http_head *head)
 	c->body_paused = false;
 	c->chunks = (struct http_chunks){ 0 };
 	conn_set_state(c, CONN_BODY);
+	if (req->head.foreign) {
+		refuse_advice(c, 403, ERR_DENIED, "Use the page that this server itself serves.",
+			      "the request comes from a web page of another origin");
+		return true;
+	}
 	if (c->server->cfg.begin != NULL) {
 		req->in_begin = true;
 		c->server->cfg.begin(req, c->server->cfg.data);

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/http_head.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #define METHOD_MAX 32
 #define EXTRA_MAX 4096
 
 static const char *const once[] = {
-	"host",     "content-length", "transfer-encoding", "authorization",         "content-type",
-	"if-match", "expect",         "sec-websocket-key", "sec-websocket-version",
+	"host",   "content-length", "transfer-encoding", "authorization",         "content-type", "if-match",
+	"expect", "origin",         "sec-websocket-key", "sec-websocket-version",
 };
 
 /* tchar of RFC 9110 */
@@ -266,12 +265,24 @@ static unsigned parse_length(struct http_head *h, GError **err)
 	return 0;
 }
 
+/* "https://host:port" against "host:port". Clients that are no browsers send no Origin. */
+static bool is_foreign(const struct http_head *h)
+{
+	const char *origin = http_head_get(h, "origin"), *host = http_head_get(h, "host");
+	const char *behind = origin != NULL ? strstr(origin, "://") : NULL;
+
+	if (origin == NULL)
+		return false;
+	return behind == NULL || host == NULL || g_ascii_strcasecmp(behind + 3, host) != 0;
+}
+
 static unsigned parse_connection(struct http_head *h, GError **err)
 {
 	const char *expect = http_head_get(h, "expect");
 
 	if (expect != NULL && g_ascii_strcasecmp(expect, "100-continue") != 0)
 		return refuse(417, err, "the only expectation is '100-continue'");
+	h->foreign = is_foreign(h);
 	h->expect_continue = expect != NULL && h->minor > 0;
 	h->keep_alive = h->minor > 0 && !http_head_has_token(h, "connection", "close");
 	h->ws_version = http_head_get(h, "sec-websocket-version");

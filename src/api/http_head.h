@@ -41,6 +41,7 @@ struct http_head {
 	uint64_t length;        /* of the body; 0 when none was said */
 	const char *ws_key;     /* Sec-WebSocket-Key when it asks for a WebSocket, else NULL */
 	const char *ws_version; /* NULL when not said */
+	bool foreign;           /* a browser sends it for a page of another origin */
 };
 
 /*

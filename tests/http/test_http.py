@@ -952,6 +952,17 @@ def test_requests_beyond_a_limit_are_refused(server, name):
     check_refusal(server.raw(request), status, code)
 
 
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://x.evil", "null", "https://x:1", ""])
+def test_pages_of_another_origin_are_refused(server, origin):
+    for request in (get("/fixed", f"Origin: {origin}"), get("/inspect", f"Origin: {origin}", method="POST"),
+                    ws_head("/ws")[:-2] + f"Origin: {origin}\r\n\r\n".encode()):
+        check_refusal(server.raw(request), 403, "denied")
+
+
+def test_pages_of_our_own_are_served(server):
+    assert b"200 OK" in server.raw(get("/fixed", "Origin: https://X", CLOSE))
+
+
 def test_largest_body_is_accepted(server):
     assert server.request("POST", "/inspect", b"x" * 1048576)[2]["length"] == 1048576
 
