@@ -21,6 +21,7 @@ struct HttpWs {
 	wslay_event_context_ptr wslay;
 	struct http_ws_callbacks cb;
 	void *data;
+	size_t taken;      /* of the connection's `in` */
 	GByteArray *stage; /* frames on their way to the connection */
 	unsigned inside;   /* calls that use this WebSocket and have not returned */
 	unsigned code;     /* for on_close() when the client said none */
@@ -71,22 +72,31 @@ static void drop(HttpWs *ws, unsigned code)
 
 /* ---- wslay's view of the connection ---- */
 
+/* wslay takes 4 KiB at a time: what it has taken is cut off only when all is taken. */
+static size_t unread(HttpWs *ws)
+{
+	HttpConn *c = ws->conn;
+
+	if (ws->taken == c->in->len) {
+		conn_used(c, ws->taken);
+		ws->taken = 0;
+		conn_read(c, c->server->scratch_size);
+	}
+	return ws->conn != NULL ? c->in->len - ws->taken : 0;
+}
+
 static ssize_t on_recv(wslay_event_context_ptr ctx, uint8_t *buf, size_t len, int flags, void *data)
 {
 	HttpWs *ws = data;
-	HttpConn *c = ws->conn;
-	size_t n;
+	size_t n = ws->conn != NULL && !ws->paused ? MIN(len, unread(ws)) : 0;
 
 	(void)flags;
-	if (c != NULL && !ws->paused && c->in->len == 0)
-		conn_read(c, c->server->scratch_size);
-	if (ws->conn == NULL || ws->paused || c->in->len == 0) {
+	if (n == 0) {
 		wslay_event_set_error(ctx, WSLAY_ERR_WOULDBLOCK);
 		return -1;
 	}
-	n = MIN(len, c->in->len);
-	memcpy(buf, c->in->data, n);
-	conn_used(c, n);
+	memcpy(buf, ws->conn->in->data + ws->taken, n);
+	ws->taken += n;
 	return (ssize_t)n;
 }
 
@@ -316,7 +326,7 @@ void ws_pump(HttpWs *ws)
 		c->keep_alive = false;
 		conn_set_state(c, CONN_FLUSH);
 		ws_lost(ws);
-	} else if (c->eof && c->in->len == 0 && !ws->paused) {
+	} else if (c->eof && c->in->len == ws->taken && !ws->paused) {
 		conn_die(c);
 	}
 }
