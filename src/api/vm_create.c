@@ -182,7 +182,8 @@ static bool add_root_disk(Creation *n, const char *ref, uint64_t asked, GError *
 		return false;
 	fit_memory(n, img);
 	size = disk_size_for(img, asked);
-	if (!image_check_fit(img, size, memory_of(n->vm), err))
+	if (!volume_check_size("the root disk", size, err) ||
+	    !image_check_fit(img, size, memory_of(n->vm), err))
 		return false;
 	inherit_properties(n, img);
 	wish_overlay(wish_new(n, "root", size, "qcow2"), n, img, rev);
@@ -248,6 +249,8 @@ static bool make_volume(Creation *n, VmDisk *d, const Json *wish, GError **err)
 	if (size == 0)
 		return fail_advice(err, ERR_INVALID, "Give a size, an image, a volume or a path.",
 				   "disk '%s' has no content", d->name);
+	if (!volume_check_size("a disk", size, err))
+		return false;
 	w = wish_new(n, d->name, size, d->format);
 	if (img != NULL)
 		wish_overlay(w, n, img, rev);

@@ -101,9 +101,8 @@ bool api_volume_create(ApiCall *c, GError **err)
 		wish.image_path = path = path_image(&req->plan.host->folders, image_id(img));
 		wish.image_key = key = key_image(image_id(img));
 	}
-	if (v->size == 0)
-		return fail_advice(err, ERR_INVALID, "Give a size like 10GiB, or an image.",
-				   "a volume needs a size");
+	if (!volume_check_size("a volume", v->size, err))
+		return false;
 	return call_submit(c, plan_volume_create(&req->plan, &wish), err);
 }
 

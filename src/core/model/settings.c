@@ -277,7 +277,8 @@ bool settings_check(const Json *obj, GError **err)
 	Json *v;
 
 	if (!json_is_object(obj))
-		return fail(err, ERR_INVALID, "settings must be an object of keys and values");
+		return fail_advice(err, ERR_INVALID, "Write {\"vcpus\": 2}.",
+				   "settings must be an object of keys and values");
 	json_object_foreach((Json *)obj, key, v)
 	{
 		_cleanup_json_ Json *checked = NULL;

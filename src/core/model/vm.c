@@ -211,9 +211,9 @@ static bool take_text(const Json *obj, const char *what, const char *key, size_t
 		return true;
 	if (!json_is_string(v) || json_string_length(v) > max ||
 	    strlen(json_string_value(v)) != json_string_length(v) || has_control(json_string_value(v)))
-		return fail(err, ERR_INVALID,
-			    "%s: '%s' must be text of at most %zu bytes without control characters", what,
-			    key, max);
+		return fail_advice(err, ERR_INVALID, "Correct it, or leave it out.",
+				   "%s: '%s' must be text of at most %zu bytes without control characters",
+				   what, key, max);
 	g_free(*ret);
 	*ret = g_strdup(json_string_value(v));
 	return true;
@@ -499,7 +499,7 @@ Vm *vm_of_json(const Json *j, GError **err)
 	    !take_list(vm, j, "nics", add_nic, err))
 		return NULL;
 	if (vm->name == NULL) {
-		fail(err, ERR_INVALID, "a vm needs a name");
+		fail_advice(err, ERR_INVALID, "Add a member 'name'.", "a vm needs a name");
 		return NULL;
 	}
 	if (!name_check("a vm", vm->name, err))

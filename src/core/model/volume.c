@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/model/volume.h"
 #include "base/str.h"
+#include "core/image/header.h"
+
+#include <inttypes.h>
 
 Volume *volume_new(void)
 {
@@ -58,4 +61,16 @@ Json *volume_to_json(const Volume *v)
 	json_put_str(j, "vm", v->vm_id);
 	json_put_str(j, "status", v->status);
 	return j;
+}
+
+bool volume_check_size(const char *what, uint64_t size, GError **err)
+{
+	if (size == 0)
+		return fail_advice(err, ERR_INVALID, "Give a size like 10GiB, or an image.",
+				   "%s needs a size", what);
+	if (size > IMAGE_VIRTUAL_SIZE_MAX)
+		return fail_advice(err, ERR_INVALID, "Choose a smaller size.",
+				   "%s can't have %" PRIu64 " bytes: %" PRIu64 " TiB is the most", what, size,
+				   IMAGE_VIRTUAL_SIZE_MAX >> 40);
+	return true;
 }

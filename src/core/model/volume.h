@@ -24,5 +24,7 @@ Volume *volume_free(Volume *v);
 /* ERR_INVALID when a member is missing or of the wrong type. */
 Volume *volume_of_json(const Json *j, GError **err);
 Json *volume_to_json(const Volume *v);
+/* ERR_INVALID for 0 and for what is beyond IMAGE_VIRTUAL_SIZE_MAX; `what` is its name in the message. */
+bool volume_check_size(const char *what, uint64_t size, GError **err);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Volume, volume_free)
