@@ -394,7 +394,7 @@ bool exec_cancel(Exec *e, const char *id, GError **err)
 	}
 	g_mutex_unlock(&e->lock);
 	if (!found)
-		return fail_advice(err, ERR_NOT_FOUND, "`plim operation list` shows what runs.",
+		return fail_advice(err, ERR_BAD_STATE, "`plim operation list` shows what runs.",
 				   "operation %s does not run", id);
 	if (!allowed)
 		return fail(err, ERR_UNSUPPORTED, "operation %s can't be cancelled any more", id);

@@ -63,7 +63,7 @@ bool exec_submit(Exec *e, Operation *op, GError **err);
  */
 bool exec_wait(Exec *e, const char *id, uint64_t timeout);
 
-/* ERR_NOT_FOUND when it does not run here, ERR_UNSUPPORTED when it can't be cancelled any more. */
+/* ERR_BAD_STATE when it does not run here, ERR_UNSUPPORTED when it can't be cancelled any more. */
 bool exec_cancel(Exec *e, const char *id, GError **err);
 
 /*

@@ -215,7 +215,7 @@ static void test_cancel_undoes_and_says_so(void)
 	g_assert_cmpint(got->state, ==, OPERATION_CANCELLED);
 	assert_world(&b, "");
 	g_assert_false(exec_cancel(b.exec, "op1", &err));
-	g_assert_error(err, ERR, ERR_NOT_FOUND);
+	g_assert_error(err, ERR, ERR_BAD_STATE);
 	bench_done(&b);
 }
 
