@@ -221,12 +221,12 @@ def test_killed_lab_leaves_nothing(boots, number):
             below = descendants(lab.pid)
             machines = [line for line in below.values() if line.startswith("qemu")]
             return below if len(machines) == 3 else None  # two hosts and the hub
-        below = wait_for(all_started, 30, "the QEMUs of the lab")
+        below = wait_for(all_started, 90, "the QEMUs of the lab")
         folder = re.search(r"path=(/[^,\0]*/plimsoll-lab-[^/,\0]+)/", "".join(below.values())).group(1)
         assert os.path.isdir(folder)
     finally:
         lab.send_signal(number)
-        lab.wait(30)
+        lab.wait(90)
     wait_for(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in below), 20, "the end of %s" % below)
     assert not os.path.exists(folder)
 
