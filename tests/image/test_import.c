@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Imports with the real qemu-img: every format, every refusal, and nothing left behind. */
 #include "engine/image/import.h"
+#include "engine/image/qemu_img.h"
+#include "engine/image/scratch.h"
 #include "image_lab.h"
 
+#include <linux/landlock.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -218,6 +222,30 @@ static void test_a_vmdk_parent_is_refused(void)
 	lab_run("qemu-img create -q -f vmdk -b %s -F vmdk %s", base, file);
 	p->im.source = file;
 	json_unref(assert_refused(p, ERR_INVALID, "base.vmdk"));
+}
+
+/* Were our own check blind, qemu-img still could not open what the image names. */
+static void test_the_walls_behind_the_check_hold(void)
+{
+	g_autofree char *dir = lab_folder(), *scratch = g_build_filename(dir, "scratch", NULL),
+			*evil = g_build_filename(scratch, "evil", NULL),
+			*out = g_build_filename(scratch, "out", NULL);
+	struct qemu_img q = { .dir = scratch, .uid = lab_uid(), .gid = NOBODY };
+	g_autoptr(GError) err = NULL;
+
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 1) {
+		g_test_skip("this kernel has no Landlock");
+		lab_remove(dir);
+		return;
+	}
+	g_assert_true(scratch_make(scratch, q.uid, q.gid, NULL));
+	lab_run("qemu-img create -q -u -f qcow2 -b /etc/passwd -F raw %s 1M", evil);
+	g_assert_cmpint(chmod(evil, 0644), ==, 0);
+	g_assert_false(qemu_img_convert(&q, "evil", IMAGE_FORMAT_QCOW2, "out", IMAGE_FORMAT_RAW, MIB, &err));
+	g_assert_error(err, ERR, ERR_QEMU);
+	g_assert_nonnull(strstr(err->message, "Permission denied"));
+	g_assert_false(g_file_test(out, G_FILE_TEST_EXISTS));
+	lab_remove(dir);
 }
 
 static void test_broken_images_are_refused(void)
@@ -751,6 +779,7 @@ int main(int argc, char **argv)
 		{ "huge", test_a_huge_disk_is_refused },
 		{ "vmdk-files", test_vmdk_of_other_files_is_refused },
 		{ "vmdk-parent", test_a_vmdk_parent_is_refused },
+		{ "walls", test_the_walls_behind_the_check_hold },
 		{ "broken", test_broken_images_are_refused },
 		{ "no-file", test_what_is_no_image_file_is_refused },
 		{ "unreadable", test_unreadable_files_are_refused },
