@@ -256,6 +256,27 @@ static void set_files_limits(struct child *c, uint64_t want)
 	c->files_allowed = (struct rlimit){ .rlim_cur = want, .rlim_max = want };
 }
 
+/*
+ * vfork() returns when the child has let go of our memory, a moment before the
+ * kernel has put its arguments in place. Until then /proc shows none, as it
+ * does for a process that ended, and who tells processes by their arguments
+ * would not know this one.
+ */
+static void wait_for_arguments(pid_t pid, int pidfd)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/cmdline", (int)pid);
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	for (int i = 0; i < 10000 && poll(&p, 1, 0) == 0; i++) {
+		_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+		char c;
+
+		if (fd < 0 || read(fd, &c, 1) != 0)
+			return;
+		g_usleep(100);
+	}
+}
+
 bool spawn_process(const struct spawn *s, pid_t *ret_pid, int *ret_pidfd, GError **err)
 {
 	static const char *const plain[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
@@ -279,7 +300,10 @@ bool spawn_process(const struct spawn *s, pid_t *ret_pid, int *ret_pidfd, GError
 	set_files_limits(&c, s->max_files);
 	c.null_fd = null_fd;
 	c.pid_fd = pid_fd;
-	return child_start(&c, ret_pid, ret_pidfd, err);
+	if (!child_start(&c, ret_pid, ret_pidfd, err))
+		return false;
+	wait_for_arguments(*ret_pid, *ret_pidfd);
+	return true;
 }
 
 bool process_ended(int pidfd, struct process_end *ret)
