@@ -49,7 +49,6 @@ static void bench_open(Bench *b, const char *dir)
 	b->host = sim_facts();
 	b->host->id = g_strdup("99999999-9999-4999-8999-999999999999");
 	b->host->name = g_strdup("sim");
-	b->host->accel_wanted = g_strdup("auto");
 	b->host->folders = (Folders){ g_strdup("/state"), g_strdup("/run"), g_strdup("/log") };
 	config.store = b->store;
 	config.pool = b->pool;
