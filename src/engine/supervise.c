@@ -360,7 +360,8 @@ static void push_later(Supervisor *s, WorkerFunc func, const char *vm_id, bool f
 #define AGENT_TIMEOUT UINT64_C(10000000)
 /* An agent is often up before its guest has an address: it is asked again after these pauses, then no more.
  */
-static const uint64_t address_pauses[] = { 2000000, 4000000, 8000000, 16000000, 32000000 };
+static const uint64_t address_pauses[] = { 2000000,  4000000,  8000000,   16000000,
+					   32000000, 64000000, 128000000, 256000000 };
 
 static Json *agent_members(bool connected, const Json *info, Json *addresses)
 {
