@@ -49,7 +49,7 @@ static bool take_patience(ApiCall *c, const Vm *vm, uint64_t *ret_timeout, bool 
 {
 	static const char *const known[] = { "timeout", "force", NULL };
 	const Json *body = call_body(c, err), *timeout, *force;
-	_cleanup_json_ Json *dflt = NULL;
+	_cleanup_json_ Json *own = NULL;
 
 	if (body == NULL || !call_known(body, known, err))
 		return false;
@@ -58,10 +58,8 @@ static bool take_patience(ApiCall *c, const Vm *vm, uint64_t *ret_timeout, bool 
 	if ((timeout != NULL && (!json_is_integer(timeout) || json_integer_value(timeout) < 0)) ||
 	    (force != NULL && !json_is_boolean(force)))
 		return fail(err, ERR_INVALID, "timeout is a number of microseconds, force true or false");
-	dflt = setting_parse("stop.timeout", setting_find("stop.timeout")->dflt, NULL);
-	if (timeout == NULL)
-		timeout = vm_setting(vm, "stop.timeout");
-	*ret_timeout = (uint64_t)json_integer_value(timeout != NULL ? timeout : dflt);
+	own = setting_effective(vm->settings, "stop.timeout");
+	*ret_timeout = (uint64_t)json_integer_value(timeout != NULL ? timeout : own);
 	*ret_force = json_is_true(force);
 	return true;
 }

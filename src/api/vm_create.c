@@ -136,22 +136,20 @@ static void add_disk(Creation *n, VmDisk *d)
 	g_ptr_array_add(n->vm->disk, d);
 }
 
+static uint64_t memory_of(const Vm *vm)
+{
+	_cleanup_json_ Json *bytes = setting_effective(vm->settings, "memory.start");
+
+	return (uint64_t)json_integer_value(bytes);
+}
+
 /* What the image asks for is the least of what the owner left open. */
 static void fit_memory(Creation *n, const Image *img)
 {
-	_cleanup_json_ Json *dflt = setting_parse("memory.start", setting_find("memory.start")->dflt, NULL);
 	uint64_t min = image_uint(img, "min_ram") * MIB;
 
-	if (vm_setting(n->vm, "memory.start") == NULL && min > (uint64_t)json_integer_value(dflt))
+	if (vm_setting(n->vm, "memory.start") == NULL && min > memory_of(n->vm))
 		json_put_uint(n->vm->settings, "memory.start", min);
-}
-
-static uint64_t memory_of(const Vm *vm)
-{
-	_cleanup_json_ Json *dflt = setting_parse("memory.start", setting_find("memory.start")->dflt, NULL);
-	const Json *set = vm_setting(vm, "memory.start");
-
-	return (uint64_t)json_integer_value(set != NULL ? set : dflt);
 }
 
 static uint64_t disk_size_for(const Image *img, uint64_t asked)

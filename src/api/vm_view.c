@@ -54,6 +54,25 @@ Json *vm_differences(const Json *was, const Json *is)
 	return out;
 }
 
+/* What the running guest has, else what a start would give it. */
+static Json *effective(const Json *config, const Json *runtime)
+{
+	static const struct {
+		const char *setting, *member;
+	} told[] = { { "vcpus", "vcpus" }, { "memory.start", "memory" } };
+	Json *j = json_object();
+
+	for (size_t i = 0; i < G_N_ELEMENTS(told); i++) {
+		const Json *now = json_object_get(runtime, told[i].member);
+
+		json_put(j, told[i].setting,
+			 json_is_integer(now)
+			     ? json_deep_copy(now)
+			     : setting_effective(json_object_get(config, "settings"), told[i].setting));
+	}
+	return j;
+}
+
 Json *vm_view(const Json *config, const Json *runtime, const Json *applied, int64_t revision)
 {
 	VmState state = vm_runtime_state(runtime);
@@ -62,6 +81,7 @@ Json *vm_view(const Json *config, const Json *runtime, const Json *applied, int6
 	if ((state == VM_RUNNING || state == VM_PAUSED) && applied != NULL)
 		json_put(r, "pending", vm_differences(json_object_get(applied, "config"), config));
 	json_put(j, "runtime", r);
+	json_put(j, "effective", effective(config, runtime));
 	json_put_int(j, "revision", revision);
 	return j;
 }

@@ -28,8 +28,8 @@ static char *print_state(const Json *value, const Json *object)
 static const Column columns[] = {
 	{ "NAME", "name", NULL, false },
 	{ "STATE", "runtime.state", print_state, false },
-	{ "VCPUS", "settings.vcpus", NULL, true },
-	{ "MEMORY", "settings.memory.start", print_bytes, true },
+	{ "VCPUS", "effective.vcpus", NULL, true },
+	{ "MEMORY", "effective.memory.start", print_bytes, true },
 	{ "ACCEL", "runtime.accel", NULL, false },
 	{ "ADDRESS", "runtime.addresses", print_address, false },
 	{ "UP", "runtime.started_at", print_age, true },

@@ -199,6 +199,33 @@ static void test_settings_that_are_no_object_are_refused(void)
 	g_assert_error(err, ERR, ERR_INVALID);
 }
 
+static void test_what_holds_is_what_was_set_else_the_default(void)
+{
+	_cleanup_json_ Json *stored = parsed("{\"vcpus\":3}");
+	_cleanup_json_ Json *vcpus = setting_effective(stored, "vcpus"),
+			    *memory = setting_effective(stored, "memory.start"),
+			    *nothing_stored = setting_effective(NULL, "vcpus"),
+			    *open = setting_effective(stored, "cpu.model"),
+			    *none = setting_effective(stored, "boot.kernel");
+
+	g_assert_cmpint(json_integer_value(vcpus), ==, 3);
+	g_assert_cmpint(json_integer_value(memory), ==, 512 << 20);
+	g_assert_cmpint(json_integer_value(nothing_stored), ==, 1);
+	g_assert_null(open);
+	g_assert_null(none);
+}
+
+/* The table's own texts: a default that can't be stored would hold nowhere. */
+static void test_every_default_is_a_value_or_left_to_others(void)
+{
+	for (size_t i = 0; i < n_settings; i++) {
+		_cleanup_json_ Json *v = setting_effective(NULL, settings[i].key);
+		bool left = g_str_equal(settings[i].dflt, "auto") || g_str_equal(settings[i].dflt, "none");
+
+		g_assert_true(left == (v == NULL));
+	}
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -210,5 +237,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/settings/print", test_what_is_printed_parses_to_the_same);
 	g_test_add_func("/settings/merge", test_a_merge_is_whole_or_nothing);
 	g_test_add_func("/settings/object", test_settings_that_are_no_object_are_refused);
+	g_test_add_func("/settings/effective", test_what_holds_is_what_was_set_else_the_default);
+	g_test_add_func("/settings/defaults", test_every_default_is_a_value_or_left_to_others);
 	return g_test_run();
 }

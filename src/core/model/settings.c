@@ -311,6 +311,21 @@ bool settings_merge(Json *into, const Json *from, GError **err)
 	return true;
 }
 
+Json *setting_effective(const Json *stored, const char *key)
+{
+	const Setting *s = setting_find(key);
+	const Json *set = json_object_get(stored, s->key);
+	_cleanup_json_ Json *dflt = NULL;
+
+	if (set != NULL)
+		return json_deep_copy(set);
+	if (g_str_equal(s->dflt, "auto") || g_str_equal(s->dflt, "none"))
+		return NULL;
+	dflt = json_of_text(s, s->dflt);
+	g_assert(dflt != NULL && value_ok(s, dflt));
+	return json_ref(dflt);
+}
+
 char *setting_print(const Setting *s, const Json *value)
 {
 	switch (s->type) {

@@ -61,5 +61,11 @@ bool settings_check(const Json *obj, GError **err);
 /* Check `from` and copy it over `into` under the table's own keys; null unsets. Nothing changes on failure.
  */
 bool settings_merge(Json *into, const Json *from, GError **err);
+/*
+ * What holds: the value in `stored` (an object of settings; may be NULL), else
+ * the default of the table. NULL when the profile decides ("auto") or there is
+ * none. New reference.
+ */
+Json *setting_effective(const Json *stored, const char *key);
 /* A stored value as people read it. Caller frees. */
 char *setting_print(const Setting *s, const Json *value);

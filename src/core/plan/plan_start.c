@@ -201,6 +201,8 @@ static Json *running_members(const Start *s)
 	json_put_str(m, "host", s->req->host->id);
 	json_put_str(m, "accel", profile_text(s->profile, PROFILE_ACCEL));
 	json_put_str(m, "machine", profile_text(s->profile, PROFILE_MACHINE));
+	json_put_uint(m, "vcpus", profile_number(s->profile, PROFILE_VCPUS));
+	json_put_uint(m, "memory", profile_number(s->profile, PROFILE_MEMORY));
 	json_put(m, "exit", json_null());
 	json_put(m, "agent", json_null());
 	json_put(m, "addresses", json_array());

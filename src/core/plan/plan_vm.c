@@ -245,6 +245,8 @@ static Json *stopped_members(const PlanRequest *req, const char *state, const ch
 	json_put_str(m, "since", req->now);
 	json_put(m, "exit", exit != NULL ? json_deep_copy(exit) : json_null());
 	json_put(m, "pid", json_null());
+	json_put(m, "vcpus", json_null());
+	json_put(m, "memory", json_null());
 	json_put(m, "started_at", json_null());
 	json_put(m, "agent", json_null());
 	json_put(m, "addresses", json_array());

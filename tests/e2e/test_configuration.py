@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a vm is made of, as people set it and read it, on the simulated engine."""
+from daemon import PAYLOAD
+
+MIB = 1 << 20
+KERNEL = ("--kernel", PAYLOAD, "--nic", "none")
+
+
+def listed(d):
+    """The line of the only vm in `plim vm list`, without its aligning spaces."""
+    return " ".join(d.ok("vm", "list", "--no-headers").split())
+
+
+def test_the_list_shows_what_a_vm_has_where_nothing_was_set(sim):
+    sim.ok("vm", "create", "a", *KERNEL)
+    assert listed(sim).startswith("a stopped 1 512 MiB ")
+    assert sim.vm("a")["effective"] == {"vcpus": 1, "memory.start": 512 * MIB}
+    sim.ok("vm", "set", "a", "vcpus=2", "memory=1GiB")
+    assert listed(sim).startswith("a stopped 2 1 GiB ")
+
+
+def test_what_a_running_guest_has_is_shown_until_its_next_start(sim):
+    sim.ok("vm", "create", "a", *KERNEL, "--memory", "256MiB")
+    sim.ok("vm", "start", "a")
+    sim.ok("vm", "set", "a", "memory=1GiB", "vcpus=4")
+    assert sim.vm("a")["effective"] == {"vcpus": 1, "memory.start": 256 * MIB}
+    assert listed(sim).startswith("a running 1 256 MiB ")
+    assert sim.ok("vm", "list", "--filter", "runtime.vcpus=1", "-o", "name") == "a\n"
+    sim.ok("vm", "kill", "a")
+    assert listed(sim).startswith("a stopped 4 1 GiB ")
+    assert sim.runtime("a")["vcpus"] is None
