@@ -81,6 +81,20 @@ static bool put_list(Cli *c, Json *body, const char *option, const char *member,
 	return true;
 }
 
+/* "none" is no card at all, and so nothing that can stand beside one. */
+static bool put_nics(Cli *c, Json *body, GError **err)
+{
+	const char *const *text = cli_list(c, "nic");
+
+	if (!g_strv_contains(text, "none"))
+		return put_list(c, body, "nic", "nics", nic_of_text, err);
+	if (text[1] != NULL)
+		return fail_advice(err, ERR_INVALID, "Leave --nic none out, or the other cards.",
+				   "--nic none goes alone: the vm gets no network card");
+	json_put(body, "nics", json_array());
+	return true;
+}
+
 static bool put_keys(Cli *c, Json *cloud, GError **err)
 {
 	Json *keys = json_array();
@@ -194,8 +208,8 @@ static bool make_body(Cli *c, Json *body, GError **err)
 	json_put_str(body, "name", cli_arg(c, 0));
 	return put_text(c, body, "image", "image") && put_text(c, body, "description", "description") &&
 	       put_size(c, body, err) && put_settings(c, body, err) &&
-	       put_list(c, body, "disk", "disks", disk_of_text, err) &&
-	       put_list(c, body, "nic", "nics", nic_of_text, err) && put_cloud_init(c, body, err);
+	       put_list(c, body, "disk", "disks", disk_of_text, err) && put_nics(c, body, err) &&
+	       put_cloud_init(c, body, err);
 }
 
 static bool vm_create(Cli *c, GError **err)
@@ -229,7 +243,7 @@ static const Option create_options[] = {
 	{ "disk", 'd', OPTION_LIST, "DISK",
 	  "Another disk: 10GiB, /path, volume=NAME, or name=,size=,image=,format=,bus=,readonly=" },
 	{ "nic", 0, OPTION_LIST, "NIC",
-	  "A network card: user, none, bridge:NAME, or network=,mac=,model= (one on user)" },
+	  "A network card: user, bridge:NAME, or network=,mac=,model=; none: no card (one on user)" },
 	{ "kernel", 0, OPTION_TEXT, "FILE", "Boot this kernel directly" },
 	{ "initrd", 0, OPTION_TEXT, "FILE", "Its initial RAM disk" },
 	{ "cmdline", 0, OPTION_TEXT, "TEXT", "Its command line" },

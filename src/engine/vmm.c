@@ -266,7 +266,9 @@ static const QmpHandler qmp_handler = { .ready = on_ready, .event = on_event, .l
 /* Returns the state before. */
 static VmmState set_ended(Vmm *v, const struct process_end *end)
 {
-	char *last_words = vmm_log_last_words(v->log_path);
+	bool clean = end->known && end->code == 0 && end->signal == 0 && !v->panicked;
+	char *last_words =
+	    clean ? vmm_log_last_words_of_clean_end(v->log_path) : vmm_log_last_words(v->log_path);
 	VmmState before;
 
 	g_mutex_lock(&v->lock);

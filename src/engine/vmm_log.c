@@ -111,6 +111,27 @@ char *vmm_log_last_words(const char *path)
 	return g_strdup(g_strchomp(valid));
 }
 
+/* "qemu-system-x86_64: warning: ..." and its continuation "qemu-system-x86_64: info: ..." */
+static bool is_mere_note(const char *line)
+{
+	const char *colon = strstr(line, ": ");
+
+	return colon != NULL &&
+	       (g_str_has_prefix(colon + 2, "warning: ") || g_str_has_prefix(colon + 2, "info: "));
+}
+
+char *vmm_log_last_words_of_clean_end(const char *path)
+{
+	g_autofree char *words = vmm_log_last_words(path);
+	g_auto(GStrv) lines = g_strsplit(words, "\n", -1);
+	g_autoptr(GString) kept = g_string_new(NULL);
+
+	for (char **l = lines; *l != NULL; l++)
+		if (!is_mere_note(*l))
+			g_string_append_printf(kept, "%s%s", kept->len > 0 ? "\n" : "", *l);
+	return g_strdup(kept->str);
+}
+
 /*
  * The keeper
  */

@@ -24,6 +24,8 @@ bool vmm_log_begin(int fd, const char *name, const char *const *argv, GError **e
  * control characters but newlines; "" when it said nothing. Caller frees.
  */
 char *vmm_log_last_words(const char *path);
+/* The same without QEMU's warnings and notes: after a clean end they explain nothing. */
+char *vmm_log_last_words_of_clean_end(const char *path);
 
 /*
  * Bounds the logs of all running QEMUs with one inotify. Loop thread only.

@@ -29,3 +29,27 @@ def test_what_a_running_guest_has_is_shown_until_its_next_start(sim):
     sim.ok("vm", "kill", "a")
     assert listed(sim).startswith("a stopped 4 1 GiB ")
     assert sim.runtime("a")["vcpus"] is None
+
+
+def devices(d, name):
+    """Arguments of QEMU for network cards."""
+    return [a["part"] for a in d.get(f"/v1/vms/{name}/explain")["arguments"] if a["argument"] in ("-netdev", "-device")
+            and "net" in a["part"]]
+
+
+def test_no_card_is_no_card(sim):
+    sim.ok("vm", "create", "a", "--kernel", PAYLOAD, "--nic", "none")
+    assert sim.vm("a")["nics"] == [] and devices(sim, "a") == []
+    sim.ok("vm", "create", "b", "--kernel", PAYLOAD)
+    assert [n["network"] for n in sim.vm("b")["nics"]] == ["user"] and len(devices(sim, "b")) == 2
+    ran = sim.plim("vm", "create", "c", "--kernel", PAYLOAD, "--nic", "none", "--nic", "user")
+    assert ran.status == 2 and "goes alone" in ran.err and len(sim.get("/v1/vms")) == 2
+
+
+def test_a_card_without_a_network_is_not_there_and_keeps_its_address(sim):
+    sim.ok("vm", "create", "a", "--kernel", PAYLOAD)
+    card = sim.vm("a")["nics"][0]
+    assert sim.api("PATCH", "/v1/vms/a", {"nics": [{**card, "network": "none"}]}).status == 200
+    assert devices(sim, "a") == [] and "<interface" not in sim.ok("vm", "export", "a")
+    assert sim.api("PATCH", "/v1/vms/a", {"nics": [{**card, "network": "user"}]}).status == 200
+    assert any(card["mac"] in d for d in [a["part"] for a in sim.get("/v1/vms/a/explain")["arguments"]])

@@ -8,6 +8,7 @@
  *     serve    answers every command with {}; "stop" hangs up, "quit" ends it,
  *              "inject-nmi" opens the agent's port, "system_reset" closes it
  *     talk     the same, after 3 MiB on stderr
+ *     warn     the same, after a warning, a note and a word on stderr
  *     die      says why, and exits with 3
  */
 #include <signal.h>
@@ -59,6 +60,12 @@ static void serve(int fd, const char *uuid)
 	fclose(f);
 }
 
+static void warn(void)
+{
+	fprintf(stderr, "fake_qemu: warning: hub 0 is not connected to host network\n"
+			"fake_qemu: info: it has one peer\nfake_qemu: a word: warning: none\n");
+}
+
 static void talk(void)
 {
 	for (unsigned i = 0; i < 3 * 1024 * 16; i++)
@@ -83,6 +90,8 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "talk") == 0)
 		talk();
+	if (strcmp(argv[1], "warn") == 0)
+		warn();
 	while ((fd = accept(listener, NULL, NULL)) >= 0)
 		serve(fd, argv[3]);
 	return 1;

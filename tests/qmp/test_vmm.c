@@ -358,6 +358,40 @@ static void test_the_log_is_bounded_while_qemu_runs(void)
 	vmm_rig_done(&r);
 }
 
+static void test_warnings_are_no_last_words_of_a_clean_end(void)
+{
+	g_autoptr(GError) e = NULL;
+	VmmRig r;
+	RigVm v;
+
+	if (!vmm_rig_init(&r))
+		return;
+	rig_vm_init_fake(&v, &r, "web1", "warn");
+	rig_vm_must_launch(&v);
+	rig_vm_quit(&v, 20 * SECONDS, &e);
+	g_assert_no_error(e);
+	g_assert_cmpint(r.exit.end.code, ==, 0);
+	g_assert_cmpstr(r.exit.last_words, ==, "fake_qemu: a word: warning: none");
+	rig_vm_done(&v);
+	vmm_rig_done(&r);
+}
+
+static void test_warnings_stay_in_the_last_words_of_a_crash(void)
+{
+	VmmRig r;
+	RigVm v;
+
+	if (!vmm_rig_init(&r))
+		return;
+	rig_vm_init_fake(&v, &r, "web1", "warn");
+	rig_vm_must_launch(&v);
+	g_assert_cmpint(kill(vmm_pid(v.vmm), SIGKILL), ==, 0);
+	drive_until_count(r.loop, &r.n_exited, 1);
+	g_assert_nonnull(strstr(r.exit.last_words, "warning: hub 0"));
+	rig_vm_done(&v);
+	vmm_rig_done(&r);
+}
+
 static void test_a_long_log_is_moved_away_before_a_start(void)
 {
 	g_autofree char *old = NULL, *text = NULL, *big = g_strnfill(2 << 20, 'x');
@@ -700,6 +734,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/vmm/quit", test_a_launched_qemu_is_ready_and_quits_when_told);
 	g_test_add_func("/vmm/dies-at-start", test_a_qemu_that_dies_at_start_tells_its_last_words);
 	g_test_add_func("/vmm/last-words", test_last_words_are_of_this_start_only);
+	g_test_add_func("/vmm/last-words/clean", test_warnings_are_no_last_words_of_a_clean_end);
+	g_test_add_func("/vmm/last-words/crash", test_warnings_stay_in_the_last_words_of_a_crash);
 	g_test_add_func("/vmm/no-program", test_a_missing_program_is_told_with_advice);
 	g_test_add_func("/vmm/bad-placeholders", test_bad_placeholders_start_nothing);
 	g_test_add_func("/vmm/placeholders", test_placeholders_become_numbers);

@@ -135,8 +135,6 @@ static void add_netdev(ArgvBuilder *b, const VmNic *n)
 	arg_begin(b, "-netdev");
 	if (g_str_equal(n->network, "user"))
 		arg_part(b, network, "user,id=net-%s", n->name);
-	else if (g_str_equal(n->network, "none"))
-		arg_part(b, network, "hubport,id=net-%s,hubid=%u", n->name, n->slot);
 	else
 		add_tap(b, n, network);
 }
@@ -171,5 +169,6 @@ static void add_nic(ArgvBuilder *b, const VmNic *n)
 void argv_add_nics(ArgvBuilder *b)
 {
 	for (guint i = 0; i < b->vm->nic->len; i++)
-		add_nic(b, b->vm->nic->pdata[i]);
+		if (vm_nic_is_there(b->vm->nic->pdata[i]))
+			add_nic(b, b->vm->nic->pdata[i]);
 }

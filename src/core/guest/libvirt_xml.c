@@ -372,7 +372,7 @@ static void put_nic(const Export *e, const VmNic *n)
 	unsigned queues = profile_nic_queues(e->p, n);
 
 	xml_open(e->x, "interface");
-	xml_attr(e->x, "type", bridge ? "bridge" : g_str_equal(n->network, "none") ? "null" : "user");
+	xml_attr(e->x, "type", bridge ? "bridge" : "user");
 	xml_leaf(e->x, "mac", "address", n->mac, NULL);
 	if (bridge)
 		xml_leaf(e->x, "source", "bridge", n->network + strlen("bridge:"), NULL);
@@ -472,7 +472,8 @@ static void put_devices(const Export *e, const char *const *disk_path)
 	put_disks(e, disk_path);
 	put_controllers(e);
 	for (guint i = 0; i < e->vm->nic->len; i++)
-		put_nic(e, e->vm->nic->pdata[i]);
+		if (vm_nic_is_there(e->vm->nic->pdata[i]))
+			put_nic(e, e->vm->nic->pdata[i]);
 	put_ports(e);
 	put_video(e);
 	put_small_devices(e);

@@ -120,6 +120,11 @@ VmNic *vm_nic_find(const Vm *vm, const char *name)
 	return NULL;
 }
 
+bool vm_nic_is_there(const VmNic *n)
+{
+	return !g_str_equal(n->network, "none");
+}
+
 unsigned vm_disk_free_slot(const Vm *vm)
 {
 	uint64_t taken = 0;

@@ -75,6 +75,9 @@ unsigned vm_nic_free_slot(const Vm *vm);
 /* NULL when there is none. Borrowed. */
 VmDisk *vm_disk_find(const Vm *vm, const char *name);
 VmNic *vm_nic_find(const Vm *vm, const char *name);
+/* Its network is not "none": the guest has that card. One that is not there keeps its name, address and slot.
+ */
+bool vm_nic_is_there(const VmNic *n);
 
 /* A setting as stored, or NULL when nobody set it. Borrowed. */
 const Json *vm_setting(const Vm *vm, const char *key);
