@@ -101,32 +101,78 @@ static bool is_told(const char *rest)
 	return g_str_equal(rest, "") || g_str_equal(rest, "config") || g_str_equal(rest, "runtime");
 }
 
-static char *event_text(const StoreItem *change)
-{
-	g_autofree char *collection = NULL, *id = NULL, *rest = NULL, *data = NULL;
-	_cleanup_json_ Json *j = NULL;
+/* What a client hears of a change; kind NULL: nothing. */
+typedef struct Told {
 	const char *kind;
+	char *id, *rest;
+} Told;
 
-	if (!key_split(change->key, &collection, &id, &rest) || (kind = kind_of(collection)) == NULL ||
-	    !is_told(rest))
-		return NULL;
-	if (change->value == NULL && g_str_equal(rest, "runtime"))
-		return NULL; /* the configuration goes with it, and says it */
-	j = json_object();
-	json_put_int(j, "revision", change->rev);
-	json_put_str(j, "type", change->value != NULL ? "changed" : "deleted");
-	json_put_str(j, "kind", kind);
-	json_put_str(j, "id", id);
-	json_put(j, "object", change->value != NULL ? object_of(kind, rest, change->value) : json_null());
-	data = json_print(j);
-	return g_strdup_printf("id: %" G_GINT64_FORMAT "\nevent: %s\ndata: %s\n\n", (gint64)change->rev, kind,
-			       data);
+static void told_clear(Told *t)
+{
+	g_free(t->id);
+	g_free(t->rest);
 }
 
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Told, told_clear)
+
+static void told_of(const StoreItem *change, Told *ret)
+{
+	g_autofree char *collection = NULL;
+
+	if (!key_split(change->key, &collection, &ret->id, &ret->rest) || !is_told(ret->rest))
+		return;
+	if (change->value == NULL && g_str_equal(ret->rest, "runtime"))
+		return; /* the configuration goes with it, and says it */
+	ret->kind = kind_of(collection);
+}
+
+/* Is a change told behind place `i` that belongs to the same transaction? */
+static bool goes_on(const GPtrArray *changes, guint i)
+{
+	const StoreItem *at = changes->pdata[i];
+
+	for (guint k = i + 1; k < changes->len; k++) {
+		const StoreItem *next = changes->pdata[k];
+		g_auto(Told) t = { 0 };
+
+		if (next->rev != at->rev)
+			return false;
+		told_of(next, &t);
+		if (t.kind != NULL)
+			return true;
+	}
+	return false;
+}
+
+static char *event_text(const GPtrArray *changes, guint i)
+{
+	const StoreItem *change = changes->pdata[i];
+	g_autofree char *data = NULL, *cursor = NULL;
+	g_auto(Told) t = { 0 };
+	_cleanup_json_ Json *j = NULL;
+	bool last;
+
+	told_of(change, &t);
+	if (t.kind == NULL)
+		return NULL;
+	last = !goes_on(changes, i);
+	j = json_object();
+	json_put_int(j, "revision", change->rev);
+	json_put_bool(j, "last", last);
+	json_put_str(j, "type", change->value != NULL ? "changed" : "deleted");
+	json_put_str(j, "kind", t.kind);
+	json_put_str(j, "id", t.id);
+	json_put(j, "object", change->value != NULL ? object_of(t.kind, t.rest, change->value) : json_null());
+	data = json_print(j);
+	cursor = last ? g_strdup_printf("id: %" G_GINT64_FORMAT "\n", (gint64)change->rev) : g_strdup("");
+	return g_strdup_printf("%sevent: %s\ndata: %s\n\n", cursor, t.kind, data);
+}
+
+/* Whole transactions, as the store hands them out. */
 static bool write_changes(EventStream *s, const GPtrArray *changes)
 {
 	for (guint i = 0; i < changes->len; i++) {
-		g_autofree char *text = event_text(changes->pdata[i]);
+		g_autofree char *text = event_text(changes, i);
 
 		if (text != NULL && !http_stream_write(s->http, text, strlen(text)))
 			return false;

@@ -2,11 +2,13 @@
 /*
  * Server-Sent Events: every change of every object, to all who listen.
  *
- * One event of the stream is one change in the store. Its id is the store's
- * revision; as one transaction may change several objects, a client that
- * resumes behind a revision gets whatever came after that whole transaction,
- * nothing twice and nothing less. Streams of clients that do not read are
- * dropped (http.h); they resume where they were. Loop thread only.
+ * One event of the stream is one change in the store. One transaction may
+ * change several objects; only its last event has an id, the store's revision,
+ * and `last` in its data. So a client's cursor (Last-Event-ID, as browsers keep
+ * it) advances at the end of a transaction: who is cut off inside of one gets
+ * it again as a whole, and who acts at `last` sees nothing twice and misses
+ * nothing. Streams of clients that do not read are dropped (http.h); they
+ * resume where they were. Loop thread only.
  */
 #pragma once
 

@@ -257,6 +257,8 @@ def test_an_operation_tells_its_stage_and_can_be_cancelled(sim):
 class Stream:
     """A text/event-stream that is read as it comes."""
 
+    cursor = -1
+
     def __init__(self, d, query="", headers=None):
         self.connection = UnixConnection(d.socket, 30)
         self.connection.request("GET", f"/v1/events{query}", headers={"Accept": "text/event-stream", **(headers or {})})
@@ -264,7 +266,7 @@ class Stream:
         assert self.response.status == 200, self.response.read()
 
     def next(self):
-        """(id, event, data), or None at the end."""
+        """(revision, event, data), or None at the end; `cursor` is where a client may go on."""
         fields = {}
         while True:
             line = self.response.fp.readline() if not self.response.chunked else self.response.readline()
@@ -272,7 +274,10 @@ class Stream:
                 return None
             text = line.decode().rstrip("\r\n")
             if text == "" and "data" in fields:
-                return int(fields["id"]), fields["event"], json.loads(fields["data"])
+                data = json.loads(fields["data"])
+                self.cursor = int(fields.get("id", self.cursor))
+                assert ("id" in fields) == data["last"] and (not data["last"] or self.cursor == data["revision"])
+                return data["revision"], fields["event"], data
             if text and not text.startswith(":"):
                 key, _, value = text.partition(": ")
                 fields[key] = value
@@ -305,27 +310,43 @@ def test_a_stream_resumes_from_any_cursor_without_gap_or_duplicate(sim):
         assert Stream(sim, "?follow=false", {"Last-Event-ID": str(cursor)}).rest() == expected
 
 
+def test_a_stream_that_is_cut_after_every_change_misses_nothing_and_sees_nothing_twice(sim):
+    """Acts at the end of each transaction, as a client should, and is cut off at every possible place."""
+    start = sim.get("/v1")["revision"]
+    make_vm(sim, "a", "--disk", "1GiB")
+    sim.ok("vm", "start", "a")
+    whole = Stream(sim, f"?since={start}&follow=false").rest()
+    assert sum(not c[2]["last"] for c in whole) > 5, "no transaction of several changes: the test would prove nothing"
+    for at in range(1, len(whole)):
+        first = Stream(sim, f"?since={start}")
+        first.cursor = start
+        heard = [first.next() for _ in range(at)]
+        first.close()
+        acted = [c for c in heard if c[0] <= first.cursor]
+        assert acted == whole[:len(acted)] and all(not c[2]["last"] for c in heard[len(acted):])
+        again = Stream(sim, "?follow=false", {"Last-Event-ID": str(first.cursor)})
+        assert acted + again.rest() == whole
+
+
 def test_a_stream_that_breaks_off_again_and_again_misses_nothing(sim):
     start = sim.get("/v1")["revision"]
     writer = threading.Thread(target=lambda: [make_vm(sim, f"vm{i}") for i in range(6)])
     writer.start()
-    cursor, seen, made = start, [], set()
+    cursor, acted, made = start, [], set()
     while len(made) < 6:
         stream = Stream(sim, f"?since={cursor}")
-        for _ in range(5):
-            change = stream.next()
-            seen.append(change)
-            if change[1] == "event" and change[2]["object"]["type"] == "vm.created":
-                made.add(change[2]["object"]["object"]["name"])
-            if len(made) == 6:
-                break
+        stream.cursor = cursor
+        heard = []
+        while stream.cursor == cursor:
+            heard.append(stream.next())
         stream.close()
-        # A transaction may hold several changes of one revision; a cursor inside it would lose the rest.
-        cursor = seen[-1][0] - 1 if len(made) < 6 else seen[-1][0]
-        seen = [c for c in seen if c[0] <= cursor] if len(made) < 6 else seen
+        cursor = stream.cursor
+        acted += [c for c in heard if c[0] <= cursor]
+        made = {c[2]["object"]["object"]["name"] for c in acted
+                if c[1] == "event" and c[2]["object"]["type"] == "vm.created"}
     writer.join()
-    whole = [c for c in Stream(sim, f"?since={start}&follow=false").rest() if c[0] < seen[-1][0]]
-    assert [c for c in seen if c[0] < seen[-1][0]] == whole
+    whole = Stream(sim, f"?since={start}&follow=false").rest()
+    assert acted == [c for c in whole if c[0] <= cursor]
 
 
 # Crashes
