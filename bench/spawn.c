@@ -12,9 +12,9 @@
  * fork(), with a little and with a lot of memory in use.
  */
 #include "base/fd.h"
+#include "base/socket.h"
 #include "base/str.h"
 #include "base/time.h"
-#include "engine/stream.h"
 #include "engine/vmm.h"
 #include "engine/vmm_argv.h"
 

@@ -38,7 +38,7 @@ LIBRARIES = {
     "systemd/sd-daemon.h": ["daemon/*"],
     "systemd/sd-bus.h": ["engine/*"],
     "sqlite3.h": ["store/*"],
-    "curl/curl.h": ["store/*", "engine/*", "cli/*"],
+    "curl/curl.h": ["store/*", "engine/*"],
     "gnutls/*.h": ["api/http_tls.c", "engine/image/hash.c"],
     "wslay/wslay.h": ["api/http_ws.c", "cli/ws.c"],
     "libmnl/*.h": ["engine/*"],

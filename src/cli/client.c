@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/client.h"
+#include "cli/exchange.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define ANSWER_MAX (UINT64_C(256) << 20)
+#define PIECE (64 * 1024)
 
 struct Client {
-	CURL *curl;
 	char *socket;
 	bool debug;
 	uint64_t timeout;
@@ -21,15 +20,12 @@ Client *client_new(const char *socket, bool debug)
 
 	c->socket = g_strdup(socket);
 	c->debug = debug;
-	c->curl = curl_easy_init();
-	g_assert(c->curl != NULL);
 	return c;
 }
 
 Client *client_free(Client *c)
 {
 	if (c != NULL) {
-		curl_easy_cleanup(c->curl);
 		g_free(c->socket);
 		g_free(c);
 	}
@@ -46,88 +42,86 @@ const char *client_socket(const Client *c)
 	return c->socket;
 }
 
-static size_t collect(char *bytes, size_t size, size_t n, void *data)
+/* Nobody listens, or not for us: said in the user's words. */
+static bool explain(const Client *c, GError *e, GError **err)
 {
-	GByteArray *a = data;
+	g_autoptr(GError) held = e;
 
-	if (a->len + size * n > ANSWER_MAX)
-		return 0;
-	g_byte_array_append(a, (const guint8 *)bytes, (guint)(size * n));
-	return size * n;
-}
-
-static void prepare(Client *c, const char *method, const char *path, curl_write_callback write, void *data)
-{
-	g_autofree char *url = g_strconcat("http://localhost", path, NULL);
-
-	curl_easy_reset(c->curl);
-	curl_easy_setopt(c->curl, CURLOPT_UNIX_SOCKET_PATH, c->socket);
-	curl_easy_setopt(c->curl, CURLOPT_URL, url);
-	curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method);
-	curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(c->curl, CURLOPT_PROXY, "");
-	curl_easy_setopt(c->curl, CURLOPT_PROTOCOLS_STR, "http");
-	curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, write);
-	curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, data);
-	if (c->debug)
-		fprintf(stderr, "> %s %s\n", method, path);
-}
-
-static bool fail_transport(Client *c, CURLcode r, GError **err)
-{
-	long os_error = 0;
-
-	curl_easy_getinfo(c->curl, CURLINFO_OS_ERRNO, &os_error);
-	if (r == CURLE_COULDNT_CONNECT && os_error == EACCES) {
+	if (g_error_matches(e, ERR, ERR_DENIED)) {
 		fail(err, ERR_DENIED, "you may not use the daemon's socket '%s'", c->socket);
 		return err_advise(err, "Become root, or have yourself put into the group plimsoll.");
 	}
-	if (r == CURLE_COULDNT_CONNECT) {
+	if (g_error_matches(e, ERR, ERR_UNAVAILABLE) && err_advice(e) == NULL) {
 		fail(err, ERR_UNAVAILABLE, "no daemon listens on '%s'", c->socket);
 		return err_advise(
 		    err, "Start it (`systemctl start plimsolld`), or name another socket with --socket.");
 	}
-	fail(err, ERR_UNAVAILABLE, "the daemon did not answer: %s", curl_easy_strerror(r));
-	return err_advise(err, "Look into the daemon's log, and try again.");
+	g_propagate_error(err, g_steal_pointer(&held));
+	return false;
 }
 
-/* Status 400 and above carry the daemon's error. */
-static bool check_status(Client *c, const GByteArray *answer, GError **err)
+static Exchange *ask(const Client *c, const struct exchange_request *r, GError **err)
 {
-	long status = 0;
+	GError *e = NULL;
+	Exchange *x;
+
+	if (c->debug)
+		fprintf(stderr, "> %s %s\n", r->method, r->path);
+	if (c->debug && r->body != NULL)
+		fprintf(stderr, "> %s\n", r->body);
+	x = exchange_open(r, &e);
+	if (x == NULL)
+		explain(c, e, err);
+	return x;
+}
+
+static bool read_all(Exchange *x, GByteArray *answer, GError **err)
+{
+	size_t n = 1;
+
+	while (n > 0) {
+		guint before = answer->len;
+
+		g_byte_array_set_size(answer, before + PIECE);
+		if (!exchange_read(x, answer->data + before, PIECE, &n, err))
+			return false;
+		g_byte_array_set_size(answer, before + (guint)n);
+		if (answer->len > ANSWER_MAX)
+			return fail(err, ERR_LIMIT, "the daemon's answer is too long");
+	}
+	return true;
+}
+
+/* The rest of the answer. Status 400 and above carry the daemon's error. */
+static bool take_answer(const Client *c, Exchange *x, GByteArray *answer, GError **err)
+{
 	_cleanup_json_ Json *j = NULL;
 
-	curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
+	if (!read_all(x, answer, err))
+		return false;
 	if (c->debug)
-		fprintf(stderr, "< %ld %.*s\n", status, (int)MIN(answer->len, 2000),
+		fprintf(stderr, "< %u %.*s\n", exchange_status(x), (int)MIN(answer->len, 2000),
 			(const char *)answer->data);
-	if (status < 400)
+	if (exchange_status(x) < 400)
 		return true;
 	j = json_parse((const char *)answer->data, answer->len, NULL);
 	if (j == NULL)
-		return fail(err, ERR_INTERNAL, "the daemon answered %ld without saying why", status);
+		return fail(err, ERR_INTERNAL, "the daemon answered %u without saying why",
+			    exchange_status(x));
 	g_propagate_error(err, err_of_json(j));
 	return false;
 }
 
-static bool perform(Client *c, const char *method, const char *path, const Json *body, GByteArray *answer,
-		    GError **err)
+static bool perform(const Client *c, const char *method, const char *path, const Json *body,
+		    GByteArray *answer, GError **err)
 {
 	g_autofree char *text = body != NULL ? json_print(body) : NULL;
-	struct curl_slist *headers = NULL;
-	CURLcode r;
+	const struct exchange_request r = {
+		.socket = c->socket, .method = method, .path = path, .body = text
+	};
+	g_autoptr(Exchange) x = ask(c, &r, err);
 
-	prepare(c, method, path, (curl_write_callback)collect, answer);
-	if (text != NULL) {
-		if (c->debug)
-			fprintf(stderr, "> %s\n", text);
-		headers = curl_slist_append(headers, "Content-Type: application/json");
-		curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, headers);
-		curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, text);
-	}
-	r = curl_easy_perform(c->curl);
-	curl_slist_free_all(headers);
-	return r == CURLE_OK ? check_status(c, answer, err) : fail_transport(c, r, err);
+	return x != NULL && take_answer(c, x, answer, err);
 }
 
 Json *client_call(Client *c, const char *method, const char *path, const Json *body, GError **err)
@@ -151,8 +145,6 @@ GBytes *client_fetch(Client *c, const char *path, GError **err)
 typedef struct Streaming {
 	ClientEventFunc func;
 	void *data;
-	Client *client;
-	GByteArray *error; /* the body of an answer that is no stream */
 	GString *line, *event;
 	bool ended;
 } Streaming;
@@ -173,41 +165,51 @@ static void take_line(Streaming *s)
 	g_string_truncate(s->line, 0);
 }
 
-static size_t take_stream(char *bytes, size_t size, size_t n, void *data)
+static void take_lines(Streaming *s, const char *bytes, size_t n)
 {
-	Streaming *s = data;
-	long status = 0;
-
-	curl_easy_getinfo(s->client->curl, CURLINFO_RESPONSE_CODE, &status);
-	if (status >= 400)
-		return collect(bytes, size, n, s->error);
-	for (size_t i = 0; i < size * n && !s->ended; i++) {
+	for (size_t i = 0; i < n && !s->ended; i++) {
 		if (bytes[i] == '\n')
 			take_line(s);
 		else
 			g_string_append_c(s->line, bytes[i]);
 	}
-	return s->ended ? 0 : size * n;
+}
+
+static bool follow(Exchange *x, Streaming *s, GError **err)
+{
+	size_t n = 1;
+
+	while (n > 0 && !s->ended) {
+		char buf[4096];
+
+		if (!exchange_read(x, buf, sizeof buf, &n, err))
+			return false;
+		take_lines(s, buf, n);
+	}
+	return true;
 }
 
 bool client_stream(Client *c, const char *path, ClientEventFunc func, void *data, GError **err)
 {
 	g_autoptr(GByteArray) error = g_byte_array_new();
 	g_autoptr(GString) line = g_string_new(NULL), event = g_string_new(NULL);
-	Streaming s = {
-		.func = func, .data = data, .client = c, .error = error, .line = line, .event = event
+	Streaming s = { .func = func, .data = data, .line = line, .event = event };
+	const struct exchange_request r = {
+		.socket = c->socket,
+		.method = "GET",
+		.path = path,
+		.accept = "text/event-stream",
+		.timeout = c->timeout,
 	};
-	struct curl_slist *headers = curl_slist_append(NULL, "Accept: text/event-stream");
-	CURLcode r;
+	g_autoptr(GError) e = NULL;
+	g_autoptr(Exchange) x = ask(c, &r, &e);
 
-	prepare(c, "GET", path, (curl_write_callback)take_stream, &s);
-	curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, headers);
-	curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, (long)(c->timeout / 1000));
-	r = curl_easy_perform(c->curl);
-	curl_slist_free_all(headers);
-	if (s.ended)
+	if (x != NULL && exchange_status(x) >= 400)
+		return take_answer(c, x, error, err);
+	if (x != NULL && follow(x, &s, &e))
 		return true;
-	if (r == CURLE_OPERATION_TIMEDOUT)
+	if (g_error_matches(e, ERR, ERR_TIMEOUT))
 		return fail(err, ERR_TIMEOUT, "what was waited for did not happen in time");
-	return r == CURLE_OK ? check_status(c, error, err) : fail_transport(c, r, err);
+	g_propagate_error(err, g_steal_pointer(&e));
+	return false;
 }

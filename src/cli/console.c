@@ -14,17 +14,6 @@
 /* Typed faster than the guest reads: then the terminal waits. */
 #define QUEUE_MAX 65536
 
-static CURL *handle_for(const char *socket)
-{
-	CURL *curl = curl_easy_init();
-
-	g_assert(curl != NULL);
-	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket);
-	curl_easy_setopt(curl, CURLOPT_URL, "http://localhost/");
-	curl_easy_setopt(curl, CURLOPT_PROXY, "");
-	return curl;
-}
-
 static void make_raw(struct termios *saved)
 {
 	struct termios raw;
@@ -86,7 +75,7 @@ static bool relay(Ws *ws, GError **err)
 
 bool console_attach(const char *socket, const char *path, const char *name, GError **err)
 {
-	g_autoptr(Ws) ws = ws_connect(handle_for(socket), path, NULL, CONNECT_TIMEOUT, err);
+	g_autoptr(Ws) ws = ws_connect_unix(socket, path, NULL, CONNECT_TIMEOUT, err);
 	bool terminal = isatty(STDIN_FILENO), ok;
 	struct termios saved;
 

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/ws.h"
+#include "base/fd.h"
 #include "base/json.h"
+#include "base/socket.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "cli/exchange.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <wslay/wslay.h>
 
 #define HEAD_MAX (16 * 1024)
@@ -20,8 +23,7 @@
 #define REASON_MAX 123
 
 struct Ws {
-	CURL *curl;
-	int fd;
+	struct ws_connection connection;
 	wslay_event_context_ptr wslay;
 	GByteArray *in; /* came with the answer to the handshake */
 	GByteArray *out;
@@ -29,7 +31,7 @@ struct Ws {
 	size_t arrived_len;
 	bool more; /* there may be more to read, of which poll() does not know */
 	bool eof;
-	CURLcode broken;
+	int broken; /* 0, or an errno */
 	char reason[REASON_MAX + 1];
 };
 
@@ -38,31 +40,29 @@ struct Ws {
 /* 0: nothing now. The end, and that the connection is broken, are noted. */
 static size_t receive(Ws *ws, uint8_t *buf, size_t len)
 {
-	size_t n = 0;
-	CURLcode r;
+	ssize_t n;
 
 	if (ws->eof)
 		return 0;
-	r = curl_easy_recv(ws->curl, buf, len, &n);
-	if (r == CURLE_AGAIN)
+	n = ws->connection.recv(ws->connection.data, buf, len);
+	if (n == -EAGAIN || n == -EINTR)
 		return 0;
-	ws->eof = r != CURLE_OK || n == 0;
-	if (r != CURLE_OK)
-		ws->broken = r;
-	return n;
+	ws->eof = n <= 0;
+	if (n < 0)
+		ws->broken = (int)-n;
+	return (size_t)MAX(n, 0);
 }
 
 static void flush(Ws *ws)
 {
 	while (ws->out->len > 0 && !ws->eof) {
-		size_t n = 0;
-		CURLcode r = curl_easy_send(ws->curl, ws->out->data, ws->out->len, &n);
+		ssize_t n = ws->connection.send(ws->connection.data, ws->out->data, ws->out->len);
 
-		if (r == CURLE_AGAIN || (r == CURLE_OK && n == 0))
+		if (n == -EAGAIN || n == -EINTR || n == 0)
 			return;
-		if (r != CURLE_OK) {
+		if (n < 0) {
 			ws->eof = true;
-			ws->broken = r;
+			ws->broken = (int)-n;
 			return;
 		}
 		g_byte_array_remove_range(ws->out, 0, (guint)n);
@@ -143,11 +143,10 @@ static void on_message(wslay_event_context_ptr ctx, const struct wslay_event_on_
 
 /* ---- connecting ---- */
 
-static bool fail_curl(CURLcode r, GError **err)
+static bool fail_broken(int errnum, GError **err)
 {
-	return fail_advice(err, r == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_UNAVAILABLE,
-			   "See whether the daemon runs, and whether you may use it.",
-			   "can't reach the daemon: %s", curl_easy_strerror(r));
+	return fail_advice(err, ERR_UNAVAILABLE, "See whether the daemon runs, and whether you may use it.",
+			   "can't reach the daemon: %s", g_strerror(errnum));
 }
 
 static bool fail_answer(GError **err, const char *what)
@@ -159,7 +158,7 @@ static bool fail_answer(GError **err, const char *what)
 /* False when the time is over. */
 static bool wait_for(Ws *ws, short events, uint64_t end, GError **err)
 {
-	struct pollfd p = { .fd = ws->fd, .events = events };
+	struct pollfd p = { .fd = ws->connection.fd, .events = events };
 	uint64_t now = time_monotonic();
 	int r = 0;
 
@@ -169,43 +168,6 @@ static bool wait_for(Ws *ws, short events, uint64_t end, GError **err)
 		return true;
 	return fail_advice(err, ERR_TIMEOUT, "Try again, or look into the daemon's log.",
 			   "the daemon did not answer in time");
-}
-
-static bool open_connection(Ws *ws, uint64_t timeout, GError **err)
-{
-	curl_socket_t fd = CURL_SOCKET_BAD;
-	CURLcode r;
-
-	curl_easy_setopt(ws->curl, CURLOPT_CONNECT_ONLY, 1L);
-	curl_easy_setopt(ws->curl, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(ws->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)MAX(timeout / 1000, 1));
-	curl_easy_setopt(ws->curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	r = curl_easy_perform(ws->curl);
-	if (r == CURLE_OK)
-		r = curl_easy_getinfo(ws->curl, CURLINFO_ACTIVESOCKET, &fd);
-	if (r != CURLE_OK || fd == CURL_SOCKET_BAD)
-		return fail_curl(r, err);
-	ws->fd = fd;
-	return true;
-}
-
-/* "host:port" as the URL has it. */
-static char *host_of(CURL *curl)
-{
-	char *host = NULL, *port = NULL, *url = NULL, *ret;
-	CURLU *u = curl_url();
-
-	if (curl_easy_getinfo(curl, CURLINFO_EFFECTIVE_URL, &url) == CURLE_OK && url != NULL &&
-	    curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK)
-		curl_url_get(u, CURLUPART_HOST, &host, 0);
-	if (host != NULL && curl_url_get(u, CURLUPART_PORT, &port, 0) == CURLUE_OK)
-		ret = g_strdup_printf("%s:%s", host, port);
-	else
-		ret = g_strdup(host != NULL ? host : "localhost");
-	curl_free(host);
-	curl_free(port);
-	curl_url_cleanup(u);
-	return ret;
 }
 
 static char *new_key(void)
@@ -228,9 +190,9 @@ static char *accept_of_key(const char *key)
 	return g_base64_encode(digest, len);
 }
 
-static void queue_request(Ws *ws, const char *path, const char *key, const char *const *headers)
+static void queue_request(Ws *ws, const char *host, const char *path, const char *key,
+			  const char *const *headers)
 {
-	g_autofree char *host = host_of(ws->curl);
 	GString *s = g_string_new(NULL);
 
 	g_string_append_printf(s,
@@ -256,8 +218,8 @@ static bool read_more(Ws *ws, size_t max, uint64_t end, GError **err)
 	g_byte_array_append(ws->in, buf, (guint)n);
 	if (n > 0)
 		return true;
-	if (ws->broken != CURLE_OK)
-		return fail_curl(ws->broken, err);
+	if (ws->broken != 0)
+		return fail_broken(ws->broken, err);
 	if (ws->eof)
 		return fail_answer(err, "the server closed the connection");
 	return wait_for(ws, POLLIN, end, err);
@@ -282,23 +244,10 @@ static char *read_head(Ws *ws, uint64_t end, GError **err)
 	return head;
 }
 
-/* The value of a header in a head, or NULL. Caller frees. */
-static char *header_of(const char *head, const char *name)
-{
-	size_t len = strlen(name);
-
-	for (const char *line = strstr(head, "\r\n"); line != NULL; line = strstr(line, "\r\n")) {
-		line += 2;
-		if (g_ascii_strncasecmp(line, name, len) == 0 && line[len] == ':')
-			return g_strstrip(g_strndup(line + len + 1, strcspn(line + len + 1, "\r\n")));
-	}
-	return NULL;
-}
-
 /* The server's own words, when it gave any that can be read. */
 static bool fail_refused(Ws *ws, const char *head, uint64_t end, GError **err)
 {
-	g_autofree char *length = header_of(head, "Content-Length"), *text = NULL;
+	g_autofree char *length = answer_header(head, "Content-Length"), *text = NULL;
 	_cleanup_json_ Json *body = NULL;
 	uint64_t len = 0;
 
@@ -316,37 +265,39 @@ static bool fail_refused(Ws *ws, const char *head, uint64_t end, GError **err)
 	return fail_answer(err, text);
 }
 
-static bool send_request(Ws *ws, const char *path, const char *key, const char *const *headers, uint64_t end,
-			 GError **err)
+static bool send_request(Ws *ws, const char *host, const char *path, const char *key,
+			 const char *const *headers, uint64_t end, GError **err)
 {
-	queue_request(ws, path, key, headers);
+	queue_request(ws, host, path, key, headers);
 	for (flush(ws); ws->out->len > 0; flush(ws)) {
-		if (ws->broken != CURLE_OK)
-			return fail_curl(ws->broken, err);
+		if (ws->broken != 0)
+			return fail_broken(ws->broken, err);
 		if (!wait_for(ws, POLLOUT, end, err))
 			return false;
 	}
 	return true;
 }
 
-static bool handshake(Ws *ws, const char *path, const char *const *headers, uint64_t end, GError **err)
+static bool handshake(Ws *ws, const char *host, const char *path, const char *const *headers, uint64_t end,
+		      GError **err)
 {
 	g_autofree char *key = new_key(), *expected = accept_of_key(key), *head = NULL, *accepted = NULL;
 
-	if (!send_request(ws, path, key, headers, end, err))
+	if (!send_request(ws, host, path, key, headers, end, err))
 		return false;
 	head = read_head(ws, end, err);
 	if (head == NULL)
 		return false;
 	if (!g_str_has_prefix(head, "HTTP/1.1 101 "))
 		return fail_refused(ws, head, end, err);
-	accepted = header_of(head, "Sec-WebSocket-Accept");
+	accepted = answer_header(head, "Sec-WebSocket-Accept");
 	if (g_strcmp0(accepted, expected) != 0)
 		return fail_answer(err, "the server does not understand WebSockets");
 	return true;
 }
 
-Ws *ws_connect(CURL *curl, const char *path, const char *const *headers, uint64_t timeout, GError **err)
+Ws *ws_connect(const struct ws_connection *c, const char *host, const char *path, const char *const *headers,
+	       uint64_t timeout, GError **err)
 {
 	static const struct wslay_event_callbacks cb = {
 		.recv_callback = on_recv,
@@ -357,18 +308,56 @@ Ws *ws_connect(CURL *curl, const char *path, const char *const *headers, uint64_
 	g_autoptr(Ws) ws = g_new0(Ws, 1);
 	uint64_t end = time_monotonic() + timeout;
 
-	ws->curl = curl;
-	ws->fd = -EBADF;
+	ws->connection = *c;
 	ws->in = g_byte_array_new();
 	ws->out = g_byte_array_new();
 	g_queue_init(&ws->arrived);
-	if (!open_connection(ws, timeout, err) || !handshake(ws, path, headers, end, err))
+	if (!handshake(ws, host, path, headers, end, err))
 		return NULL;
 	if (wslay_event_context_client_init(&ws->wslay, &cb, ws) != 0)
 		g_error("out of memory for a WebSocket"); /* as GLib does */
 	wslay_event_config_set_max_recv_msg_length(ws->wslay, MESSAGE_MAX);
 	ws->more = ws->in->len > 0;
 	return g_steal_pointer(&ws);
+}
+
+static ssize_t socket_recv(void *data, void *buf, size_t len)
+{
+	ssize_t n = recv(GPOINTER_TO_INT(data), buf, len, 0);
+
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t socket_send(void *data, const void *buf, size_t len)
+{
+	ssize_t n = send(GPOINTER_TO_INT(data), buf, len, MSG_NOSIGNAL);
+
+	return n < 0 ? -errno : n;
+}
+
+static void socket_close(void *data)
+{
+	close(GPOINTER_TO_INT(data));
+}
+
+Ws *ws_connect_unix(const char *socket, const char *path, const char *const *headers, uint64_t timeout,
+		    GError **err)
+{
+	g_autoptr(GError) e = NULL;
+	int fd = socket_connect(socket, &e);
+	const struct ws_connection c = {
+		.fd = fd,
+		.data = GINT_TO_POINTER(fd),
+		.recv = socket_recv,
+		.send = socket_send,
+		.close = socket_close,
+	};
+
+	if (fd >= 0)
+		return ws_connect(&c, "localhost", path, headers, timeout, err);
+	fail_advice(err, err_code(e), "See whether the daemon runs, and whether you may use it.",
+		    "can't reach the daemon: %s", e->message);
+	return NULL;
 }
 
 Ws *ws_free(Ws *ws)
@@ -380,7 +369,7 @@ Ws *ws_free(Ws *ws)
 	g_queue_clear_full(&ws->arrived, g_free);
 	g_byte_array_unref(ws->in);
 	g_byte_array_unref(ws->out);
-	curl_easy_cleanup(ws->curl);
+	ws->connection.close(ws->connection.data);
 	g_free(ws);
 	return NULL;
 }
@@ -389,7 +378,7 @@ Ws *ws_free(Ws *ws)
 
 int ws_fd(const Ws *ws)
 {
-	return ws->fd;
+	return ws->connection.fd;
 }
 
 short ws_events(const Ws *ws)
@@ -420,9 +409,9 @@ bool ws_service(Ws *ws, GError **err)
 	while (write_some(ws))
 		;
 	/* A server that has said goodbye may close as it likes. */
-	if (ws->broken == CURLE_OK || wslay_event_get_close_received(ws->wslay))
+	if (ws->broken == 0 || wslay_event_get_close_received(ws->wslay))
 		return true;
-	return fail_curl(ws->broken, err);
+	return fail_broken(ws->broken, err);
 }
 
 struct ws_message *ws_next(Ws *ws)

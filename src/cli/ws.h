@@ -14,16 +14,16 @@
  *		while ((m = ws_next(ws)) != NULL) { ...; g_free(m); }
  *	}
  *
- * libcurl makes the connection, so that it goes to the same unix socket or
- * host, with the same certificates, as every other request of the program.
+ * The connection beneath is the caller's choice: the daemon's unix socket, or
+ * anything that moves bytes, as TLS does.
  */
 #pragma once
 
 #include "base/err.h"
 
-#include <curl/curl.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 typedef struct Ws Ws;
 
@@ -33,17 +33,30 @@ struct ws_message {
 	uint8_t data[]; /* with a NUL behind it that does not count */
 };
 
+/* A connection that never blocks. */
+struct ws_connection {
+	int fd; /* to poll() */
+	void *data;
+	/* Bytes moved, 0 at the end, -EAGAIN when nothing can be moved now, another -errno when it broke. */
+	ssize_t (*recv)(void *data, void *buf, size_t len);
+	ssize_t (*send)(void *data, const void *buf, size_t len);
+	void (*close)(void *data);
+};
+
 /*
- * Connect and agree on a WebSocket at `path` ("/v1/vms/web1/console?..."),
- * within `timeout`. Takes `curl`, on which the caller has set the URL of the
- * server and what belongs to it (CURLOPT_UNIX_SOCKET_PATH, CURLOPT_CAINFO,
- * CURLOPT_SSLCERT). `headers` are further lines ("Authorization: ..."), NULL at
- * the end, or NULL.
+ * Agree on a WebSocket at `path` ("/v1/vms/web1/console?..."), within
+ * `timeout`. Takes the connection, also on failure. `host` is the server's name
+ * as the request says it; `headers` are further lines ("Authorization: ..."),
+ * NULL at the end, or NULL.
  *
  * When the server refuses, its own error is passed on, with code and advice;
  * ERR_UNAVAILABLE when it can't be reached, ERR_TIMEOUT when it does not answer.
  */
-Ws *ws_connect(CURL *curl, const char *path, const char *const *headers, uint64_t timeout, GError **err);
+Ws *ws_connect(const struct ws_connection *c, const char *host, const char *path, const char *const *headers,
+	       uint64_t timeout, GError **err);
+/* The same on a unix socket. */
+Ws *ws_connect_unix(const char *socket, const char *path, const char *const *headers, uint64_t timeout,
+		    GError **err);
 /* Closes at once. Returns NULL; NULL is fine. */
 Ws *ws_free(Ws *ws);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/agent.h"
 #include "base/fd.h"
+#include "base/socket.h"
 #include "base/time.h"
 #include "engine/agent_wire.h"
 #include "engine/form.h"

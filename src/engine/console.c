@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/console.h"
+#include "base/socket.h"
 #include "engine/stream.h"
 
 #define RETRY_FIRST UINT64_C(100000)

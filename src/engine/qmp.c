@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/qmp.h"
 #include "base/fd.h"
+#include "base/socket.h"
 #include "base/time.h"
 #include "engine/lines.h"
 #include "engine/qmp_wire.h"

@@ -47,15 +47,4 @@ void stream_resume(Stream *s);
  */
 void stream_drain(Stream *s);
 
-/*
- * Unix sockets by path. Both cope with paths longer than the 107 bytes that a
- * socket address holds, as long as the folder can be opened.
- *
- * Listening: replaces a socket that lies there; only the owner may connect.
- * Both return the descriptor or -EBADF with *err set.
- */
-int socket_listen(const char *path, GError **err);
-/* Never blocks: ERR_UNAVAILABLE when nobody listens there or its backlog is full. */
-int socket_connect(const char *path, GError **err);
-
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Stream, stream_free)

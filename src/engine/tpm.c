@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/tpm.h"
 #include "base/fd.h"
+#include "base/socket.h"
 #include "base/str.h"
 #include "base/time.h"
-#include "engine/stream.h"
 
 #include <fcntl.h>
 #include <poll.h>

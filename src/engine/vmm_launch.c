@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Starting a QEMU, and finding one again: a part of engine/vmm.h. Worker threads. */
 #include "base/fd.h"
+#include "base/socket.h"
 #include "base/time.h"
-#include "engine/stream.h"
 #include "engine/vmm-impl.h"
 #include "engine/vmm_argv.h"
 

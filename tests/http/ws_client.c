@@ -10,6 +10,8 @@
 #include "base/str.h"
 #include "cli/ws.h"
 
+#include <curl/curl.h>
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,20 +19,55 @@
 
 #define QUEUE_MAX (256 * 1024)
 
-static CURL *make_curl(char **argv)
+static ssize_t curl_recv(void *curl, void *buf, size_t len)
+{
+	size_t n = 0;
+	CURLcode r = curl_easy_recv(curl, buf, len, &n);
+
+	if (r == CURLE_AGAIN)
+		return -EAGAIN;
+	return r == CURLE_OK ? (ssize_t)n : -EIO;
+}
+
+static ssize_t curl_send(void *curl, const void *buf, size_t len)
+{
+	size_t n = 0;
+	CURLcode r = curl_easy_send(curl, buf, len, &n);
+
+	if (r == CURLE_AGAIN)
+		return -EAGAIN;
+	return r == CURLE_OK ? (ssize_t)n : -EIO;
+}
+
+static void curl_close(void *curl)
+{
+	curl_easy_cleanup(curl);
+}
+
+static Ws *connect_tls(char **argv, const char *const *headers, uint64_t timeout, GError **err)
 {
 	CURL *curl = curl_easy_init();
+	curl_socket_t fd = CURL_SOCKET_BAD;
+	struct ws_connection c = { .data = curl, .recv = curl_recv, .send = curl_send, .close = curl_close };
+	CURLcode r;
 
-	if (strcmp(argv[2], "--unix") == 0) {
-		curl_easy_setopt(curl, CURLOPT_URL, "http://localhost");
-		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, argv[3]);
-	} else {
-		curl_easy_setopt(curl, CURLOPT_URL, argv[2]);
-		curl_easy_setopt(curl, CURLOPT_CAINFO, argv[3]);
-		curl_easy_setopt(curl, CURLOPT_SSLCERT, argv[4]);
-		curl_easy_setopt(curl, CURLOPT_SSLKEY, argv[5]);
+	curl_easy_setopt(curl, CURLOPT_URL, argv[2]);
+	curl_easy_setopt(curl, CURLOPT_CAINFO, argv[3]);
+	curl_easy_setopt(curl, CURLOPT_SSLCERT, argv[4]);
+	curl_easy_setopt(curl, CURLOPT_SSLKEY, argv[5]);
+	curl_easy_setopt(curl, CURLOPT_CONNECT_ONLY, 1L);
+	curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	r = curl_easy_perform(curl);
+	if (r == CURLE_OK)
+		r = curl_easy_getinfo(curl, CURLINFO_ACTIVESOCKET, &fd);
+	if (r != CURLE_OK) {
+		curl_close(curl);
+		fail_advice(err, ERR_UNAVAILABLE, "See what it says.", "can't reach the daemon: %s",
+			    curl_easy_strerror(r));
+		return NULL;
 	}
-	return curl;
+	c.fd = fd;
+	return ws_connect(&c, "127.0.0.1", argv[6], headers, timeout, err);
 }
 
 static bool pass_stdin_on(Ws *ws, bool *at_end)
@@ -77,7 +114,8 @@ int main(int argc, char **argv)
 	unsigned code;
 
 	if (parse_duration(argv[1], &timeout, &err))
-		ws = ws_connect(make_curl(argv), argv[argc - 1], headers, timeout, &err);
+		ws = argc == 5 ? ws_connect_unix(argv[3], argv[4], headers, timeout, &err)
+			       : connect_tls(argv, headers, timeout, &err);
 	if (ws == NULL || !talk(ws, &err)) {
 		fprintf(stderr, "%s: %s (%s)\n", err_name(err_code(err)), err->message, err_advice(err));
 		return err_exit_status(err_code(err));

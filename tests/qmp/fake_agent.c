@@ -2,7 +2,7 @@
 #include "fake_agent.h"
 #include "base/fd.h"
 #include "base/json.h"
-#include "engine/stream.h"
+#include "base/socket.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>

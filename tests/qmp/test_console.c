@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The console: its ring, its readers, its input. The other side is a socket of the test's own. */
 #include "base/fd.h"
+#include "base/socket.h"
 #include "base/time.h"
 #include "drive.h"
 #include "engine/console.h"

@@ -101,6 +101,7 @@ class Layers(Tree):
             ("engine/x.c", "sqlite3.h"), ("engine/x.c", "jansson.h"), ("base/x.c", "sqlite3.h"),
             ("base/str.c", "jansson.h"), ("api/x.c", "wslay/wslay.h"), ("cli/x.c", "wslay/wslay.h"),
             ("api/x.c", "curl/curl.h"), ("engine/x.c", "systemd/sd-event.h"), ("cli/x.c", "libmnl/libmnl.h"),
+            ("cli/x.c", "curl/curl.h"),
             ("engine/x.c", "gio/gio.h"), ("engine/x.c", "json-c/json.h"), ("store/x.c", "libpq-fe.h"),
         ]])
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Unix sockets by path: the second half of engine/stream.h. */
+#include "base/socket.h"
 #include "base/fd.h"
-#include "engine/stream.h"
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -63,7 +62,7 @@ int socket_listen(const char *path, GError **err)
 	return fd_take(&fd);
 }
 
-int socket_connect(const char *path, GError **err)
+static int connect_to(const char *path, int flags, GError **err)
 {
 	_cleanup_close_ int fd = -EBADF, dir = -EBADF;
 	struct sockaddr_un addr;
@@ -71,7 +70,7 @@ int socket_connect(const char *path, GError **err)
 
 	if (!address_of(path, &addr, &dir, err))
 		return -EBADF;
-	fd = socket_new(SOCK_NONBLOCK, err);
+	fd = socket_new(flags, err);
 	if (fd < 0)
 		return -EBADF;
 	do
@@ -84,4 +83,14 @@ int socket_connect(const char *path, GError **err)
 	else
 		fail_errno(err, errno, "can't connect to '%s'", path);
 	return -EBADF;
+}
+
+int socket_connect(const char *path, GError **err)
+{
+	return connect_to(path, SOCK_NONBLOCK, err);
+}
+
+int socket_connect_wait(const char *path, GError **err)
+{
+	return connect_to(path, 0, err);
 }

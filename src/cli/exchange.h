@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One exchange with the daemon: a request and its answer, on a connection of
+ * its own to the daemon's unix socket. Blocking, one thread.
+ *
+ * HTTP/1.0 on purpose: an answer is a head and then bytes, as many as
+ * Content-Length says or all up to the end of the connection. By hand, because
+ * the library that would do it, libcurl, loads thirty others, which was nine
+ * tenths of the time of a `plim` command.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct Exchange Exchange;
+
+struct exchange_request {
+	const char *socket, *method;
+	const char *path;   /* with its query, encoded */
+	const char *accept; /* NULL: anything */
+	const char *body;   /* JSON, or NULL */
+	uint64_t timeout;   /* of the whole exchange; 0: never */
+};
+
+/*
+ * Sends the request and waits for the head of the answer, whatever its status.
+ * ERR_UNAVAILABLE when nobody listens or the answer can't be understood,
+ * ERR_DENIED when the socket is not for us, ERR_TIMEOUT.
+ */
+Exchange *exchange_open(const struct exchange_request *r, GError **err);
+/* NULL is fine; returns NULL. */
+Exchange *exchange_free(Exchange *x);
+unsigned exchange_status(const Exchange *x);
+/*
+ * The next bytes of the body, as soon as there are some; `ret_n` is 0 at its
+ * end. ERR_UNAVAILABLE when the connection breaks before that, ERR_TIMEOUT.
+ */
+bool exchange_read(Exchange *x, void *buf, size_t len, size_t *ret_n, GError **err);
+
+/* A head ends with an empty line and is no longer than this. */
+#define ANSWER_HEAD_MAX (16 * 1024)
+#define ANSWER_LENGTH_UNKNOWN UINT64_MAX
+
+struct answer_head {
+	unsigned status; /* 100 to 599 */
+	uint64_t length; /* of the body, or ANSWER_LENGTH_UNKNOWN */
+};
+
+/* `head` is a string with its empty line. ERR_UNAVAILABLE for what is no answer of the daemon. */
+bool answer_head_parse(const char *head, struct answer_head *ret, GError **err);
+/* The value of a header in a head, or NULL. Caller frees. */
+char *answer_header(const char *head, const char *name);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Exchange, exchange_free)
