@@ -122,7 +122,7 @@ static void send_answer(void *data)
 static void run_job(void *data)
 {
 	Job *j = data;
-	bool ok = j->route->handler(&j->call, &j->error);
+	bool ok = call_run(&j->call, j->route->handler, &j->error);
 
 	g_assert(ok == (j->error == NULL));
 	loop_post(j->api->loop, send_answer, j);

@@ -7,12 +7,28 @@
 #include <string.h>
 
 #define SECOND UINT64_C(1000000)
+/* Each lost race means that another change was made; nobody loses so many in a row. */
+#define RETRIES 16
 
 const char *role_name(Role r)
 {
 	static const char *const name[] = { "none", "viewer", "operator", "admin" };
 
 	return name[r];
+}
+
+bool call_run(ApiCall *c, ApiHandler handler, GError **err)
+{
+	for (unsigned n = 0;; n++) {
+		g_autoptr(GError) e = NULL;
+
+		if (handler(c, &e))
+			return true;
+		if (n == RETRIES || !store_is_conflict(e)) {
+			g_propagate_error(err, g_steal_pointer(&e));
+			return false;
+		}
+	}
 }
 
 const char *call_path(const ApiCall *c, const char *name)

@@ -34,6 +34,14 @@ typedef struct ApiCall {
 
 typedef bool (*ApiHandler)(ApiCall *c, GError **err);
 
+/*
+ * Run a handler. Between its reading of records and its commit somebody else
+ * may write one of them (the supervisor writes what guests do): then it is run
+ * again, some times, on what is there now. It checks If-Match anew, so nobody
+ * overwrites what he has not seen; a handler that failed has left nothing.
+ */
+bool call_run(ApiCall *c, ApiHandler handler, GError **err);
+
 /* A variable of the route; never NULL for a name that the route has. */
 const char *call_path(const ApiCall *c, const char *name);
 /* The first value, or NULL. */

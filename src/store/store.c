@@ -233,6 +233,12 @@ bool store_fail_conflict(const StoreWrite *w, int64_t found, GError **err)
 	return err_detail(err, "revision", json_integer(found));
 }
 
+bool store_is_conflict(const GError *e)
+{
+	return g_error_matches(e, ERR, ERR_CONFLICT) && json_str(err_details(e), "key") != NULL &&
+	       json_is_integer(json_object_get(err_details(e), "revision"));
+}
+
 bool store_commit(Store *s, StoreTx *tx, StoreFlags flags, int64_t *ret_rev, GError **err)
 {
 	g_autoptr(StoreTx) own = tx;

@@ -100,6 +100,8 @@ typedef enum StoreFlags {
  * end may be missing; never one from the middle, and none before a durable one.
  */
 bool store_commit(Store *s, StoreTx *tx, StoreFlags flags, int64_t *ret_rev, GError **err);
+/* The ERR_CONFLICT of a commit: reading again may help. NULL is fine. */
+bool store_is_conflict(const GError *e);
 
 /*
  * Changes under `prefix` of all revisions above `after_rev`, from a history

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a vm is made of, as people set it and read it, on the simulated engine."""
+import concurrent.futures
+
 from daemon import PAYLOAD
 
 MIB = 1 << 20
@@ -53,3 +55,14 @@ def test_a_card_without_a_network_is_not_there_and_keeps_its_address(sim):
     assert devices(sim, "a") == [] and "<interface" not in sim.ok("vm", "export", "a")
     assert sim.api("PATCH", "/v1/vms/a", {"nics": [{**card, "network": "user"}]}).status == 200
     assert any(card["mac"] in d for d in [a["part"] for a in sim.get("/v1/vms/a/explain")["arguments"]])
+
+
+def test_changes_at_the_same_moment_all_succeed(sim):
+    """Each merges into what the others left; only a caller who named a revision is refused."""
+    sim.ok("vm", "create", "a", "--kernel", PAYLOAD, "--nic", "none")
+
+    def change(key):
+        return [sim.api("PATCH", "/v1/vms/a", {"properties": {f"{key}{i}": "x"}}).status for i in range(20)]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        statuses = [s for done in pool.map(change, "pqrs") for s in done]
+    assert set(statuses) == {200} and len(sim.vm("a")["properties"]) == 80

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handlers that meet somebody else's change. */
+#include "api/call.h"
+
+/* What the handlers below know of each other. */
+static struct {
+	Store *store;
+	unsigned runs, races;
+} world;
+
+static bool put(int64_t expected, const char *value, GError **err)
+{
+	StoreTx *tx = store_tx_new();
+
+	store_tx_set(tx, "/a", expected, value);
+	return store_commit(world.store, tx, STORE_DURABLE, NULL, err);
+}
+
+/* Reads, loses the race as often as it is told, writes. */
+static bool racing_handler(ApiCall *c, GError **err)
+{
+	g_autoptr(StoreItem) item = store_get(world.store, "/a", NULL);
+
+	(void)c;
+	if (world.runs++ < world.races)
+		g_assert_true(put(STORE_ANY, "somebody's", NULL));
+	return put(item->rev, "ours", err);
+}
+
+static bool refusing_handler(ApiCall *c, GError **err)
+{
+	(void)c;
+	world.runs++;
+	return fail(err, ERR_CONFLICT, "there is a vm of that name");
+}
+
+static void begin(unsigned races)
+{
+	world.store = store_open("mem:", NULL);
+	world.runs = 0;
+	world.races = races;
+	g_assert_true(put(STORE_ANY, "first", NULL));
+}
+
+static void end(const char *left)
+{
+	g_autoptr(StoreItem) item = store_get(world.store, "/a", NULL);
+
+	g_assert_cmpstr(item->value, ==, left);
+	store_close(world.store);
+}
+
+static void test_a_lost_race_is_run_again_on_what_is_there_now(void)
+{
+	g_autoptr(GError) err = NULL;
+	ApiCall c = { 0 };
+
+	begin(3);
+	g_assert_true(call_run(&c, racing_handler, &err));
+	g_assert_no_error(err);
+	g_assert_cmpuint(world.runs, ==, 4);
+	end("ours");
+}
+
+static void test_who_loses_always_is_told_in_the_end(void)
+{
+	g_autoptr(GError) err = NULL;
+	ApiCall c = { 0 };
+
+	begin(1000);
+	g_assert_false(call_run(&c, racing_handler, &err));
+	g_assert_error(err, ERR, ERR_CONFLICT);
+	g_assert_cmpuint(world.runs, >, 1);
+	g_assert_cmpuint(world.runs, <, 100);
+	end("somebody's");
+}
+
+static void test_a_conflict_that_is_no_race_is_told_at_once(void)
+{
+	g_autoptr(GError) err = NULL;
+	ApiCall c = { 0 };
+
+	begin(0);
+	g_assert_false(call_run(&c, refusing_handler, &err));
+	g_assert_error(err, ERR, ERR_CONFLICT);
+	g_assert_cmpuint(world.runs, ==, 1);
+	end("first");
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/call/race", test_a_lost_race_is_run_again_on_what_is_there_now);
+	g_test_add_func("/call/races", test_who_loses_always_is_told_in_the_end);
+	g_test_add_func("/call/no-race", test_a_conflict_that_is_no_race_is_told_at_once);
+	return g_test_run();
+}
