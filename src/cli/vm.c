@@ -292,6 +292,15 @@ static char *print_cause(const Json *value, const Json *object)
 			       text != NULL ? text : "");
 }
 
+static void print_blocked(const Json *error)
+{
+	const char *advice = json_str(error, "advice");
+
+	printf("\nIt could not be started again as it is set: %s.\n", json_str(error, "message"));
+	if (advice != NULL)
+		printf("%s\n", advice);
+}
+
 static bool vm_explain(Cli *c, GError **err)
 {
 	static const Column about[] = {
@@ -329,6 +338,8 @@ static bool vm_explain(Cli *c, GError **err)
 		printf("\nAt the next start:\n");
 		output_list(c, json_object_get(answer, "pending"), changes, NULL);
 	}
+	if (json_is_object(json_object_get(answer, "blocked")))
+		print_blocked(json_object_get(answer, "blocked"));
 	return true;
 }
 
