@@ -84,3 +84,11 @@ def test_a_guest_that_its_host_could_not_start_again_is_explained(sim):
     stopped = sim.api("GET", "/v1/vms/a/explain")
     assert stopped.status >= 400 and stopped.body == {**now["blocked"], "details": stopped.body["details"]}
     assert sim.plim("vm", "start", "a").status != 0
+
+
+def test_an_export_names_its_format(sim):
+    sim.ok("vm", "create", "a", "--kernel", PAYLOAD)
+    xml = sim.ok("vm", "export", "a", "--format", "libvirt-xml")
+    assert xml.startswith("<domain") and xml == sim.ok("vm", "export", "a")
+    ran = sim.plim("vm", "export", "a", "--format", "vmx")
+    assert ran.status == 2 and "libvirt-xml" in ran.err
