@@ -16,7 +16,9 @@
 #include <sys/utsname.h>
 
 #define PAYLOAD_MAX (16u << 20)
+/* More on a slow or busy host: as many times what the run under TCG took. */
 #define KVM_TIMEOUT UINT64_C(4000000)
+#define KVM_SLOWNESS 5
 /* It takes a quarter of a second; only a very busy host takes long. */
 #define TCG_TIMEOUT UINT64_C(10000000)
 /*
@@ -57,7 +59,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Trial, trial_clear)
 typedef struct Search {
 	Probe *p;
 	char *payload; /* the copy that QEMU's user can read */
-	uint64_t tcg_rate;
+	uint64_t tcg_rate, tcg_took;
 } Search;
 
 /* A program that runs from its build folder takes the payload from there. */
@@ -175,8 +177,10 @@ static void conclude(AccelFact *f, char *take_reason)
 static void search_tcg(Search *s)
 {
 	g_auto(Trial) t = { 0 };
+	uint64_t begun = time_monotonic();
 
 	try_accel(s, ACCEL_TCG, "max", TCG_TIMEOUT, &t);
+	s->tcg_took = time_monotonic() - begun;
 	s->tcg_rate = t.rate;
 	conclude(&s->p->facts->accel[ACCEL_TCG],
 		 t.rate > 0 ? NULL : g_strdup_printf("no guest code came through: %s", why_of(&t)));
@@ -210,7 +214,7 @@ static char *judge_kvm(const Search *s, const Trial *t)
 
 static void search_kvm(Search *s)
 {
-	uint64_t end = time_monotonic() + KVM_TIMEOUT, now;
+	uint64_t end = time_monotonic() + KVM_TIMEOUT + KVM_SLOWNESS * s->tcg_took, now;
 	char *reason = NULL;
 
 	for (size_t i = 0; i < G_N_ELEMENTS(kvm_cpus) && (now = time_monotonic()) < end; i++) {
