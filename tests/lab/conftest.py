@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures for tests that need KVM hosts. A machine that can't run the lab skips them, and says why."""
-import os
 import pathlib
 import sys
 
@@ -9,7 +8,7 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from lablib import HostSpec, Lab, Unavailable, boot_files  # noqa: E402
+from lablib import HostSpec, Lab, Unavailable, boot_files, build_folder  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +23,7 @@ def boots():
 @pytest.fixture(scope="session")
 def build():
     """Meson's build folder: $PLIMSOLL_BUILD, else build/ in the repository; at the same path in lab hosts."""
-    path = pathlib.Path(os.environ.get("PLIMSOLL_BUILD") or HERE.parent.parent / "build").resolve()
+    path = build_folder()
     if not (path / "build.ninja").exists():
         pytest.skip("%s is not a build folder: build first, or set PLIMSOLL_BUILD" % path)
     return path

@@ -14,22 +14,12 @@ import time
 import pytest
 
 from guest import guest_leaves, guest_run
-from lablib import HostSpec, Lab, LabError, LabTimeout, wire
+from lablib import HostSpec, Lab, LabError, LabTimeout, wait_for, wire
 
 LAB = pathlib.Path(__file__).resolve().parent / "lab.py"
 CPUID_7_EBX_AVX2 = 1 << 5
 KVM_CHECK_EXTENSION = 0xAE03
 KVM_CAP_HYPERV = 44
-
-
-def wait_for(condition, timeout, what):
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, "not within %g s: %s" % (timeout, what)
-        time.sleep(0.05)
 
 
 # Commands

@@ -7,7 +7,8 @@
 from .errors import LabError, LabTimeout, Unavailable
 from .kernel import boot_files
 from .pool import Host, HostSpec, Lab
+from .product import build_folder, wait_for
 from .session import Command, Result
 
 __all__ = ["Command", "Host", "HostSpec", "Lab", "LabError", "LabTimeout", "Result", "Unavailable",
-           "boot_files"]
+           "boot_files", "build_folder", "wait_for"]

@@ -18,6 +18,7 @@ import time
 from .errors import LabError, LabTimeout, Unavailable
 from .guard import Guard
 from .kernel import boot_files, tool
+from .product import Product
 from .session import Session
 
 QEMU = "qemu-system-x86_64"
@@ -113,7 +114,7 @@ class Lab:
         return os.path.join(self.guard.folder, name)
 
 
-class Host:
+class Host(Product):
     """One lab host. The other hosts of its lab reach it by its `address` and by its name."""
 
     def __init__(self, lab, spec, number):
