@@ -39,7 +39,7 @@ LIBRARIES = {
     "systemd/sd-bus.h": ["engine/*"],
     "sqlite3.h": ["store/*"],
     "curl/curl.h": ["store/*", "engine/*"],
-    "gnutls/*.h": ["api/http_tls.c", "engine/image/hash.c"],
+    "gnutls/*.h": ["api/http_tls.c", "engine/image/hash.c", "engine/pki.c"],
     "wslay/wslay.h": ["api/http_ws.c", "cli/ws.c"],
     "libmnl/*.h": ["engine/*"],
     "nftables/libnftables.h": ["engine/*"],

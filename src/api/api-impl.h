@@ -9,7 +9,7 @@
 struct Api {
 	Engine *engine;
 	Loop *loop;
-	HttpServer *server;
+	HttpServer *server, *pool_server;
 	WorkerPool *pool;
 	EventStreams *streams;
 	GPtrArray *console; /* ConsoleLink, open ones */

@@ -2,6 +2,9 @@
 #include "api/api-impl.h"
 #include "api/route.h"
 #include "base/log.h"
+#include "core/model/keys.h"
+#include "engine/pki.h"
+#include "engine/records.h"
 
 #include <grp.h>
 #include <pwd.h>
@@ -18,6 +21,8 @@ typedef struct Job {
 	const Route *route;
 	ApiCall call;
 	GError *error;
+	bool from_pool; /* came to the pool's address: who it is must still be found out */
+	char *as_role;  /* of whom a peer passes it on for, or NULL */
 } Job;
 
 static void job_free(Job *j)
@@ -25,6 +30,8 @@ static void job_free(Job *j)
 	http_request_unref(j->req);
 	g_clear_error(&j->error);
 	g_free(j->call.user);
+	g_free(j->call.peer);
+	g_free(j->as_role);
 	g_hash_table_unref(j->call.path);
 	g_hash_table_unref(j->call.query);
 	g_free(j->call.if_match);
@@ -43,6 +50,14 @@ static Role role_of(const Api *a, const struct http_peer *p)
 	if (p->uid == 0 || p->uid == getuid() || (a->group != NO_GROUP && http_peer_in_group(p, a->group)))
 		return ROLE_ADMIN;
 	return ROLE_NONE;
+}
+
+static Role role_of_name(const char *name)
+{
+	for (Role r = ROLE_VIEWER; r < ROLE_ADMIN; r++)
+		if (g_strcmp0(role_name(r), name) == 0)
+			return r;
+	return ROLE_ADMIN;
 }
 
 static char *user_of(const struct http_peer *p)
@@ -119,10 +134,53 @@ static void send_answer(void *data)
 	job_free(j);
 }
 
+static bool authorise(const Route *route, Role role, GError **err)
+{
+	if (route->role == ROLE_NONE)
+		return true;
+	if (role == ROLE_NONE)
+		return fail_advice(err, ERR_DENIED,
+				   "Become root, or have yourself put into the group plimsoll.",
+				   "you may not use this daemon");
+	if (role < route->role)
+		return fail(err, ERR_DENIED, "this takes the role %s; you are %s", role_name(route->role),
+			    role_name(role));
+	return true;
+}
+
+/*
+ * Its certificate says that this pool's authority once took it in; that it is
+ * still a member is said by the records. For this the store is read, so it is
+ * found out here and not on the loop.
+ */
+static bool admit_peer(Job *j, GError **err)
+{
+	ApiCall *c = &j->call;
+	g_autofree char *key = c->peer != NULL ? key_host(c->peer) : NULL;
+	g_autoptr(GError) e = NULL;
+	_cleanup_json_ Json *host = key != NULL ? record_get(engine_store(c->engine), key, NULL, &e) : NULL;
+
+	if (e != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	if (host == NULL && j->route->role == ROLE_NONE)
+		return true;
+	if (host == NULL)
+		return fail_advice(err, ERR_DENIED, "Join the pool with a new token: `plim pool join`.",
+				   "host '%s' is not a member of this pool",
+				   c->peer != NULL ? c->peer : "without a certificate");
+	c->role = j->as_role != NULL ? role_of_name(j->as_role) : ROLE_PEER;
+	if (c->user == NULL)
+		c->user = g_strdup_printf("host %s", json_str(host, "name"));
+	return authorise(j->route, c->role, err);
+}
+
 static void run_job(void *data)
 {
 	Job *j = data;
-	bool ok = call_run(&j->call, j->route->handler, &j->error);
+	bool ok =
+	    (!j->from_pool || admit_peer(j, &j->error)) && call_run(&j->call, j->route->handler, &j->error);
 
 	g_assert(ok == (j->error == NULL));
 	loop_post(j->api->loop, send_answer, j);
@@ -139,18 +197,6 @@ static bool take_body(HttpRequest *req, ApiCall *c, GError **err)
 	return c->body != NULL || err_advise(err, "Send a JSON object.");
 }
 
-static bool authorise(const Route *route, Role role, GError **err)
-{
-	if (role == ROLE_NONE)
-		return fail_advice(err, ERR_DENIED,
-				   "Become root, or have yourself put into the group plimsoll.",
-				   "you may not use this daemon");
-	if (role < route->role)
-		return fail(err, ERR_DENIED, "this takes the role %s; you are %s", role_name(route->role),
-			    role_name(role));
-	return true;
-}
-
 static bool wants_stream(const HttpRequest *req)
 {
 	const char *accept = http_request_header(req, "Accept");
@@ -158,7 +204,7 @@ static bool wants_stream(const HttpRequest *req)
 	return accept != NULL && strstr(accept, "text/event-stream") != NULL;
 }
 
-static void start_job(Api *a, HttpRequest *req, const Route *route, GHashTable *path, Role role)
+static Job *job_new(Api *a, HttpRequest *req, const Route *route, GHashTable *path, Role role)
 {
 	Job *j = g_new0(Job, 1);
 
@@ -168,17 +214,31 @@ static void start_job(Api *a, HttpRequest *req, const Route *route, GHashTable *
 	j->call = (ApiCall){
 		.engine = a->engine,
 		.role = role,
-		.user = user_of(http_request_peer(req)),
 		.path = g_hash_table_ref(path),
 		.query = copy_query(req),
 		.if_match = copy_match(req),
 		.status = 204,
 		.etag = -1,
 	};
+	return j;
+}
+
+static void start_job(Job *j)
+{
+	HttpRequest *req = j->req;
+
 	if (take_body(req, &j->call, &j->error))
-		worker_pool_push(a->pool, run_job, j);
+		worker_pool_push(j->api->pool, run_job, j);
 	else
 		send_answer(j);
+}
+
+static void start_local(Api *a, HttpRequest *req, const Route *route, GHashTable *path, Role role)
+{
+	Job *j = job_new(a, req, route, path, role);
+
+	j->call.user = user_of(http_request_peer(req));
+	start_job(j);
 }
 
 static void on_request(HttpRequest *req, void *data)
@@ -196,7 +256,31 @@ static void on_request(HttpRequest *req, void *data)
 	else if (route->kind == ROUTE_STREAM && wants_stream(req))
 		event_streams_open(a->streams, req);
 	else
-		start_job(a, req, route, path, role);
+		start_local(a, req, route, path, role);
+}
+
+/* On the pool's address: other hosts, and those who want to become one. Streams and consoles are local. */
+static void on_pool_request(HttpRequest *req, void *data)
+{
+	Api *a = data;
+	g_autoptr(GHashTable) path = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	g_autoptr(GError) err = NULL;
+	const Route *route = route_find(http_request_method(req), http_request_segments(req), path, &err);
+	Job *j;
+
+	if (route != NULL && route->kind == ROUTE_WEBSOCKET)
+		fail(&err, ERR_UNSUPPORTED, "there are no consoles on the pool's address");
+	if (err != NULL) {
+		http_respond_error(req, err);
+		return;
+	}
+	j = job_new(a, req, route, path, ROLE_NONE);
+	j->from_pool = true;
+	j->call.peer = g_strdup(http_request_peer(req)->cert_cn);
+	j->call.user = g_strdup(http_request_header(req, "Plimsoll-User"));
+	j->as_role = g_strdup(http_request_header(req, "Plimsoll-Role"));
+	j->call.forwarded = j->as_role != NULL;
+	start_job(j);
 }
 
 static gid_t find_group(void)
@@ -206,6 +290,27 @@ static gid_t find_group(void)
 
 	return getgrnam_r("plimsoll", &gr, buf, sizeof buf, &found) == 0 && found != NULL ? found->gr_gid
 											  : NO_GROUP;
+}
+
+/* What a host of the pool listens on for the others. A stranger shows no certificate yet: it brings a token.
+ */
+static bool open_pool_server(Api *a, const Membership *m, GError **err)
+{
+	g_autofree char *ca = g_build_filename(m->folder, PKI_CA, NULL);
+	g_autofree char *cert = g_build_filename(m->folder, PKI_CERT, NULL);
+	g_autofree char *key = g_build_filename(m->folder, PKI_KEY, NULL);
+	const struct http_config http = {
+		.tls_address = m->address,
+		.tls_cert = cert,
+		.tls_key = key,
+		.tls_client_ca = ca,
+		.tls_client_cert = HTTP_CLIENT_CERT_OPTIONAL,
+		.handle = on_pool_request,
+		.data = a,
+	};
+
+	a->pool_server = http_server_new(a->loop, &http, err);
+	return a->pool_server != NULL;
 }
 
 Api *api_new(const struct api_config *config, GError **err)
@@ -231,6 +336,8 @@ Api *api_new(const struct api_config *config, GError **err)
 	a->streams = event_streams_new(config->loop, engine_store(config->engine), err);
 	if (a->streams == NULL)
 		return NULL;
+	if (config->member != NULL && !open_pool_server(a, config->member, err))
+		return NULL;
 	a->server = http_server_new(config->loop, &http, err);
 	return a->server != NULL ? g_steal_pointer(&a) : NULL;
 }
@@ -245,6 +352,7 @@ Api *api_free(Api *a)
 	loop_turn(a->loop, 0);
 	console_links_close(a);
 	event_streams_free(a->streams);
+	http_server_free(a->pool_server);
 	http_server_free(a->server);
 	g_ptr_array_unref(a->console);
 	g_free(a);

@@ -10,7 +10,10 @@
  * Who may do what: on the unix socket root and the members of the group
  * `plimsoll` are admins, all others are refused. On TLS a client certificate
  * that the configured authority signed makes an admin of its bearer, unless
- * its organisation says otherwise. Loop thread only.
+ * its organisation says otherwise. On the address of the pool the pool's own
+ * authority is trusted instead: a host's certificate makes a peer, as long as
+ * the host is in the pool's records, and what a peer passes on for a user has
+ * that user's role. Whoever shows none may only ask to join. Loop thread only.
  */
 #pragma once
 
@@ -24,6 +27,8 @@ struct api_config {
 	const char *socket;
 	/* All four or none. */
 	const char *tls_address, *tls_cert, *tls_key, *tls_client_ca;
+	/* The pool that this host is a member of, or NULL: its address is served as well. */
+	const Membership *member;
 };
 
 Api *api_new(const struct api_config *config, GError **err);

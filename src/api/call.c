@@ -12,7 +12,7 @@
 
 const char *role_name(Role r)
 {
-	static const char *const name[] = { "none", "viewer", "operator", "admin" };
+	static const char *const name[] = { "none", "viewer", "operator", "admin", "peer" };
 
 	return name[r];
 }

@@ -10,7 +10,7 @@
 
 #include "engine/engine.h"
 
-typedef enum Role { ROLE_NONE, ROLE_VIEWER, ROLE_OPERATOR, ROLE_ADMIN } Role;
+typedef enum Role { ROLE_NONE, ROLE_VIEWER, ROLE_OPERATOR, ROLE_ADMIN, ROLE_PEER } Role;
 
 const char *role_name(Role r);
 
@@ -19,6 +19,8 @@ typedef struct ApiCall {
 	Engine *engine;
 	Role role;
 	char *user;        /* who asks, for records: "root", a certificate's name */
+	char *peer;        /* id of the host that asks or passes this on, or NULL */
+	bool forwarded;    /* passed on by another host: it must not go further */
 	GHashTable *path;  /* variable of the route -> text */
 	GHashTable *query; /* name -> GStrv of its values */
 	char *if_match;    /* the revision in it, or NULL */

@@ -167,13 +167,25 @@ void conn_send(HttpConn *c)
 
 /* ---- the states ---- */
 
+/* What the client sent behind a handshake that failed is read away, so that the alert reaches it. */
+static bool refuse_handshake(HttpConn *c)
+{
+	c->tls = tls_free(c->tls);
+	shutdown(c->fd, SHUT_WR);
+	c->readable = true;
+	conn_set_state(c, CONN_LINGER);
+	return true;
+}
+
 static bool step_handshake(HttpConn *c)
 {
 	int r = tls_handshake(c->tls);
 
 	if (r == -EAGAIN)
 		return false;
-	if (r < 0 || !tls_identity(c->tls, &c->peer.cert_cn, &c->peer.cert_sha256)) {
+	if (r < 0)
+		return refuse_handshake(c);
+	if (!tls_identity(c->tls, &c->peer.cert_cn, &c->peer.cert_sha256)) {
 		conn_die(c);
 		return false;
 	}

@@ -118,6 +118,7 @@ static void open_api(void *data)
 		.tls_cert = d->tls_cert,
 		.tls_key = d->tls_key,
 		.tls_client_ca = d->tls_client_ca,
+		.member = engine_membership(d->e),
 	};
 
 	g_clear_pointer(&d->helper, g_thread_join);

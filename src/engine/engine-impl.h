@@ -3,6 +3,7 @@
 #pragma once
 
 #include "engine/engine.h"
+#include "engine/membership.h"
 #include "engine/sim.h"
 #include "engine/supervise.h"
 
@@ -11,6 +12,7 @@ struct Engine {
 	Folders folders;
 	char *host_name, *host_id;
 	int lock_fd;
+	Membership *member; /* NULL: a pool of one */
 	Store *store, *local;
 	Events *events;
 	WorkerPool *pool;

@@ -19,6 +19,11 @@ Store *engine_store(Engine *e)
 	return e->store;
 }
 
+const Membership *engine_membership(const Engine *e)
+{
+	return e->member;
+}
+
 Events *engine_events(Engine *e)
 {
 	return e->events;
@@ -166,11 +171,19 @@ static bool open_parts(Engine *e, const struct engine_config *config, GError **e
 				    .on_end = on_operation_end,
 				    .data = e };
 
-	e->store = open_store(&e->folders, "state.db", err);
-	if (e->store == NULL)
-		return false;
+	g_autoptr(GError) e2 = NULL;
+
 	e->local = open_store(&e->folders, "host.db", err);
 	if (e->local == NULL)
+		return false;
+	e->member = membership_load(e->folders.state, MEMBERSHIP_FILE, &e2);
+	if (e2 != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e2));
+		return false;
+	}
+	e->store =
+	    e->member != NULL ? store_open(e->member->store, err) : open_store(&e->folders, "state.db", err);
+	if (e->store == NULL)
 		return false;
 	e->host_id = host_id(e->local, err);
 	if (e->host_id == NULL)
@@ -413,6 +426,7 @@ Engine *engine_close(Engine *e)
 	g_free(e->folders.log);
 	g_free(e->host_name);
 	g_free(e->host_id);
+	membership_free(e->member);
 	g_mutex_clear(&e->lock);
 	g_free(e);
 	return NULL;

@@ -14,6 +14,7 @@
 #include "engine/events.h"
 #include "engine/exec.h"
 #include "engine/fleet.h"
+#include "engine/membership.h"
 
 typedef struct Engine Engine;
 
@@ -43,6 +44,8 @@ void engine_stop(Engine *e);
 /* On the loop's thread, after engine_stop(). NULL is fine; returns NULL. */
 Engine *engine_close(Engine *e);
 
+/* NULL: this host is a pool of one. Does not change while the daemon runs. */
+const Membership *engine_membership(const Engine *e);
 Store *engine_store(Engine *e);
 Events *engine_events(Engine *e);
 Exec *engine_exec(Engine *e);

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Calls to the daemons of other hosts: HTTP over TLS, both ends with the
+ * certificates of the pool (pki.h).
+ *
+ * A call blocks until its deadline: worker threads only. What the other side
+ * refuses comes back as its own error, with the host's name in front. That a
+ * call failed does not say that nothing happened over there: ask again.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <stdint.h>
+
+typedef struct Engine Engine;
+
+/*
+ * One exchange with the daemon of host `host_id`, as this host. `path` begins
+ * with "/v1/" and is encoded; `body` may be NULL. The answer's JSON, an empty
+ * object when it has none; new reference.
+ *
+ * ERR_NOT_FOUND for a host that the pool does not have, ERR_UNSUPPORTED on a
+ * host without a pool, ERR_UNAVAILABLE or ERR_TIMEOUT when nobody answers,
+ * ERR_DENIED when who answers is not that host or does not want us; else what
+ * the other daemon says.
+ */
+Json *peer_call(Engine *e, const char *host_id, const char *method, const char *path, const Json *body,
+		uint64_t timeout, GError **err);
+
+/* ---- for the pool's own parts: below peer_call() ---- */
+
+/* Whom to call. */
+struct peer_target {
+	const char *url;     /* "https://ADDRESS:PORT" */
+	const char *host_id; /* whose certificate it must show; NULL: one for the address in `url` */
+	const char *name;    /* of the host, for messages; NULL: the url */
+	const char *folder;  /* of pki.h; as whom, and whom to believe */
+	bool stranger;       /* show no certificate of ours, there is none yet */
+	bool unverified;     /* believe anybody: only to fetch what is checked by its fingerprint */
+};
+
+struct peer_request {
+	const char *method, *path;
+	const char *body, *content_type; /* text, or NULL; NULL: application/json */
+	const char *if_match;            /* or NULL */
+	const char *user, *role;         /* on whose behalf, or NULL: our own */
+	uint64_t timeout;
+};
+
+typedef struct PeerAnswer {
+	unsigned status;
+	char *content_type, *etag, *location; /* NULL when absent */
+	GBytes *body;
+} PeerAnswer;
+
+/* The answer, whatever its status. NULL and an error when there was none. */
+PeerAnswer *peer_exchange(const struct peer_target *t, const struct peer_request *r, GError **err);
+PeerAnswer *peer_answer_free(PeerAnswer *a);
+/* peer_exchange() whose answer is JSON or an error object, as peer_call() gives it back. */
+Json *peer_json(const struct peer_target *t, const struct peer_request *r, GError **err);
+
+/* The same with what the store knows of a host. */
+PeerAnswer *peer_exchange_host(Engine *e, const char *host_id, const struct peer_request *r, GError **err);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(PeerAnswer, peer_answer_free)

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The exchange itself, with libcurl. */
+#include "engine/peer.h"
+#include "engine/pki.h"
+
+#include <curl/curl.h>
+#include <string.h>
+
+#define ANSWER_MAX (64 << 20)
+#define CONNECT_TIMEOUT 10000L /* ms */
+#define PORT_LEN 6
+
+struct exchange {
+	CURL *curl;
+	const struct peer_target *target;
+	struct curl_slist *headers, *connect_to;
+	GByteArray *body;
+	PeerAnswer *answer;
+	bool too_long;
+	char words[CURL_ERROR_SIZE];
+};
+
+PeerAnswer *peer_answer_free(PeerAnswer *a)
+{
+	if (a != NULL) {
+		g_free(a->content_type);
+		g_free(a->etag);
+		g_free(a->location);
+		if (a->body != NULL)
+			g_bytes_unref(a->body);
+		g_free(a);
+	}
+	return NULL;
+}
+
+static void once_global(void)
+{
+	static gsize done;
+
+	if (g_once_init_enter(&done)) {
+		curl_global_init(CURL_GLOBAL_DEFAULT);
+		g_once_init_leave(&done, 1);
+	}
+}
+
+static size_t take_body(char *buf, size_t size, size_t n, void *data)
+{
+	struct exchange *x = data;
+
+	if (x->body->len + size * n > ANSWER_MAX) {
+		x->too_long = true;
+		return 0;
+	}
+	g_byte_array_append(x->body, (const guint8 *)buf, (guint)(size * n));
+	return size * n;
+}
+
+static void take_value(const char *line, size_t len, const char *name, char **ret)
+{
+	size_t n = strlen(name);
+
+	if (len > n && line[n] == ':' && g_ascii_strncasecmp(line, name, n) == 0) {
+		g_free(*ret);
+		*ret = g_strstrip(g_strndup(line + n + 1, len - n - 1));
+	}
+}
+
+static size_t take_header(char *buf, size_t size, size_t n, void *data)
+{
+	struct exchange *x = data;
+
+	take_value(buf, size * n, "Content-Type", &x->answer->content_type);
+	take_value(buf, size * n, "ETag", &x->answer->etag);
+	take_value(buf, size * n, "Location", &x->answer->location);
+	return size * n;
+}
+
+static void add_header(struct exchange *x, const char *name, const char *value)
+{
+	g_autofree char *line = value != NULL ? g_strdup_printf("%s: %s", name, value) : NULL;
+
+	if (line != NULL)
+		x->headers = curl_slist_append(x->headers, line);
+}
+
+static const char *name_of(const struct peer_target *t)
+{
+	return t->name != NULL ? t->name : t->url;
+}
+
+/*
+ * The host's id is asked for as the name in TLS, and the address only says
+ * where: so the certificate must be that host's, wherever it is.
+ */
+static bool set_address(struct exchange *x, const char *path, GError **err)
+{
+	const struct peer_target *t = x->target;
+	const char *address = g_str_has_prefix(t->url, "https://") ? t->url + strlen("https://") : NULL;
+	const char *port = address != NULL ? strrchr(address, ':') : NULL;
+	g_autofree char *url = NULL, *map = NULL;
+
+	if (port == NULL || port == address || strchr(address, '/') != NULL || strlen(port) > PORT_LEN)
+		return fail_advice(err, ERR_INVALID, "Write it like https://192.0.2.1:7443.",
+				   "'%s' is not the address of a host", t->url);
+	if (t->host_id == NULL) {
+		url = g_strconcat(t->url, path, NULL);
+	} else {
+		url = g_strconcat("https://", t->host_id, port, path, NULL);
+		map = g_strconcat(t->host_id, port, ":", address, NULL);
+		x->connect_to = curl_slist_append(NULL, map);
+		curl_easy_setopt(x->curl, CURLOPT_CONNECT_TO, x->connect_to);
+	}
+	curl_easy_setopt(x->curl, CURLOPT_URL, url);
+	return true;
+}
+
+static void set_trust(struct exchange *x)
+{
+	const struct peer_target *t = x->target;
+	g_autofree char *ca = g_build_filename(t->folder, PKI_CA, NULL);
+	g_autofree char *cert = g_build_filename(t->folder, PKI_CERT, NULL);
+	g_autofree char *key = g_build_filename(t->folder, PKI_KEY, NULL);
+
+	curl_easy_setopt(x->curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	if (t->unverified) {
+		curl_easy_setopt(x->curl, CURLOPT_SSL_VERIFYPEER, 0L);
+		curl_easy_setopt(x->curl, CURLOPT_SSL_VERIFYHOST, 0L);
+		return;
+	}
+	/* Only the pool's authority, none of the system's. */
+	curl_easy_setopt(x->curl, CURLOPT_CAPATH, NULL);
+	curl_easy_setopt(x->curl, CURLOPT_CAINFO, ca);
+	if (!t->stranger) {
+		curl_easy_setopt(x->curl, CURLOPT_SSLCERT, cert);
+		curl_easy_setopt(x->curl, CURLOPT_SSLKEY, key);
+	}
+}
+
+static void set_request(struct exchange *x, const struct peer_request *r)
+{
+	const char *type = r->content_type != NULL ? r->content_type : "application/json";
+
+	if (g_str_equal(r->method, "HEAD"))
+		curl_easy_setopt(x->curl, CURLOPT_NOBODY, 1L);
+	else
+		curl_easy_setopt(x->curl, CURLOPT_CUSTOMREQUEST, r->method);
+	if (r->body != NULL) {
+		curl_easy_setopt(x->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(r->body));
+		curl_easy_setopt(x->curl, CURLOPT_POSTFIELDS, r->body);
+		add_header(x, "Content-Type", type);
+	}
+	add_header(x, "If-Match", r->if_match);
+	add_header(x, "Plimsoll-User", r->user);
+	add_header(x, "Plimsoll-Role", r->role);
+	x->headers = curl_slist_append(x->headers, "Expect:"); /* no round trip for its sake */
+	curl_easy_setopt(x->curl, CURLOPT_HTTPHEADER, x->headers);
+	curl_easy_setopt(x->curl, CURLOPT_TIMEOUT_MS, (long)MIN(r->timeout / 1000, LONG_MAX));
+	curl_easy_setopt(x->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)MIN(r->timeout / 1000, CONNECT_TIMEOUT));
+}
+
+static void set_common(struct exchange *x)
+{
+	curl_easy_setopt(x->curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(x->curl, CURLOPT_PROXY, "");
+	curl_easy_setopt(x->curl, CURLOPT_PROTOCOLS_STR, "https");
+	curl_easy_setopt(x->curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(x->curl, CURLOPT_ERRORBUFFER, x->words);
+	curl_easy_setopt(x->curl, CURLOPT_WRITEFUNCTION, take_body);
+	curl_easy_setopt(x->curl, CURLOPT_WRITEDATA, x);
+	curl_easy_setopt(x->curl, CURLOPT_HEADERFUNCTION, take_header);
+	curl_easy_setopt(x->curl, CURLOPT_HEADERDATA, x);
+}
+
+/* A certificate that TLS 1.3's server refuses is only heard of when its answer is read. */
+static bool is_refused(CURLcode c, const char *words)
+{
+	return c == CURLE_SSL_CERTPROBLEM || strstr(words, "alert") != NULL ||
+	       (c == CURLE_SSL_CONNECT_ERROR && strstr(words, "ertificate") != NULL);
+}
+
+static bool fail_exchange(const struct exchange *x, CURLcode c, GError **err)
+{
+	const struct peer_target *t = x->target;
+	const char *name = name_of(t), *why = x->words[0] != '\0' ? x->words : curl_easy_strerror(c);
+
+	if (x->too_long)
+		return fail(err, ERR_LIMIT, "%s: its answer is longer than %d bytes", name, ANSWER_MAX);
+	if (c == CURLE_OPERATION_TIMEDOUT)
+		return fail_advice(err, ERR_TIMEOUT,
+				   "Look at that host's load and at the network between the hosts.",
+				   "%s: no answer in time from %s: %s", name, t->url, why);
+	if (c == CURLE_PEER_FAILED_VERIFICATION)
+		return fail_advice(err, ERR_DENIED,
+				   "See who has that address now. A host that was made anew must join the "
+				   "pool again; look at the clocks of both.",
+				   "%s: who answers at %s is not that host of this pool: %s", name, t->url,
+				   why);
+	if (is_refused(c, why))
+		return fail_advice(err, ERR_DENIED,
+				   "`plim pool status` on that host says whom it knows; join the pool again "
+				   "with a new token, if this host was taken out of it.",
+				   "%s does not accept this host's certificate: %s", name, why);
+	return fail_advice(err, ERR_UNAVAILABLE,
+			   "See whether plimsolld runs there, and whether the network lets you through.",
+			   "%s: nobody answers at %s: %s", name, t->url, why);
+}
+
+static PeerAnswer *perform(struct exchange *x, GError **err)
+{
+	CURLcode c = curl_easy_perform(x->curl);
+	long status = 0;
+
+	if (c != CURLE_OK) {
+		fail_exchange(x, c, err);
+		return NULL;
+	}
+	curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &status);
+	x->answer->status = (unsigned)status;
+	x->answer->body = g_byte_array_free_to_bytes(g_steal_pointer(&x->body));
+	return g_steal_pointer(&x->answer);
+}
+
+PeerAnswer *peer_exchange(const struct peer_target *t, const struct peer_request *r, GError **err)
+{
+	struct exchange x = { .target = t };
+	PeerAnswer *a;
+
+	once_global();
+	x.curl = curl_easy_init();
+	g_assert(x.curl != NULL); /* only for lack of memory */
+	x.body = g_byte_array_new();
+	x.answer = g_new0(PeerAnswer, 1);
+	set_common(&x);
+	set_trust(&x);
+	set_request(&x, r);
+	a = set_address(&x, r->path, err) ? perform(&x, err) : NULL;
+	curl_easy_cleanup(x.curl);
+	curl_slist_free_all(x.headers);
+	curl_slist_free_all(x.connect_to);
+	if (x.body != NULL)
+		g_byte_array_unref(x.body);
+	peer_answer_free(x.answer);
+	return a;
+}
+
+/* Its own error, with its name in front. */
+static void pass_error(const struct peer_target *t, const PeerAnswer *a, const Json *j, GError **err)
+{
+	g_autoptr(GError) theirs = NULL;
+
+	if (json_str(j, "code") == NULL) {
+		fail(err, ERR_UNAVAILABLE, "%s answers with HTTP status %u", name_of(t), a->status);
+		return;
+	}
+	theirs = err_of_json(j);
+	g_prefix_error(&theirs, "%s: ", name_of(t));
+	g_propagate_error(err, g_steal_pointer(&theirs));
+}
+
+Json *peer_json(const struct peer_target *t, const struct peer_request *r, GError **err)
+{
+	g_autoptr(PeerAnswer) a = peer_exchange(t, r, err);
+	_cleanup_json_ Json *j = NULL;
+	g_autoptr(GError) e = NULL;
+	gsize len;
+	const char *text;
+
+	if (a == NULL)
+		return NULL;
+	text = g_bytes_get_data(a->body, &len);
+	j = len > 0 ? json_parse(text, len, &e) : json_object();
+	if (a->status >= 400 || j == NULL) {
+		if (a->status < 400)
+			fail(err, ERR_UNAVAILABLE, "%s answers what is no JSON: %s", name_of(t), e->message);
+		else
+			pass_error(t, a, j, err);
+		return NULL;
+	}
+	return g_steal_pointer(&j);
+}
