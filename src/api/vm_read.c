@@ -142,20 +142,35 @@ static bool runs(const VmRecords *r)
 	return s == VM_RUNNING || s == VM_PAUSED;
 }
 
+/* The command line of the QEMU that runs; *ret is NULL when none does. */
+static bool running_argv(const VmRecords *r, Argv **ret, GError **err)
+{
+	*ret = NULL;
+	if (!runs(r) || r->applied == NULL)
+		return true;
+	*ret = argv_of_json(json_object_get(r->applied, "arguments"), err);
+	return *ret != NULL;
+}
+
+/* The host may have changed so that it can't start again what it runs: then what runs is explained still. */
 bool api_vm_explain(ApiCall *c, GError **err)
 {
 	g_auto(Hardware) h = { 0 };
 	g_autoptr(VmRecords) r = call_vm(c, err);
+	g_autoptr(GError) blocked = NULL;
 	Json *j;
 
-	if (r == NULL || !find_hardware(c, r, &h, err))
+	if (r == NULL || !running_argv(r, &h.applied, err))
 		return false;
-	if (runs(r) && r->applied != NULL) {
-		h.applied = argv_of_json(json_object_get(r->applied, "arguments"), err);
-		if (h.applied == NULL)
-			return false;
+	if (!find_hardware(c, r, &h, &blocked) && h.applied == NULL) {
+		g_propagate_error(err, g_steal_pointer(&blocked));
+		return false;
 	}
-	j = explain_of(h.profile, h.next, h.applied);
+	j = explain_of(&(struct explain){ .profile = h.profile,
+					  .next = h.next,
+					  .blocked = blocked,
+					  .applied = h.applied,
+					  .could_not = json_object_get(r->applied, "could_not") });
 	json_put_bool(j, "running", runs(r));
 	return call_answer(c, 200, j);
 }

@@ -85,6 +85,12 @@ static void keep_flag(Cli *c, const char *name, const char *value)
 		keep_value(c, name, value);
 }
 
+/* Where there is an --output, --format is another name of it. */
+static const char *kept_name(const Command *c, const Option *o)
+{
+	return (c->groups & GROUP_OUTPUT) && g_str_equal(o->name, "format") ? "output" : o->name;
+}
+
 static bool parse_options(Cli *c, int argc, char **argv, GError **err)
 {
 	OptionTable t;
@@ -106,7 +112,7 @@ static bool parse_options(Cli *c, int argc, char **argv, GError **err)
 		if (o->kind == OPTION_FLAG)
 			keep_flag(c, o->name, optarg);
 		else
-			keep_value(c, g_str_equal(o->name, "format") ? "output" : o->name, optarg);
+			keep_value(c, kept_name(c->command, o), optarg);
 	}
 	c->args = g_strdupv(argv + optind);
 	return true;

@@ -292,6 +292,15 @@ static char *print_cause(const Json *value, const Json *object)
 			       text != NULL ? text : "");
 }
 
+static void print_blocked(const Json *error)
+{
+	const char *advice = json_str(error, "advice");
+
+	printf("\nIt could not be started again as it is set: %s.\n", json_str(error, "message"));
+	if (advice != NULL)
+		printf("%s\n", advice);
+}
+
 static bool vm_explain(Cli *c, GError **err)
 {
 	static const Column about[] = {
@@ -329,6 +338,8 @@ static bool vm_explain(Cli *c, GError **err)
 		printf("\nAt the next start:\n");
 		output_list(c, json_object_get(answer, "pending"), changes, NULL);
 	}
+	if (json_is_object(json_object_get(answer, "blocked")))
+		print_blocked(json_object_get(answer, "blocked"));
 	return true;
 }
 
@@ -354,7 +365,7 @@ bool print_bytes_of(Cli *c, const char *path, const char *file, GError **err)
 static bool vm_export(Cli *c, GError **err)
 {
 	g_autofree char *path = cli_path("vms", cli_arg(c, 0), NULL);
-	const char *kind = cli_text(c, "format-of");
+	const char *kind = cli_text(c, "format");
 	g_autofree char *full =
 	    g_strdup_printf("%s/export?format=%s", path, kind != NULL ? kind : "libvirt-xml");
 
@@ -450,7 +461,7 @@ static const Option delete_options[] = {
 	{ 0 },
 };
 static const Option export_options[] = {
-	{ "format-of", 0, OPTION_TEXT, "KIND", "libvirt-xml" },
+	{ "format", 0, OPTION_TEXT, "KIND", "libvirt-xml (the default)" },
 	{ "to", 0, OPTION_TEXT, "FILE", "Write here instead of the standard output" },
 	{ 0 },
 };
@@ -500,7 +511,7 @@ const Command vm_commands[] = {
 	{ "vm", "explain", "NAME", "Why QEMU gets each argument, and what would change at the next start",
 	  NULL, NULL, 1, 1, "vms", GROUP_OUTPUT, NULL, vm_explain },
 	{ "vm", "export", "NAME", "Write the equivalent libvirt domain", NULL,
-	  "plim vm export web1 > web1.xml", 1, 1, "vms", 0, export_options, vm_export },
+	  "plim vm export web1 --format libvirt-xml > web1.xml", 1, 1, "vms", 0, export_options, vm_export },
 	{ "vm", "wait", "NAME", "Wait until a vm has come to a state", NULL,
 	  "plim vm wait web1 --for agent --timeout 5min", 1, 1, "vms", 0, wait_options, vm_wait },
 	{ 0 },

@@ -305,8 +305,8 @@ static bool take_facts(Engine *e, HostFacts *f, GError **err)
 
 bool engine_probe(Engine *e, GError **err)
 {
-	return take_facts(e, e->sim != NULL ? sim_facts() : host_probe_fresh(e->local, &e->folders, err),
-			  err);
+	return take_facts(
+	    e, e->sim != NULL ? sim_probe(e->sim) : host_probe_fresh(e->local, &e->folders, err), err);
 }
 
 bool engine_set_accel(Engine *e, const char *accel, GError **err)
@@ -386,7 +386,7 @@ static void tell_recovery(const Operation *op, bool forward, void *data)
 
 bool engine_start(Engine *e, GError **err)
 {
-	if (!take_facts(e, e->sim != NULL ? sim_facts() : host_probe(e->local, &e->folders, err), err))
+	if (!take_facts(e, e->sim != NULL ? sim_probe(e->sim) : host_probe(e->local, &e->folders, err), err))
 		return false;
 	if (e->sim == NULL && (!make_fleet(e, err) || !supervisor_adopt(e->supervisor, err)))
 		return false;

@@ -224,6 +224,19 @@ HostFacts *sim_facts(void)
 	return h;
 }
 
+HostFacts *sim_probe(Sim *s)
+{
+	_cleanup_json_ Json *orders = read_object(s->orders_path);
+	const char *reason = json_str(orders, "no_accel");
+	HostFacts *h = sim_facts();
+
+	if (reason != NULL) {
+		h->accel[ACCEL_TCG].works = false;
+		h->accel[ACCEL_TCG].reason = g_strdup(reason);
+	}
+	return h;
+}
+
 static gint compare(gconstpointer a, gconstpointer b)
 {
 	return strcmp(*(const char *const *)a, *(const char *const *)b);

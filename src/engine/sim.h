@@ -10,7 +10,8 @@
  *   {"fail": {"QEMU_SPAWN": "no more memory"},   fail before any effect
  *    "fail_after": {"QEMU_SPAWN": "..."},        fail with the effect left behind
  *    "delay_ms": {"QEMU_SPAWN": 50},
- *    "kill_at": 3}                               _exit(9) at the n-th kill point (from 1)
+ *    "kill_at": 3,                               _exit(9) at the n-th kill point (from 1)
+ *    "no_accel": "the module is gone"}           from the next probe on no accelerator works
  *
  * There is a kill point before and one after the effect of every step and of
  * every undoing. API, command line and crash tests run on it.
@@ -29,11 +30,10 @@ Sim *sim_close(Sim *s);
 /* Indexed by StepKind; `engine` of the executor must be the Sim. */
 extern const struct step_impl sim_steps[_STEP_MAX];
 
-/*
- * What a probe of the simulated host finds: the same at every call. Without id,
- * name, accel_wanted and folders, as host_probe(). Never NULL.
- */
+/* What the simulated host is. Without id, name, accel_wanted and folders, as host_probe(). Never NULL. */
 HostFacts *sim_facts(void);
+/* The same as a probe finds it, with what was ordered. */
+HostFacts *sim_probe(Sim *s);
 
 /* The resources that exist, sorted, one a line. Caller frees. */
 char *sim_print(Sim *s);

@@ -66,3 +66,29 @@ def test_changes_at_the_same_moment_all_succeed(sim):
     with concurrent.futures.ThreadPoolExecutor() as pool:
         statuses = [s for done in pool.map(change, "pqrs") for s in done]
     assert set(statuses) == {200} and len(sim.vm("a")["properties"]) == 80
+
+
+def test_a_guest_that_its_host_could_not_start_again_is_explained(sim):
+    sim.ok("vm", "create", "a", "--kernel", PAYLOAD, "--nic", "none")
+    sim.ok("vm", "start", "a")
+    before = sim.get("/v1/vms/a/explain")
+    assert before["blocked"] is None
+    sim.order(no_accel="the module is gone")
+    sim.ok("host", "probe")
+    now = sim.get("/v1/vms/a/explain")
+    assert now["arguments"] == before["arguments"] and now["pending"] == []
+    assert "no accelerator works" in now["blocked"]["message"] and now["blocked"]["advice"]
+    shown = sim.ok("vm", "explain", "a")
+    assert "could not be started again" in shown and "plim host show" in shown
+    sim.ok("vm", "kill", "a")
+    stopped = sim.api("GET", "/v1/vms/a/explain")
+    assert stopped.status >= 400 and stopped.body == {**now["blocked"], "details": stopped.body["details"]}
+    assert sim.plim("vm", "start", "a").status != 0
+
+
+def test_an_export_names_its_format(sim):
+    sim.ok("vm", "create", "a", "--kernel", PAYLOAD)
+    xml = sim.ok("vm", "export", "a", "--format", "libvirt-xml")
+    assert xml.startswith("<domain") and xml == sim.ok("vm", "export", "a")
+    ran = sim.plim("vm", "export", "a", "--format", "vmx")
+    assert ran.status == 2 and "libvirt-xml" in ran.err

@@ -135,7 +135,10 @@ static void test_the_running_guest_is_explained_by_what_it_was_started_with(void
 	const GuestCase *c = guest_case(cases, "windows-tcg");
 	g_autoptr(Profile) p = profile_of_case(c);
 	g_autoptr(Argv) applied = argv_of_case(c), next = argv_with(c, "platform.hpet", "true");
-	_cleanup_json_ Json *running = explain_of(p, next, applied), *stopped = explain_of(p, next, NULL);
+	_cleanup_json_ Json *could_not = profile_could_not_to_json(p);
+	_cleanup_json_ Json *running = explain_of(
+	    &(struct explain){ .profile = p, .next = next, .applied = applied, .could_not = could_not });
+	_cleanup_json_ Json *stopped = explain_of(&(struct explain){ .profile = p, .next = next });
 	g_autofree char *was = json_print(json_arr(running, "arguments"));
 	g_autofree char *will_be = json_print(json_arr(stopped, "arguments"));
 
@@ -147,6 +150,21 @@ static void test_the_running_guest_is_explained_by_what_it_was_started_with(void
 	g_assert_cmpuint(json_array_size(json_arr(running, "could_not")), ==, p->could_not->len);
 }
 
+static void test_what_runs_is_explained_when_it_could_not_start_again(void)
+{
+	g_autoptr(GPtrArray) cases = guest_cases();
+	g_autoptr(Argv) applied = argv_of_case(guest_case(cases, "linux"));
+	g_autoptr(GError) blocked = NULL;
+	_cleanup_json_ Json *j = NULL;
+
+	fail_advice(&blocked, ERR_UNSUPPORTED, "Mend it.", "no accelerator works");
+	j = explain_of(&(struct explain){ .blocked = blocked, .applied = applied });
+	g_assert_cmpuint(json_array_size(json_arr(j, "arguments")), >, 20);
+	g_assert_cmpuint(json_array_size(json_arr(j, "pending")), ==, 0);
+	g_assert_cmpstr(json_str(json_obj(j, "blocked"), "message"), ==, "no accelerator works");
+	g_assert_cmpstr(json_str(json_obj(j, "blocked"), "advice"), ==, "Mend it.");
+}
+
 static void test_each_row_is_complete(void)
 {
 	static const char *const members[] = { "argument", "part", "source", "key", "value" };
@@ -155,7 +173,7 @@ static void test_each_row_is_complete(void)
 	for (guint i = 0; i < cases->len; i++) {
 		g_autoptr(Profile) p = profile_of_case(cases->pdata[i]);
 		g_autoptr(Argv) argv = argv_of_case(cases->pdata[i]);
-		_cleanup_json_ Json *j = explain_of(p, argv, NULL);
+		_cleanup_json_ Json *j = explain_of(&(struct explain){ .profile = p, .next = argv });
 		const Json *row;
 		size_t k;
 
@@ -176,6 +194,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/explain/changes", test_a_change_says_what_the_next_start_brings);
 	g_test_add_func("/explain/new-qemu", test_a_new_qemu_is_pending);
 	g_test_add_func("/explain/running", test_the_running_guest_is_explained_by_what_it_was_started_with);
+	g_test_add_func("/explain/blocked", test_what_runs_is_explained_when_it_could_not_start_again);
 	g_test_add_func("/explain/rows", test_each_row_is_complete);
 	return g_test_run();
 }

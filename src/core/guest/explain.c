@@ -172,12 +172,19 @@ Json *explain_pending_keys(const Argv *next, const Argv *applied)
 	return keys;
 }
 
-Json *explain_of(const Profile *p, const Argv *next, const Argv *applied)
+Json *explain_of(const struct explain *e)
 {
-	Json *j = json_object();
+	const Argv *shown = e->applied != NULL ? e->applied : e->next;
+	Json *j = json_object(), *could_not;
 
-	json_put(j, "arguments", argument_rows(applied != NULL ? applied : next));
-	json_put(j, "pending", explain_pending(next, applied));
-	json_put(j, "could_not", profile_could_not_to_json(p));
+	g_assert(shown != NULL);
+	if (e->applied != NULL)
+		could_not = e->could_not != NULL ? json_deep_copy(e->could_not) : json_array();
+	else
+		could_not = profile_could_not_to_json(e->profile);
+	json_put(j, "arguments", argument_rows(shown));
+	json_put(j, "pending", e->next != NULL ? explain_pending(e->next, e->applied) : json_array());
+	json_put(j, "could_not", could_not);
+	json_put(j, "blocked", e->blocked != NULL ? err_to_json(e->blocked) : json_null());
 	return j;
 }
