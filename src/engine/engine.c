@@ -197,6 +197,7 @@ static bool open_parts(Engine *e, const struct engine_config *config, GError **e
 	e->pool = worker_pool_new(config->workers);
 	exec.store = e->store;
 	exec.pool = e->pool;
+	exec.host = e->host_id;
 	exec.engine = config->sim ? (void *)e->sim : (void *)e;
 	e->exec = exec_new(&exec);
 	return true;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define KEEP 10000
+#define TRIES 50
 
 struct Events {
 	Store *store;
@@ -45,15 +46,16 @@ Events *events_close(Events *ev)
 struct emission {
 	EventType type;
 	const char *object_type, *object_id, *object_name, *message;
-	Json *details; /* taken */
+	Json *details; /* borrowed, or NULL */
 };
 
-/* Under the lock, so that numbers become visible in their order. */
-static bool append(Events *ev, const struct emission *e, GError **err)
+/* One try with the number that is thought to be free. */
+static bool append_once(Events *ev, const struct emission *e, GError **err)
 {
 	g_autofree char *key = key_event(ev->next), *now = time_stamp(), *text = NULL;
-	_cleanup_json_ Json *j = event_new(ev->next, now, e->type, e->object_type, e->object_id,
-					   e->object_name, e->message, e->details);
+	_cleanup_json_ Json *j =
+	    event_new(ev->next, now, e->type, e->object_type, e->object_id, e->object_name, e->message,
+		      e->details != NULL ? json_incref(e->details) : NULL);
 	StoreTx *tx = store_tx_new();
 
 	text = json_print(j);
@@ -63,8 +65,58 @@ static bool append(Events *ev, const struct emission *e, GError **err)
 
 		store_tx_set(tx, old, STORE_ANY, NULL);
 	}
+	if (!store_commit(ev->store, tx, STORE_RELAXED, NULL, err))
+		return false;
 	ev->next++;
-	return store_commit(ev->store, tx, STORE_RELAXED, NULL, err);
+	return true;
+}
+
+/*
+ * The number behind the last one that others have taken meanwhile. There are
+ * no gaps, so doubling steps and then halves find the end.
+ */
+static bool find_end(Events *ev, GError **err)
+{
+	uint64_t taken = ev->next - 1, step = 1;
+	bool doubling = true;
+
+	while (step > 0) {
+		g_autofree char *key = key_event(taken + step);
+		g_autoptr(GError) e = NULL;
+		g_autoptr(StoreItem) item = store_get(ev->store, key, &e);
+
+		if (e != NULL) {
+			g_propagate_error(err, g_steal_pointer(&e));
+			return false;
+		}
+		if (item != NULL)
+			taken += step;
+		doubling = doubling && item != NULL;
+		step = doubling ? step * 2 : step / 2;
+	}
+	ev->next = taken + 1;
+	return true;
+}
+
+/*
+ * Under the lock, so that numbers become visible in their order. The daemons
+ * of a pool number their events together: who finds his number taken looks for
+ * the end and tries again.
+ */
+static bool append(Events *ev, const struct emission *e, GError **err)
+{
+	for (unsigned tries = 0;; tries++) {
+		g_autoptr(GError) e2 = NULL;
+
+		if (append_once(ev, e, &e2))
+			return true;
+		if (tries == TRIES || !store_is_conflict(e2)) {
+			g_propagate_error(err, g_steal_pointer(&e2));
+			return false;
+		}
+		if (!find_end(ev, err))
+			return false;
+	}
 }
 
 static LogLevel level_of(EventType type)
@@ -92,6 +144,7 @@ void events_emit(Events *ev, EventType type, const char *object_type, const char
 	g_mutex_lock(&ev->lock);
 	ok = append(ev, &e, &err);
 	g_mutex_unlock(&ev->lock);
+	json_unref(details);
 	log_line(level_of(type), "%s: %s", event_type_name(type), text);
 	if (!ok)
 		log_warning("event %s was not stored: %s", event_type_name(type), err->message);

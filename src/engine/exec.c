@@ -31,6 +31,8 @@ struct Exec {
 	GMutex lock;  /* of the members below */
 	GCond ended;
 	GHashTable *task; /* id -> Task, while it runs or waits */
+	bool frozen;
+	unsigned submitting; /* between the look at `frozen` and the task in the table */
 };
 
 Exec *exec_new(const struct exec_config *config)
@@ -343,26 +345,88 @@ static void add_begin_writes(StoreTx *tx, const Operation *op)
 	}
 }
 
-bool exec_submit(Exec *e, Operation *op, GError **err)
+static bool begin_submit(Exec *e, GError **err)
 {
-	StoreTx *tx;
-	Task *t;
+	bool frozen;
 
-	if (is_stopping(e)) {
-		operation_free(op);
+	if (is_stopping(e))
 		return fail_advice(err, ERR_UNAVAILABLE, "Try again in a few seconds.",
 				   "the daemon is stopping");
-	}
-	tx = store_tx_new();
+	g_mutex_lock(&e->lock);
+	frozen = e->frozen;
+	e->submitting += !frozen;
+	g_mutex_unlock(&e->lock);
+	return !frozen || fail_advice(err, ERR_UNAVAILABLE, "Try again in a few seconds.",
+				      "the host is joining or leaving a pool");
+}
+
+static void end_submit(Exec *e)
+{
+	g_mutex_lock(&e->lock);
+	e->submitting--;
+	g_cond_broadcast(&e->ended);
+	g_mutex_unlock(&e->lock);
+}
+
+/* Takes op. */
+static bool submit(Exec *e, Operation *op, GError **err)
+{
+	StoreTx *tx = store_tx_new();
+
+	g_free(op->host);
+	op->host = g_strdup(e->config.host);
 	add_begin_writes(tx, op);
 	put_operation(tx, op);
+	if (e->config.admit != NULL && !e->config.admit(tx, e->config.data, err)) {
+		store_tx_free(tx);
+		operation_free(op);
+		return false;
+	}
 	if (!store_commit(e->config.store, tx, STORE_DURABLE, NULL, err)) {
 		operation_free(op);
 		return false;
 	}
-	t = task_add(e, op);
-	worker_pool_push(e->config.pool, run_task, t);
+	worker_pool_push(e->config.pool, run_task, task_add(e, op));
 	return true;
+}
+
+bool exec_submit(Exec *e, Operation *op, GError **err)
+{
+	bool ok;
+
+	if (!begin_submit(e, err)) {
+		operation_free(op);
+		return false;
+	}
+	ok = submit(e, op, err);
+	end_submit(e);
+	return ok;
+}
+
+bool exec_freeze(Exec *e, uint64_t timeout, GError **err)
+{
+	gint64 until = g_get_monotonic_time() + (gint64)MIN(timeout, INT64_MAX / 2);
+	guint left;
+
+	g_mutex_lock(&e->lock);
+	e->frozen = true;
+	while (g_hash_table_size(e->task) + e->submitting > 0)
+		if (!g_cond_wait_until(&e->ended, &e->lock, until))
+			break;
+	left = g_hash_table_size(e->task) + e->submitting;
+	e->frozen = left == 0;
+	g_mutex_unlock(&e->lock);
+	return left == 0 ||
+	       fail_advice(err, ERR_BUSY,
+			   "`plim operation list` shows them. Wait for their end, or cancel them.",
+			   "%u operations are under way on this host", left);
+}
+
+void exec_thaw(Exec *e)
+{
+	g_mutex_lock(&e->lock);
+	e->frozen = false;
+	g_mutex_unlock(&e->lock);
 }
 
 bool exec_wait(Exec *e, const char *id, uint64_t timeout)
@@ -435,6 +499,12 @@ static void drop_operation(gpointer p)
 	operation_free(p);
 }
 
+/* Of another host's executor, which may be at it right now. */
+static bool is_foreign(const Exec *e, const Operation *op)
+{
+	return e->config.host != NULL && op->host != NULL && !g_str_equal(op->host, e->config.host);
+}
+
 bool exec_recover(Exec *e, ExecRecoverFunc each, void *data, GError **err)
 {
 	g_autoptr(GPtrArray) items = store_list(e->config.store, KEYS_OPERATIONS, NULL, err);
@@ -450,6 +520,8 @@ bool exec_recover(Exec *e, ExecRecoverFunc each, void *data, GError **err)
 			return err_advise(
 			    err,
 			    "This plimsolld is older than the one that wrote the record: install the newer one.");
+		if (is_foreign(e, op))
+			continue;
 		if (operation_ended(op)) {
 			g_ptr_array_add(ended, g_steal_pointer(&op));
 			continue;

@@ -11,7 +11,8 @@
  * durable transaction: the operation's last state and the writes it brings.
  *
  * After a crash exec_recover() finishes or undoes what it finds, as
- * operation_goes_forward() says.
+ * operation_goes_forward() says. In a pool the store has the operations of all
+ * hosts; an executor minds those that name its host, or none, and no others.
  *
  * Every function may be called from any thread but the loop's, unless it says
  * otherwise: they commit and so may block.
@@ -41,7 +42,10 @@ struct exec_config {
 	WorkerPool *pool;
 	const struct step_impl *steps; /* indexed by StepKind */
 	void *engine;                  /* handed to steps */
-	ExecEndFunc on_end;            /* may be NULL */
+	const char *host;              /* id of this host; NULL: the store is nobody else's */
+	/* May add to the transaction of a beginning what must hold for it, or refuse. NULL: nothing. */
+	bool (*admit)(StoreTx *tx, void *data, GError **err);
+	ExecEndFunc on_end; /* may be NULL */
 	void *data;
 };
 
@@ -65,6 +69,14 @@ bool exec_wait(Exec *e, const char *id, uint64_t timeout);
 
 /* ERR_BAD_STATE when it does not run here, ERR_UNSUPPORTED when it can't be cancelled any more. */
 bool exec_cancel(Exec *e, const char *id, GError **err);
+
+/*
+ * Take no more operations, and wait until those under way have ended: what is
+ * in the store then stays as it is. ERR_BUSY when that takes longer than
+ * `timeout` (us), and all is as before. exec_thaw() ends it.
+ */
+bool exec_freeze(Exec *e, uint64_t timeout, GError **err);
+void exec_thaw(Exec *e);
 
 /*
  * Finish or undo each stored operation that has not ended. Call once, before

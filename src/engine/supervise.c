@@ -556,6 +556,7 @@ static void adopted(const char *vm_id, const char *name, const GError *gone, voi
 
 typedef void (*VmFunc)(Supervisor *s, const char *vm_id, const Vm *vm, const Json *runtime);
 
+/* The vms that this host runs, or ran last: others have their own supervisors. */
 static bool each_vm(Supervisor *s, VmFunc func, GError **err)
 {
 	g_autoptr(GPtrArray) items = store_list(s->engine->store, KEYS_VMS, NULL, err);
@@ -572,7 +573,8 @@ static bool each_vm(Supervisor *s, VmFunc func, GError **err)
 		r = vm_records_load(s->engine->store, id, err);
 		if (r == NULL)
 			return false;
-		func(s, id, r->vm, r->runtime);
+		if (g_strcmp0(json_str(r->runtime, "host"), s->engine->host_id) == 0)
+			func(s, id, r->vm, r->runtime);
 	}
 	return true;
 }

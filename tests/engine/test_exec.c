@@ -3,6 +3,7 @@
 #include "base/fd.h"
 #include "base/time.h"
 #include "core/model/keys.h"
+#include "engine/events.h"
 #include "engine/sim.h"
 
 #include <string.h>
@@ -357,6 +358,136 @@ static void test_a_kill_at_every_point_of_a_delete_is_finished(void)
 	check_kills("delete", "{\"volume:r\":true,\"dir:v\":true}", "dir:v\nvolume:r\n", "");
 }
 
+/* ---- several daemons on one store ---- */
+
+static Json *event_at(Store *s, guint64 seq)
+{
+	g_autofree char *key = key_event(seq);
+
+	return get(s, key);
+}
+
+static void test_events_of_two_daemons_are_numbered_together(void)
+{
+	g_autoptr(GError) err = NULL;
+	g_autoptr(Store) s = store_open("mem:", &err);
+	Events *a = events_open(s, &err), *b = events_open(s, &err);
+
+	g_assert_no_error(err);
+	for (int i = 0; i < 40; i++)
+		events_emit(a, EVENT_DAEMON_STARTED, NULL, NULL, NULL, NULL, "a%d", i);
+	for (int i = 0; i < 3; i++) {
+		events_emit(b, EVENT_DAEMON_STARTED, NULL, NULL, NULL, json_object(), "b%d", i);
+		events_emit(a, EVENT_DAEMON_STARTED, NULL, NULL, NULL, NULL, "c%d", i);
+	}
+	for (guint64 seq = 1; seq <= 46; seq++) {
+		_cleanup_json_ Json *j = event_at(s, seq);
+		g_autofree char *want =
+		    seq <= 40 ? g_strdup_printf("a%d", (int)seq - 1)
+			      : g_strdup_printf("%c%d", seq % 2 == 1 ? 'b' : 'c', (int)(seq - 41) / 2);
+
+		g_assert_cmpstr(json_str(j, "message"), ==, want);
+	}
+	g_assert_null(event_at(s, 47));
+	events_close(a);
+	events_close(b);
+}
+
+static Operation *stored(Store *s, const char *id, const char *host, OperationState state)
+{
+	Operation *op = make_start(id);
+	g_autofree char *key = key_operation(id), *text = NULL;
+	_cleanup_json_ Json *j = NULL;
+
+	op->host = g_strdup(host);
+	op->state = state;
+	j = operation_to_json(op);
+	text = json_print(j);
+	put(s, key, text);
+	return op;
+}
+
+static void count_recovered(const Operation *op, bool forward, void *data)
+{
+	GString *found = data;
+
+	(void)forward;
+	g_string_append_printf(found, "%s ", op->id);
+}
+
+static void test_operations_of_other_hosts_are_left_alone(void)
+{
+	g_autoptr(GString) found = g_string_new(NULL);
+	g_autoptr(GError) err = NULL;
+	Bench b;
+	Operation *op;
+	_cleanup_json_ Json *other = NULL;
+
+	bench_init(&b);
+	exec_free(b.exec);
+	operation_free(stored(b.store, "mine", "h1", OPERATION_RUNNING));
+	operation_free(stored(b.store, "other", "h2", OPERATION_RUNNING));
+	operation_free(stored(b.store, "old", NULL, OPERATION_RUNNING));
+	b.exec = exec_new(&(struct exec_config){
+	    .store = b.store, .pool = b.pool, .steps = sim_steps, .engine = b.sim, .host = "h1" });
+	g_assert_true(exec_recover(b.exec, count_recovered, found, &err));
+	g_assert_no_error(err);
+	g_assert_true(exec_wait(b.exec, "mine", UINT64_C(30000000)) &&
+		      exec_wait(b.exec, "old", UINT64_C(30000000)));
+	g_assert_cmpstr(found->str, ==, "mine old ");
+	op = make_start("new");
+	g_assert_true(exec_submit(b.exec, op, &err));
+	g_assert_true(exec_wait(b.exec, "new", UINT64_C(30000000)));
+	other = get(b.store, "/plimsoll/v1/operations/other");
+	g_assert_cmpstr(json_str(other, "status"), ==, "running");
+	json_unref(other);
+	other = get(b.store, "/plimsoll/v1/operations/new");
+	g_assert_cmpstr(json_str(other, "host"), ==, "h1");
+	bench_done(&b);
+}
+
+static void test_a_frozen_executor_takes_nothing(void)
+{
+	g_autoptr(GError) err = NULL, busy = NULL;
+	Bench b;
+
+	bench_init(&b);
+	order(&b, "{\"delay_ms\":{\"QEMU_SPAWN\":300}}");
+	g_assert_true(exec_submit(b.exec, make_start("slow"), &err));
+	g_assert_false(exec_freeze(b.exec, 1000, &busy));
+	g_assert_error(busy, ERR, ERR_BUSY);
+	g_assert_true(exec_freeze(b.exec, UINT64_C(30000000), &err));
+	g_assert_no_error(err);
+	g_assert_false(exec_submit(b.exec, make_start("late"), &err));
+	g_assert_error(err, ERR, ERR_UNAVAILABLE);
+	g_clear_error(&err);
+	exec_thaw(b.exec);
+	g_assert_true(exec_submit(b.exec, make_start("again"), &err));
+	g_assert_true(exec_wait(b.exec, "again", UINT64_C(30000000)));
+	bench_done(&b);
+}
+
+static bool refuse(StoreTx *tx, void *data, GError **err)
+{
+	(void)tx, (void)data;
+	return fail(err, ERR_UNAVAILABLE, "no lease");
+}
+
+static void test_what_is_not_admitted_leaves_no_record(void)
+{
+	g_autoptr(GError) err = NULL;
+	Bench b;
+
+	bench_init(&b);
+	exec_free(b.exec);
+	b.exec = exec_new(&(struct exec_config){
+	    .store = b.store, .pool = b.pool, .steps = sim_steps, .engine = b.sim, .admit = refuse });
+	g_assert_false(exec_submit(b.exec, make_start("x"), &err));
+	g_assert_error(err, ERR, ERR_UNAVAILABLE);
+	g_assert_null(get(b.store, "/plimsoll/v1/operations/x"));
+	bench_done(&b);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 4 && g_str_equal(argv[1], "--child"))
@@ -370,5 +501,9 @@ int main(int argc, char **argv)
 	g_test_add_func("/exec/interrupted", test_a_stop_of_the_daemon_leaves_the_plan_for_the_next);
 	g_test_add_func("/exec/kill-start", test_a_kill_at_every_point_of_a_start_is_recovered);
 	g_test_add_func("/exec/kill-delete", test_a_kill_at_every_point_of_a_delete_is_finished);
+	g_test_add_func("/exec/events", test_events_of_two_daemons_are_numbered_together);
+	g_test_add_func("/exec/foreign", test_operations_of_other_hosts_are_left_alone);
+	g_test_add_func("/exec/frozen", test_a_frozen_executor_takes_nothing);
+	g_test_add_func("/exec/not-admitted", test_what_is_not_admitted_leaves_no_record);
 	return g_test_run();
 }

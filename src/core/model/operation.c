@@ -38,6 +38,7 @@ Operation *operation_free(Operation *op)
 	g_free(op->target_id);
 	g_free(op->target_name);
 	g_free(op->created_at);
+	g_free(op->host);
 	g_free(op->finished_at);
 	g_free(op->user);
 	plan_free(op->plan);
@@ -149,6 +150,7 @@ Json *operation_to_api(const Operation *op)
 	json_put_str(j, "created_at", op->created_at);
 	json_put_str(j, "finished_at", op->finished_at);
 	json_put_str(j, "user", op->user);
+	json_put_str(j, "host", op->host);
 	json_put(j, "result", json_deep_copy(op->result));
 	json_put(j, "error", op->error != NULL ? json_deep_copy(op->error) : json_null());
 	json_put(j, "plan", plan_to_json(op->plan));
@@ -224,6 +226,7 @@ Operation *operation_of_json(const Json *j, GError **err)
 	op->plan = plan;
 	op->finished_at = g_strdup(json_str(j, "finished_at"));
 	op->user = g_strdup(json_str(j, "user"));
+	op->host = g_strdup(json_str(j, "host"));
 	op->may_cancel = json_bool(j, "may_cancel", false);
 	if (!take_number(j, "index", -1, (int)op->plan->step->len, &op->index, err) ||
 	    !take_number(j, "progress", 0, 100, &op->progress, err) ||

@@ -43,6 +43,7 @@ typedef struct Operation {
 	char *target_type, *target_id, *target_name; /* "vm", uuid, name */
 	char *created_at, *finished_at;              /* finished_at NULL while it runs */
 	char *user;                                  /* who asked */
+	char *host;                                  /* id of the host that carries it out, or NULL */
 	OperationState state;
 	Plan *plan;
 	int index;    /* the step begun last; -1 before the first */
