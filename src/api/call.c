@@ -147,13 +147,12 @@ static Json *dry_run_of(const Operation *op)
 static bool answer_operation(ApiCall *c, const char *id, GError **err)
 {
 	g_autofree char *key = key_operation(id);
-	_cleanup_json_ Json *j = record_get(engine_store(c->engine), key, NULL, err);
-	g_autoptr(Operation) op = j != NULL ? operation_of_json(j, err) : NULL;
+	Json *j = record_get(engine_store(c->engine), key, NULL, err);
 
-	if (op == NULL)
+	if (j == NULL)
 		return false;
 	c->location = g_strconcat("/v1/operations/", id, NULL);
-	return call_answer(c, 202, operation_to_api(op));
+	return call_answer(c, 202, operation_record_to_api(j));
 }
 
 bool call_submit(ApiCall *c, Operation *op, GError **err)
@@ -176,8 +175,11 @@ bool call_submit(ApiCall *c, Operation *op, GError **err)
 	id = g_strdup(op->id);
 	if (!exec_submit(engine_exec(c->engine), op, err))
 		return false;
-	if (wait > 0)
-		exec_wait(engine_exec(c->engine), id, wait * SECOND);
+	/* Its end is on disk. What has only begun may not be, and an answer must not be lost in a power cut.
+	 */
+	if ((wait == 0 || !exec_wait(engine_exec(c->engine), id, wait * SECOND)) &&
+	    !store_sync(engine_store(c->engine), err))
+		return false;
 	return answer_operation(c, id, err);
 }
 

@@ -9,10 +9,9 @@
 
 static Json *operation_view(const char *text, GError **err)
 {
-	_cleanup_json_ Json *j = json_parse(text, strlen(text), err);
-	g_autoptr(Operation) op = j != NULL ? operation_of_json(j, err) : NULL;
+	Json *j = json_parse(text, strlen(text), err);
 
-	return op != NULL ? operation_to_api(op) : NULL;
+	return j != NULL ? operation_record_to_api(j) : NULL;
 }
 
 bool api_operation_list(ApiCall *c, GError **err)

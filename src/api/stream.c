@@ -82,13 +82,9 @@ static const char *kind_of(const char *collection)
 static Json *object_of(const char *kind, const char *rest, const char *value)
 {
 	Json *j = json_parse(value, strlen(value), NULL), *outer;
-	g_autoptr(Operation) op = NULL;
 
-	if (g_str_equal(kind, "operation")) {
-		op = operation_of_json(j, NULL);
-		json_unref(j);
-		return op != NULL ? operation_to_api(op) : json_null();
-	}
+	if (g_str_equal(kind, "operation"))
+		return j != NULL ? operation_record_to_api(j) : json_null();
 	if (!g_str_equal(rest, "runtime"))
 		return j;
 	outer = json_object();

@@ -226,7 +226,8 @@ static bool run_from(Task *t, int first, GError **err)
 		op->progress = (int)(i * 100 / n);
 		if (step_is_point_of_no_return(plan_step(op->plan, i)->kind))
 			forbid_cancel(t);
-		store_progress(t->exec, op);
+		if (operation_stores_step(op, i))
+			store_progress(t->exec, op);
 		if (!call_step(t, i, false, err))
 			return false;
 	}
@@ -262,6 +263,7 @@ static void finish_backwards(Task *t)
 			    "the daemon ended in the middle of this operation");
 		op->error = err_to_json(err);
 	}
+	op->index = operation_reach(op);
 	undo_begun(t);
 	set_end(t, OPERATION_FAILED);
 	store_end(t->exec, op);
@@ -375,6 +377,8 @@ static bool submit(Exec *e, Operation *op, GError **err)
 
 	g_free(op->host);
 	op->host = g_strdup(e->config.host);
+	if (op->plan->step->len > 0)
+		op->index = 0;
 	add_begin_writes(tx, op);
 	put_operation(tx, op);
 	if (e->config.admit != NULL && !e->config.admit(tx, e->config.data, err)) {
@@ -382,7 +386,8 @@ static bool submit(Exec *e, Operation *op, GError **err)
 		operation_free(op);
 		return false;
 	}
-	if (!store_commit(e->config.store, tx, STORE_DURABLE, NULL, err)) {
+	if (!store_commit(e->config.store, tx, operation_begins_durable(op) ? STORE_DURABLE : STORE_RELAXED,
+			  NULL, err)) {
 		operation_free(op);
 		return false;
 	}

@@ -2,10 +2,11 @@
 /*
  * The executor: runs the plans of operations, and decides nothing.
  *
- * exec_submit() makes an operation durable together with the writes that
- * belong to its beginning (a name taken, a vm locked); then its steps run, one
- * after the other, on a thread of the pool. Before a step begins, its index is
- * stored (relaxed: a crash of the daemon keeps it; after a power cut no QEMU
+ * exec_submit() stores an operation together with the writes that belong to its
+ * beginning (a name taken, a vm locked); then its steps run, one after the
+ * other, on a thread of the pool. operation_begins_durable() says whether that
+ * outlives a power cut, operation_stores_step() before which steps their index
+ * is stored (relaxed: a crash of the daemon keeps it; after a power cut no QEMU
  * lives anyway and steps are idempotent). If a step fails or the operation is
  * cancelled, the steps that were begun are undone backwards. The end is one
  * durable transaction: the operation's last state and the writes it brings.
@@ -54,8 +55,9 @@ Exec *exec_new(const struct exec_config *config);
 Exec *exec_free(Exec *e);
 
 /*
- * Takes `op`, also on failure. True when the operation is durable, together
- * with its `begin` writes, and queued. ERR_CONFLICT when one of those does not
+ * Takes `op`, also on failure. True when the operation is stored, together
+ * with its `begin` writes, and queued; who tells somebody so before its end
+ * calls store_sync() first. ERR_CONFLICT when one of those does not
  * hold; ERR_UNAVAILABLE while the daemon stops.
  */
 bool exec_submit(Exec *e, Operation *op, GError **err);

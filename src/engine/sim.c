@@ -127,12 +127,21 @@ static bool ordered_failure(const Json *orders, const char *when, StepKind kind,
 	return message == NULL ? false : !fail(err, ERR_QEMU, "%s", message);
 }
 
+static bool tell_delayed(const Sim *s, StepKind kind, GError **err)
+{
+	g_autofree char *path = g_strconcat(s->orders_path, ".delayed", NULL);
+
+	return file_write_atomic(path, step_name(kind), strlen(step_name(kind)), 0600, err);
+}
+
 /* Sleeps in small turns, as a real step waits with an eye on cancellation. */
 static bool wait_as_ordered(StepContext *ctx, const Json *orders, StepKind kind, GError **err)
 {
-	uint64_t until =
-	    time_monotonic() + json_uint(json_obj(orders, "delay_ms"), step_name(kind), 0) * 1000;
+	uint64_t delay = json_uint(json_obj(orders, "delay_ms"), step_name(kind), 0) * 1000;
+	uint64_t until = time_monotonic() + delay;
 
+	if (delay > 0 && !tell_delayed(step_engine(ctx), kind, err))
+		return false;
 	while (time_monotonic() < until) {
 		if (step_cancelled(ctx))
 			return fail(err, ERR_CANCELLED, "the operation was cancelled");
@@ -182,7 +191,7 @@ static bool undo(StepContext *ctx, StepKind kind, const Json *args, GError **err
 }
 
 /* One function a step, because a step does not know its kind. */
-#define X(name, undoes, no_return, stage)                                                                    \
+#define X(name, undoes, no_return, lasting, told, stage)                                                     \
 	static bool run_##name(StepContext *ctx, const Json *args, GError **err)                             \
 	{                                                                                                    \
 		return run(ctx, STEP_##name, args, err);                                                     \
@@ -195,7 +204,8 @@ STEP_TABLE(X)
 #undef X
 
 const struct step_impl sim_steps[_STEP_MAX] = {
-#define X(name, undoes, no_return, stage) [STEP_##name] = { run_##name, undoes ? undo_##name : NULL },
+#define X(name, undoes, no_return, lasting, told, stage)                                                     \
+	[STEP_##name] = { run_##name, undoes ? undo_##name : NULL },
 	STEP_TABLE(X)
 #undef X
 };

@@ -13,7 +13,8 @@
  *    "kill_at": 3,                               _exit(9) at the n-th kill point (from 1)
  *    "no_accel": "the module is gone"}           from the next probe on no accelerator works
  *
- * There is a kill point before and one after the effect of every step and of
+ * The step that was delayed last is named in the file ORDERS.delayed, from the
+ * beginning of its delay. There is a kill point before and one after the effect of every step and of
  * every undoing. API, command line and crash tests run on it.
  */
 #pragma once

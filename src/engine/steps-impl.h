@@ -4,7 +4,7 @@
 
 #include "engine/exec.h"
 
-#define X(name, undoes, no_return, stage)                                                                    \
+#define X(name, undoes, no_return, lasting, told, stage)                                                     \
 	bool step_##name##_run(StepContext *ctx, const Json *args, GError **err);                            \
 	bool step_##name##_undo(StepContext *ctx, const Json *args, GError **err);
 STEP_TABLE(X)

@@ -16,7 +16,8 @@ struct grant_host step_grant_host(const StepContext *ctx)
 #define UNDO_false(name) NULL
 
 const struct step_impl qemu_steps[_STEP_MAX] = {
-#define X(name, undoes, no_return, stage) [STEP_##name] = { step_##name##_run, UNDO_##undoes(name) },
+#define X(name, undoes, no_return, lasting, told, stage)                                                     \
+	[STEP_##name] = { step_##name##_run, UNDO_##undoes(name) },
 	STEP_TABLE(X)
 #undef X
 };

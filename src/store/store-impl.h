@@ -29,6 +29,7 @@ typedef struct StoreBackend {
 	GPtrArray *(*list)(Store *s, const char *prefix, int64_t *ret_rev, GError **err);
 	int64_t (*revision)(Store *s, GError **err);
 	bool (*commit)(Store *s, const StoreTx *tx, StoreFlags flags, int64_t *ret_rev, GError **err);
+	bool (*sync)(Store *s, GError **err); /* NULL when a relaxed commit is no less than a durable one */
 	bool (*compact)(Store *s, int64_t upto, GError **err);
 	/* Returns its own struct, which begins with a StoreWatch; store.c fills that in. */
 	StoreWatch *(*watch_open)(Store *s, const char *prefix, int64_t after_rev, GError **err);

@@ -108,6 +108,11 @@ int64_t store_revision(Store *s, GError **err)
 	return s->be->revision(s, err);
 }
 
+bool store_sync(Store *s, GError **err)
+{
+	return s->be->sync == NULL || s->be->sync(s, err);
+}
+
 bool store_compact(Store *s, int64_t upto, GError **err)
 {
 	if (upto < 0)

@@ -102,6 +102,9 @@ typedef enum StoreFlags {
 bool store_commit(Store *s, StoreTx *tx, StoreFlags flags, int64_t *ret_rev, GError **err);
 /* The ERR_CONFLICT of a commit: reading again may help. NULL is fine. */
 bool store_is_conflict(const GError *e);
+/* All commits that have returned so far, the relaxed ones too, are on disk. Other commits need not wait for
+ * it. */
+bool store_sync(Store *s, GError **err);
 
 /*
  * Changes under `prefix` of all revisions above `after_rev`, from a history

@@ -70,6 +70,7 @@ typedef struct SqliteStore {
 	LocalStore local;
 	char *path;
 	sqlite3 *db;
+	sqlite3_file *log; /* the write-ahead log, to sync it while others commit */
 	sqlite3_stmt *stmt[_Q_MAX];
 	bool ours; /* marked open: to be marked closed */
 	StoreFlags flags;
@@ -240,6 +241,14 @@ static bool take_over(SqliteStore *s, GError **err)
 	return true;
 }
 
+/* It was written and synced by take_over(), with its name, and stays the same file until the database is
+ * closed. */
+static bool find_log(SqliteStore *s, GError **err)
+{
+	return sqlite3_file_control(s->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &s->log) == SQLITE_OK ||
+	       fail_db(s, "open", err);
+}
+
 static bool sqlite_open(Store *base, const char *where, GError **err)
 {
 	SqliteStore *s = (SqliteStore *)base;
@@ -256,7 +265,7 @@ static bool sqlite_open(Store *base, const char *where, GError **err)
 	sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	if (!schema_check_file(s->db, s->path, err) || !lock_file(s, err) ||
 	    !schema_upgrade(s->db, s->path, schema_steps, schema_n_steps, err) || !check_pages(s, err) ||
-	    !prepare_all(s, err) || !take_over(s, err))
+	    !prepare_all(s, err) || !take_over(s, err) || !find_log(s, err))
 		return false;
 	sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
 	return true;
@@ -548,6 +557,16 @@ static bool sqlite_commit(Store *base, const StoreTx *tx, StoreFlags flags, int6
 	return true;
 }
 
+/* A commit that has returned is in the log, or in the database by a checkpoint, which syncs both. */
+static bool sqlite_sync(Store *base, GError **err)
+{
+	const SqliteStore *s = (SqliteStore *)base;
+	int r = s->log->pMethods->xSync(s->log, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY);
+
+	return r == SQLITE_OK || fail_advice(err, ERR_STORE, "Look at the host's disk and its log.",
+					     "'%s' can't be synced: %s", s->path, sqlite3_errstr(r));
+}
+
 static bool sqlite_compact(Store *base, int64_t upto, GError **err)
 {
 	SqliteStore *s = (SqliteStore *)base;
@@ -576,6 +595,7 @@ const StoreBackend store_sqlite = {
 	.list = sqlite_list,
 	.revision = local_revision,
 	.commit = sqlite_commit,
+	.sync = sqlite_sync,
 	.compact = sqlite_compact,
 	.watch_open = local_watch_open,
 	.watch_fd = local_watch_fd,

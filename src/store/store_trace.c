@@ -131,6 +131,18 @@ static bool trace_commit(Store *s, const StoreTx *tx, StoreFlags flags, int64_t 
 	return ok;
 }
 
+static bool trace_sync(Store *s, GError **err)
+{
+	uint64_t began = time_monotonic();
+	GError *e = NULL;
+	bool ok = store_sync(inner_of(s), &e);
+
+	told(began, e, "sync");
+	if (e != NULL)
+		g_propagate_error(err, e);
+	return ok;
+}
+
 static bool trace_compact(Store *s, int64_t upto, GError **err)
 {
 	uint64_t began = time_monotonic();
@@ -198,6 +210,7 @@ const StoreBackend store_trace = {
 	.list = trace_list,
 	.revision = trace_revision,
 	.commit = trace_commit,
+	.sync = trace_sync,
 	.compact = trace_compact,
 	.watch_open = trace_watch_open,
 	.watch_fd = trace_watch_fd,

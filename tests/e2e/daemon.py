@@ -189,6 +189,11 @@ class Daemon:
         fresh.write_text(json.dumps(orders))
         fresh.rename(self.run / "sim-orders.json")
 
+    def delayed(self):
+        """The step that was delayed last, as order() told."""
+        path = self.run / "sim-orders.json.delayed"
+        return path.read_text() if path.exists() else None
+
     def world(self):
         """The resources of the simulated host."""
         for path in (self.run / "sim-world.json", self.state / "sim-world.json"):

@@ -370,11 +370,7 @@ def test_a_daemon_killed_in_a_step_comes_back_consistent(sim, verb, step):
         ident = sim.ok("vm", "create", "a", *KERNEL, "--disk", "1GiB", "--no-wait").split()[-1]
     else:
         ident = sim.ok("vm", verb, "a", "--no-wait").split()[-1]
-
-    def in_step():
-        o = sim.get(f"/v1/operations/{ident}")
-        return o["status"] == "running" and o["index"] < len(o["plan"]) and o["plan"][o["index"]]["step"] == step
-    until(in_step, f"operation in {step}")
+    until(lambda: sim.delayed() == step, f"operation in {step}")
     sim.kill9()
     sim.order()
     sim.start()

@@ -146,6 +146,32 @@ static void test_durable_after_relaxed_syncs_again(Fixture *f, gconstpointer unu
 	g_assert_cmpuint(shim_count(SHIM_SYNC, "", from, to), ==, 0);
 }
 
+static void test_sync_is_one_sync_of_what_was_relaxed(Fixture *f, gconstpointer unused)
+{
+	g_autoptr(GError) err = NULL;
+	guint from, to;
+
+	(void)unused;
+	for (int n = 1; n <= 3; n++)
+		commit_counted(f, n, STORE_RELAXED, &from, &to);
+	g_assert_true(store_sync(f->s, &err));
+	g_assert_no_error(err);
+	g_assert_cmpuint(shim_count(SHIM_SYNC, "-wal", to, shim_now()), ==, 1);
+	g_assert_cmpuint(shim_count(SHIM_SYNC, "", to, shim_now()), ==, 1);
+}
+
+static void test_sync_that_fails_says_so(Fixture *f, gconstpointer unused)
+{
+	g_autoptr(GError) err = NULL;
+
+	(void)unused;
+	g_assert_true(commit_number(f->s, 1, STORE_RELAXED, NULL, NULL));
+	shim_fail(0, 1, SQLITE_IOERR_FSYNC);
+	g_assert_false(store_sync(f->s, &err));
+	g_assert_error(err, ERR, ERR_STORE);
+	g_assert_true(store_sync(f->s, NULL));
+}
+
 /* ---- power cuts ---- */
 
 enum { N_COMMITS = 300, N_CUTS = 100 };
@@ -161,8 +187,11 @@ static struct acknowledged commit_many(Fixture *f, struct acknowledged *ack)
 	for (int n = 1; n <= N_COMMITS; n++) {
 		StoreFlags flags = g_test_rand_int_range(0, 3) == 0 ? STORE_DURABLE : STORE_RELAXED;
 
+		bool synced = flags == STORE_RELAXED && g_test_rand_int_range(0, 4) == 0;
+
 		g_assert_true(commit_number(f->s, n, flags, &ack[n].rev, NULL));
-		ack[n].durable = flags == STORE_DURABLE;
+		g_assert_true(!synced || store_sync(f->s, NULL));
+		ack[n].durable = flags == STORE_DURABLE || synced;
 		ack[n].at = shim_now();
 	}
 	return ack[N_COMMITS];
@@ -335,6 +364,8 @@ int main(int argc, char **argv)
 		  test_durable_commit_is_synced_before_it_returns },
 		{ "/power/relaxed_commit_is_not_synced", test_relaxed_commit_is_not_synced },
 		{ "/power/durable_after_relaxed_syncs_again", test_durable_after_relaxed_syncs_again },
+		{ "/power/sync_is_one_sync", test_sync_is_one_sync_of_what_was_relaxed },
+		{ "/power/sync_that_fails_says_so", test_sync_that_fails_says_so },
 		{ "/power/full_disk_changes_nothing", test_full_disk_changes_nothing },
 		{ "/power/failing_disk_is_told_and_outlived", test_failing_disk_is_told_and_outlived },
 		{ "/power/closing_on_a_full_disk_loses_nothing", test_closing_on_a_full_disk_loses_nothing },

@@ -125,6 +125,53 @@ static void test_a_crash_ends_in_going_on_or_in_undoing(void)
 	}
 }
 
+static Operation *operation_of_steps(const StepKind *kind, size_t n)
+{
+	Operation *op = operation_new("op", "vm.start", "2026-01-01T00:00:00Z");
+
+	for (size_t i = 0; i < n; i++)
+		plan_add(op->plan, kind[i], "x", NULL);
+	return op;
+}
+
+/* A letter a step: is its beginning stored? And how far undoing reaches from each index. */
+static void test_what_is_not_stored_is_within_reach(void)
+{
+	static const StepKind start[] = { STEP_RUN_DIR_MAKE, STEP_NET_TAP_ADD, STEP_NET_TAP_ADD,
+					  STEP_QEMU_SPAWN, STEP_QEMU_CONT };
+	static const StepKind stop[] = { STEP_GUEST_SHUTDOWN, STEP_QEMU_QUIT, STEP_NET_TAP_DEL,
+					 STEP_RUN_DIR_REMOVE };
+	static const StepKind kill[] = { STEP_QEMU_QUIT, STEP_RUN_DIR_REMOVE };
+	static const StepKind delete[] = { STEP_VOLUME_DELETE, STEP_VOLUME_DELETE, STEP_VM_DIR_REMOVE };
+	static const struct {
+		const StepKind *kind;
+		size_t n;
+		const char *stored;
+		int reach[5];
+		bool durable;
+	} row[] = {
+		{ start, G_N_ELEMENTS(start), "---ss", { 2, 2, 2, 3, 4 }, false },
+		{ stop, G_N_ELEMENTS(stop), "ss--", { 0, 3, 3, 3 }, false },
+		{ kill, G_N_ELEMENTS(kill), "--", { 1, 1 }, false },
+		{ delete, G_N_ELEMENTS(delete), "ss-", { 0, 2, 2 }, true },
+	};
+
+	for (size_t r = 0; r < G_N_ELEMENTS(row); r++) {
+		g_autoptr(Operation) op = operation_of_steps(row[r].kind, row[r].n);
+
+		g_assert_cmpint(operation_begins_durable(op), ==, row[r].durable);
+		g_assert_cmpint(operation_reach(op), ==, -1);
+		for (guint i = 0; i < row[r].n; i++) {
+			g_assert_cmpint(operation_stores_step(op, i), ==, row[r].stored[i] == 's');
+			op->state = OPERATION_RUNNING;
+			op->index = (int)i;
+			g_assert_cmpint(operation_reach(op), ==, row[r].reach[i]);
+			op->state = OPERATION_UNDOING;
+			g_assert_cmpint(operation_reach(op), ==, i);
+		}
+	}
+}
+
 static void test_the_stage_is_that_of_the_step(void)
 {
 	g_autoptr(Operation) op = stop_of_web1();
@@ -145,8 +192,9 @@ static void test_the_api_shows_no_inner_workings(void)
 {
 	static const char *const hidden[] = { "facts", "on_done", "on_failed" };
 	g_autoptr(Operation) op = stop_of_web1();
-	_cleanup_json_ Json *j = operation_to_api(op);
+	_cleanup_json_ Json *j = operation_to_api(op), *stored = operation_to_json(op);
 
+	g_assert_true(json_equal(j, operation_record_to_api(stored)));
 	for (size_t i = 0; i < G_N_ELEMENTS(hidden); i++)
 		g_assert_null(json_object_get(j, hidden[i]));
 	g_assert_cmpstr(json_str(j, "status"), ==, "pending");
@@ -171,6 +219,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/operation/facts", test_facts_are_put_into_the_writes_of_the_end);
 	g_test_add_func("/operation/no-injection", test_text_of_users_is_never_taken_for_a_fact);
 	g_test_add_func("/operation/crash", test_a_crash_ends_in_going_on_or_in_undoing);
+	g_test_add_func("/operation/reach", test_what_is_not_stored_is_within_reach);
 	g_test_add_func("/operation/stage", test_the_stage_is_that_of_the_step);
 	g_test_add_func("/operation/api", test_the_api_shows_no_inner_workings);
 	g_test_add_func("/operation/ended", test_only_three_states_are_ends);

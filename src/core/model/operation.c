@@ -151,8 +151,8 @@ Json *operation_to_api(const Operation *op)
 	json_put_str(j, "finished_at", op->finished_at);
 	json_put_str(j, "user", op->user);
 	json_put_str(j, "host", op->host);
-	json_put(j, "result", json_deep_copy(op->result));
-	json_put(j, "error", op->error != NULL ? json_deep_copy(op->error) : json_null());
+	json_put(j, "result", json_ref(op->result));
+	json_put(j, "error", op->error != NULL ? json_ref(op->error) : json_null());
 	json_put(j, "plan", plan_to_json(op->plan));
 	json_put_int(j, "index", op->index);
 	return j;
@@ -162,10 +162,21 @@ Json *operation_to_json(const Operation *op)
 {
 	Json *j = operation_to_api(op);
 
-	json_put(j, "facts", json_deep_copy(op->facts));
-	json_put(j, "on_done", json_deep_copy(op->on_done));
-	json_put(j, "on_failed", json_deep_copy(op->on_failed));
+	json_put(j, "facts", json_ref(op->facts));
+	if (operation_ended(op))
+		return j;
+	json_put(j, "on_done", json_ref(op->on_done));
+	json_put(j, "on_failed", json_ref(op->on_failed));
 	return j;
+}
+
+Json *operation_record_to_api(Json *record)
+{
+	static const char *const inner[] = { "facts", "on_done", "on_failed" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(inner); i++)
+		json_object_del(record, inner[i]);
+	return record;
 }
 
 static bool state_of_name(const char *name, OperationState *ret)
@@ -267,6 +278,40 @@ static Json *with_facts(const Json *v, const Json *facts)
 Json *operation_end_writes(const Operation *op)
 {
 	return with_facts(op->state == OPERATION_DONE ? op->on_done : op->on_failed, op->facts);
+}
+
+static StepKind kind_at(const Operation *op, guint i)
+{
+	return plan_step(op->plan, i)->kind;
+}
+
+bool operation_begins_durable(const Operation *op)
+{
+	for (guint i = 0; i < op->plan->step->len; i++)
+		if (step_is_lasting(kind_at(op, i)))
+			return true;
+	return false;
+}
+
+bool operation_stores_step(const Operation *op, guint i)
+{
+	if (i == 0 || step_is_told(kind_at(op, i)) || !step_is_point_of_no_return(kind_at(op, i)))
+		return step_is_told(kind_at(op, i));
+	for (guint before = 0; before < i; before++)
+		if (step_is_point_of_no_return(kind_at(op, before)))
+			return false;
+	return true;
+}
+
+int operation_reach(const Operation *op)
+{
+	guint n = op->plan->step->len, i = (guint)(op->index + 1);
+
+	if (op->state == OPERATION_UNDOING || op->index < 0)
+		return op->index;
+	while (i < n && !operation_stores_step(op, i))
+		i++;
+	return (int)i - 1;
 }
 
 bool operation_goes_forward(const Operation *op)

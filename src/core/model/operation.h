@@ -46,7 +46,7 @@ typedef struct Operation {
 	char *host;                                  /* id of the host that carries it out, or NULL */
 	OperationState state;
 	Plan *plan;
-	int index;    /* the step begun last; -1 before the first */
+	int index;    /* the step begun last; -1 before the first. Stored, those behind it may have begun. */
 	int progress; /* 0 to 100 */
 	bool may_cancel;
 	Json *facts, *result;      /* objects */
@@ -75,18 +75,40 @@ const char *operation_state_name(OperationState s);
 bool operation_ended(const Operation *op);
 const char *operation_stage(const Operation *op);
 
-/* The stored form: everything. */
+/*
+ * The stored form: everything; but of an ended operation not the writes of its
+ * end, which are done. Shares its parts with the operation: not to be changed.
+ */
 Json *operation_to_json(const Operation *op);
 /* ERR_INVALID for what this version can't have written, an index outside of the plan included. */
 Operation *operation_of_json(const Json *j, GError **err);
-/* The API's form: without facts and pending writes. New reference. */
+/* The API's form: without facts and pending writes. New reference; shares its parts as well. */
 Json *operation_to_api(const Operation *op);
+/* The same of the stored form, which is changed and returned. */
+Json *operation_record_to_api(Json *record);
 
 /*
  * The writes of the end that was reached, facts put in: array of {key, value}
  * or {key, merge}. A missing fact becomes null.
  */
 Json *operation_end_writes(const Operation *op);
+
+/*
+ * What must be on disk when. A power cut ends every guest, and a step that only
+ * moves guests leaves nothing behind then: an operation of such steps begins
+ * with a relaxed commit. Its end is always durable.
+ */
+bool operation_begins_durable(const Operation *op);
+/*
+ * Is step `i` to be stored as begun before it runs? The first one is, with the
+ * operation's begin, and is stored once more only to be told. Of the others:
+ * those that take long, and the first point of no return, which changes what a
+ * crash leads to. A crash is recovered without the rest: going forward, they
+ * are run again; going backwards, they are undone whether they began or not.
+ */
+bool operation_stores_step(const Operation *op, guint i);
+/* The last step that may have begun when the stored record says `index`: undoing starts there. */
+int operation_reach(const Operation *op);
 
 /*
  * After a crash of the daemon: true when the plan is to be finished, false

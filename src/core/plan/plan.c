@@ -3,10 +3,11 @@
 
 static const struct {
 	const char *name;
-	bool undoes, no_return;
+	bool undoes, no_return, lasting, told;
 	const char *stage;
 } table[_STEP_MAX] = {
-#define X(n, u, r, s) [STEP_##n] = { .name = #n, .undoes = u, .no_return = r, .stage = s },
+#define X(n, u, r, l, t, s)                                                                                  \
+	[STEP_##n] = { .name = #n, .undoes = u, .no_return = r, .lasting = l, .told = t, .stage = s },
 	STEP_TABLE(X)
 #undef X
 };
@@ -75,6 +76,18 @@ bool step_is_point_of_no_return(StepKind kind)
 	return table[kind].no_return;
 }
 
+bool step_is_lasting(StepKind kind)
+{
+	g_assert(kind < _STEP_MAX);
+	return table[kind].lasting;
+}
+
+bool step_is_told(StepKind kind)
+{
+	g_assert(kind < _STEP_MAX);
+	return table[kind].told;
+}
+
 char *plan_print(const Plan *p)
 {
 	GString *s = g_string_new(NULL);
@@ -95,7 +108,7 @@ Json *plan_to_json(const Plan *p)
 
 		json_put_str(j, "step", step_name(s->kind));
 		json_put_str(j, "target", s->target);
-		json_put(j, "args", json_deep_copy(s->args));
+		json_put(j, "args", json_ref(s->args));
 		json_array_append_new(a, j);
 	}
 	return a;

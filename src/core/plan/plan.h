@@ -8,54 +8,57 @@
  * back from the store after a crash runs without asking anything else.
  *
  * Printed, a plan is the answer to dry_run=true and the golden text of a test.
- * Stored with the operation, with the index of the step that was begun last,
- * it tells a restarted daemon where it was: steps are idempotent, so the one
- * at the index is run, or undone, again.
+ * Stored with the operation, with the index of a step that was begun, it tells
+ * a restarted daemon where it was: steps are idempotent, so the one at the
+ * index, and those behind it that may have been begun, are run, or undone, again.
  */
 #pragma once
 
 #include "base/err.h"
 
 /*
- * name; whether there is something to undo; when the daemon died in the middle
- * of a plan, "forward" steps after which the plan is finished rather than
- * undone (the point of no return); what people read as the stage.
+ * undoes: there is something to undo.
+ * no return: when the daemon died in the middle of a plan, one in which such a
+ * step was begun is finished rather than undone.
+ * lasting: leaves something on the host's disks that after a power cut only the
+ * record of the operation would take away, or would finish.
+ * told: may take so long that people want to read its stage meanwhile.
  */
 // clang-format off
-#define STEP_TABLE(X)                                                              \
-	/* name             undoes  no return  stage */                            \
-	X(VM_DIR_MAKE,      true,   false, "preparing")                            \
-	X(VM_DIR_REMOVE,    false,  true,  "removing")                             \
-	X(RUN_DIR_MAKE,     true,   false, "preparing")                            \
-	X(RUN_DIR_REMOVE,   false,  false, "cleaning up")                          \
-	X(VOLUME_CREATE,    true,   false, "making disks")                         \
-	X(VOLUME_CLONE,     true,   false, "copying disks")                        \
-	X(VOLUME_DELETE,    false,  true,  "removing disks")                       \
-	X(SEED_WRITE,       false,  false, "writing the cloud-init seed")          \
-	X(NVRAM_CREATE,     false,  false, "preparing firmware")                   \
-	X(DISK_GRANT,       true,   false, "opening disks")                        \
-	X(DISK_REVOKE,      false,  false, "closing disks")                        \
-	X(TPM_START,        true,   false, "starting the TPM")                     \
-	X(TPM_STOP,         false,  false, "stopping the TPM")                     \
-	X(NET_TAP_ADD,      true,   false, "connecting networks")                  \
-	X(NET_TAP_DEL,      false,  false, "disconnecting networks")               \
-	X(QEMU_SPAWN,       true,   false, "starting QEMU")                        \
-	X(QEMU_CONT,        false,  true,  "starting the guest")                   \
-	X(GUEST_SHUTDOWN,   false,  false, "waiting for the guest to shut down")   \
-	X(QEMU_QUIT,        false,  true,  "ending QEMU")                          \
-	X(QEMU_PAUSE,       false,  false, "pausing")                              \
-	X(QEMU_RESUME,      false,  false, "resuming")                             \
-	X(QEMU_RESET,       false,  false, "resetting")                            \
-	X(GUEST_REBOOT,     false,  false, "asking the guest to reboot")           \
-	X(IMAGE_FETCH,      true,   false, "reading the source")                   \
-	X(IMAGE_INSPECT,    false,  false, "checking the image")                   \
-	X(IMAGE_CONVERT,    true,   false, "converting")                           \
-	X(IMAGE_PUBLISH,    true,   false, "publishing")                           \
-	X(IMAGE_REMOVE,     false,  true,  "removing the image")
+#define STEP_TABLE(X)                                                                               \
+	/* name             undoes  no return  lasting  told   stage */                             \
+	X(VM_DIR_MAKE,      true,   false,     true,    false, "preparing")                         \
+	X(VM_DIR_REMOVE,    false,  true,      true,    false, "removing")                          \
+	X(RUN_DIR_MAKE,     true,   false,     false,   false, "preparing")                         \
+	X(RUN_DIR_REMOVE,   false,  false,     false,   false, "cleaning up")                       \
+	X(VOLUME_CREATE,    true,   false,     true,    true,  "making disks")                      \
+	X(VOLUME_CLONE,     true,   false,     true,    true,  "copying disks")                     \
+	X(VOLUME_DELETE,    false,  true,      true,    true,  "removing disks")                    \
+	X(SEED_WRITE,       false,  false,     false,   false, "writing the cloud-init seed")       \
+	X(NVRAM_CREATE,     false,  false,     false,   false, "preparing firmware")                \
+	X(DISK_GRANT,       true,   false,     true,    false, "opening disks")                     \
+	X(DISK_REVOKE,      false,  false,     false,   false, "closing disks")                     \
+	X(TPM_START,        true,   false,     false,   true,  "starting the TPM")                  \
+	X(TPM_STOP,         false,  false,     false,   false, "stopping the TPM")                  \
+	X(NET_TAP_ADD,      true,   false,     false,   false, "connecting networks")               \
+	X(NET_TAP_DEL,      false,  false,     false,   false, "disconnecting networks")            \
+	X(QEMU_SPAWN,       true,   false,     false,   true,  "starting QEMU")                     \
+	X(QEMU_CONT,        false,  true,      false,   false, "starting the guest")                \
+	X(GUEST_SHUTDOWN,   false,  false,     false,   true,  "waiting for the guest to shut down")\
+	X(QEMU_QUIT,        false,  true,      false,   false, "ending QEMU")                       \
+	X(QEMU_PAUSE,       false,  false,     false,   false, "pausing")                           \
+	X(QEMU_RESUME,      false,  false,     false,   false, "resuming")                          \
+	X(QEMU_RESET,       false,  false,     false,   false, "resetting")                         \
+	X(GUEST_REBOOT,     false,  false,     false,   true,  "asking the guest to reboot")        \
+	X(IMAGE_FETCH,      true,   false,     true,    true,  "reading the source")                \
+	X(IMAGE_INSPECT,    false,  false,     false,   true,  "checking the image")                \
+	X(IMAGE_CONVERT,    true,   false,     true,    true,  "converting")                        \
+	X(IMAGE_PUBLISH,    true,   false,     true,    true,  "publishing")                        \
+	X(IMAGE_REMOVE,     false,  true,      true,    true,  "removing the image")
 // clang-format on
 
 typedef enum StepKind {
-#define X(name, undoes, no_return, stage) STEP_##name,
+#define X(name, undoes, no_return, lasting, told, stage) STEP_##name,
 	STEP_TABLE(X)
 #undef X
 	    _STEP_MAX,
@@ -81,10 +84,12 @@ const char *step_name(StepKind kind);
 const char *step_stage(StepKind kind);
 bool step_undoes(StepKind kind);
 bool step_is_point_of_no_return(StepKind kind);
+bool step_is_lasting(StepKind kind);
+bool step_is_told(StepKind kind);
 
 /* "QEMU_SPAWN web1" a line. Caller frees. */
 char *plan_print(const Plan *p);
-/* [{step, target, args}] */
+/* [{step, target, args}]; the arguments are shared with the plan: not to be changed. */
 Json *plan_to_json(const Plan *p);
 /* ERR_INVALID for what is no list, and for steps that this version does not know. */
 Plan *plan_of_json(const Json *j, GError **err);
