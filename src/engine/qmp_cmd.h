@@ -64,6 +64,39 @@
 	X("set_link", "{name:s up:b}", "{}", QMP_SOON)                                                \
 	X("balloon", "{value:i}", "{}", QMP_SOON)                                                     \
 	X("query-balloon", "{}", "{actual:i}", QMP_SOON)                                              \
+	/* moving to another QEMU */                                                                  \
+	X("migrate", "{uri:s}", "{}", QMP_SOON)                                                       \
+	X("migrate_cancel", "{}", "{}", QMP_SOON)                                                     \
+	X("migrate-continue", "{state:s(pre-switchover)}", "{}", QMP_SOON)                            \
+	X("migrate-incoming", "{uri:s}", "{}", QMP_SOON)                                              \
+	X("migrate-start-postcopy", "{}", "{}", QMP_SOON)                                             \
+	X("migrate-set-capabilities", "{capabilities:[{capability:s(events|auto-converge|return-path|" \
+				      "pause-before-switchover|late-block-activate|postcopy-ram) "    \
+				      "state:b}]}",                                                   \
+	  "{}", QMP_SOON)                                                                             \
+	X("migrate-set-parameters", "{max-bandwidth?:i downtime-limit?:i max-cpu-throttle?:i "        \
+				    "cpu-throttle-initial?:i cpu-throttle-increment?:i "              \
+				    "tls-creds?:* tls-hostname?:*}",                                  \
+	  "{}", QMP_SOON)                                                                             \
+	X("query-migrate", "{}", "{status?:s total-time?:i downtime?:i setup-time?:i error-desc?:s "  \
+				"cpu-throttle-percentage?:i ram?:{transferred:i remaining:i total:i " \
+				"dirty-pages-rate:i mbps:n dirty-sync-count:i page-size:i} "          \
+				"socket-address?:[{type:s ...}]}",                                    \
+	  QMP_SOON)                                                                                   \
+	X("announce-self", "{initial:i max:i rounds:i step:i}", "{}", QMP_SOON)                       \
+	X("object-add", "{qom-type:s id:s ...}", "{}", QMP_SOON)                                      \
+	X("object-del", "{id:s}", "{}", QMP_SOON)                                                     \
+	X("nbd-server-start", "{addr:* tls-creds?:s max-connections?:i}", "{}",                     \
+	  QMP_SOON)                                                                                   \
+	X("nbd-server-stop", "{}", "{}", QMP_SOON)                                                    \
+	X("block-export-add", "{type:s(nbd) id:s node-name:s writable?:b ...}", "{}", QMP_SOON)       \
+	X("blockdev-add", "{driver:s node-name?:s ...}", "{}", QMP_LATER)                             \
+	X("blockdev-del", "{node-name:s}", "{}", QMP_SOON)                                            \
+	X("blockdev-mirror", "{job-id?:s device:s target:s sync:s(full|top) speed?:i "                \
+			     "copy-mode?:s(background|write-blocking)}",                              \
+	  "{}", QMP_SOON)                                                                             \
+	X("block-job-cancel", "{device:s force?:b}", "{}", QMP_SOON)                                  \
+	X("query-block-jobs", "{}", "[{type:s device:s len:i offset:i ready:b}]", QMP_SOON)           \
 	/* what this QEMU can do */                                                                   \
 	X("query-kvm", "{}", "{enabled:b present:b}", QMP_SOON)                                       \
 	X("query-machines", "{}",                                                                     \
@@ -100,7 +133,13 @@
 	X("DEVICE_DELETED", "{device?:s path:s}")                                                     \
 	X("MEMORY_FAILURE", "{recipient:s(hypervisor|guest) action:s}")                               \
 	X("RTC_CHANGE", "{offset:i}")                                                                 \
-	X("BALLOON_CHANGE", "{actual:i}")
+	X("BALLOON_CHANGE", "{actual:i}")                                                             \
+	X("MIGRATION", "{status:s}")                                                                  \
+	X("MIGRATION_PASS", "{pass:i}")                                                               \
+	X("BLOCK_JOB_READY", "{type:s device:s len:i offset:i speed:i}")                              \
+	X("BLOCK_JOB_COMPLETED", "{type:s device:s len:i offset:i speed:i error?:s}")                 \
+	X("BLOCK_JOB_CANCELLED", "{type:s device:s len:i offset:i speed:i}")                          \
+	X("BLOCK_JOB_ERROR", "{device:s operation:s(read|write) action:s}")
 // clang-format on
 
 typedef struct QmpCmd {

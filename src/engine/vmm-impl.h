@@ -38,6 +38,7 @@ struct Vmm {
 	VmmState state;
 	bool late; /* it was LIVE before its monitor was ready: that this is ready now is news */
 	VmmExit exit;
+	GPtrArray *listeners; /* VmmEvents, borrowed */
 
 	/* the loop's thread only */
 	LoopSource *end_source, *retry_source;
@@ -64,3 +65,5 @@ bool vmm_wait_started(Vmm *v, uint64_t timeout);
 bool vmm_go_live(Vmm *v, bool late);
 /* Ask the loop's thread to forget it, and drop the reference. */
 void vmm_abandon(Vmm *v);
+/* An event, or NULL: events were lost, or none come any more. Loop thread. Part of vmm_events.c. */
+void vmm_tell_listeners(Vmm *v, const char *name, const Json *args);

@@ -58,6 +58,7 @@ Vmm *vmm_new(VmmHost *h, const char *name, const char *uuid, const char *dir, co
 	v->qmp = qmp_new(h->loop, &qmp_handler, v);
 	v->retry_delay = RETRY_FIRST;
 	v->log_watch = -1;
+	v->listeners = g_ptr_array_new();
 	g_mutex_init(&v->lock);
 	g_cond_init(&v->changed);
 	return v;
@@ -78,6 +79,7 @@ void vmm_unref(Vmm *v)
 	qmp_unref(v->qmp);
 	agent_unref(v->agent);
 	vmm_exit_clear(&v->exit);
+	g_ptr_array_unref(v->listeners);
 	fd_closep(&v->pidfd);
 	g_mutex_clear(&v->lock);
 	g_cond_clear(&v->changed);
@@ -250,6 +252,7 @@ static void on_event(Qmp *q, const char *name, Json *args, uint64_t real_us, voi
 
 	(void)q;
 	note_event(v, name, args); /* known events have the form of the table */
+	vmm_tell_listeners(v, name, args);
 	if (state_of(v) == VMM_LIVE && v->handler->event != NULL)
 		v->handler->event(v, name, args, real_us, v->data);
 }
@@ -258,6 +261,7 @@ static void on_event(Qmp *q, const char *name, Json *args, uint64_t real_us, voi
 static void on_lost(Qmp *q, const GError *e, void *data)
 {
 	(void)q, (void)e;
+	vmm_tell_listeners(data, NULL, NULL);
 	retry_later(data);
 }
 
@@ -302,6 +306,7 @@ static void on_process_end(int fd, uint32_t events, void *data)
 		return;
 	stop_watching(v);
 	before = set_ended(v, &end);
+	vmm_tell_listeners(v, NULL, NULL);
 	if (before == VMM_LIVE && v->handler->exited != NULL)
 		v->handler->exited(v, &v->exit, v->data);
 	vmm_unref(v); /* the loop's */
@@ -318,6 +323,7 @@ void vmm_forget(Vmm *v)
 	v->state = VMM_FORGOTTEN;
 	g_cond_broadcast(&v->changed);
 	g_mutex_unlock(&v->lock);
+	vmm_tell_listeners(v, NULL, NULL);
 	stop_watching(v);
 	vmm_unref(v); /* the loop's */
 }

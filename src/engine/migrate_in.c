@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/migrate_in.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "engine/migrate_link.h"
+#include "engine/vm_ops.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define LISTEN_NAME "migrate-disks"
+#define DISK_CLIENTS_MAX 16
+
+/* ---- a socket for the disks: QEMU does not say which port it chose, so it gets one ---- */
+
+static bool address_of(const char *text, struct sockaddr_storage *ret, socklen_t *ret_len, GError **err)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret;
+
+	memset(ret, 0, sizeof *ret);
+	if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		*ret_len = sizeof *v4;
+	} else if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1) {
+		v6->sin6_family = AF_INET6;
+		*ret_len = sizeof *v6;
+	} else {
+		return fail(err, ERR_INVALID, "'%s' is no numeric address", text);
+	}
+	return true;
+}
+
+static unsigned port_of(const struct sockaddr_storage *a)
+{
+	return ntohs(a->ss_family == AF_INET ? ((const struct sockaddr_in *)a)->sin_port
+					     : ((const struct sockaddr_in6 *)a)->sin6_port);
+}
+
+static int listen_on(const char *address, unsigned *ret_port, GError **err)
+{
+	struct sockaddr_storage a;
+	socklen_t len;
+	_cleanup_close_ int fd = -EBADF;
+
+	if (!address_of(address, &a, &len, err))
+		return -EBADF;
+	fd = socket(a.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, len) < 0 || listen(fd, DISK_CLIENTS_MAX) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&a, &len) < 0) {
+		fail_errno(err, errno, "can't listen on %s", address);
+		return -EBADF;
+	}
+	*ret_port = port_of(&a);
+	return fd_take(&fd);
+}
+
+static bool export_nodes(Vmm *v, const struct migrate_in_spec *spec, GError **err)
+{
+	for (const char *const *node = spec->node; *node != NULL; node++)
+		if (!migrate_tell(v, "block-export-add",
+				  json_pack("{s:s,s:s,s:s,s:b,s:s}", "type", "nbd", "id", *node, "node-name",
+					    *node, "writable", 1, "name", *node),
+				  err))
+			return false;
+	return true;
+}
+
+static bool open_disks(Vmm *v, const struct migrate_in_spec *spec, unsigned *ret_port, GError **err)
+{
+	_cleanup_close_ int fd = -EBADF;
+	_cleanup_json_ Json *reply = NULL;
+	Json *args;
+
+	*ret_port = 0;
+	if (spec->node == NULL || spec->node[0] == NULL)
+		return true;
+	fd = listen_on(spec->address, ret_port, err);
+	if (fd < 0)
+		return false;
+	reply = qmp_call_fd(vmm_qmp(v), "getfd", json_pack("{s:s}", "fdname", LISTEN_NAME), fd, 0, err);
+	if (reply == NULL)
+		return false;
+	args = json_pack("{s:{s:s,s:{s:s}},s:i}", "addr", "type", "fd", "data", "str", LISTEN_NAME,
+			 "max-connections", DISK_CLIENTS_MAX);
+	if (spec->key_dir != NULL)
+		json_put_str(args, "tls-creds", MIGRATE_KEY_ID);
+	return migrate_tell(v, "nbd-server-start", args, err) && export_nodes(v, spec, err);
+}
+
+/* ---- the guest's memory ---- */
+
+static bool memory_port(Vmm *v, unsigned *ret, GError **err)
+{
+	_cleanup_json_ Json *reply = qmp_call(vmm_qmp(v), "query-migrate", NULL, 0, err);
+	const char *port = json_str(json_array_get(json_arr(reply, "socket-address"), 0), "port");
+	uint64_t n;
+
+	if (reply == NULL)
+		return false;
+	if (port == NULL || !parse_uint(port, 1, 65535, &n, NULL))
+		return fail(err, ERR_QEMU, "QEMU does not say where it waits for the guest");
+	*ret = (unsigned)n;
+	return true;
+}
+
+bool migrate_in_open(Vmm *v, const struct migrate_in_spec *spec, struct migrate_in_ports *ret, GError **err)
+{
+	static const char *const always[] = { "events", "late-block-activate", "return-path", NULL };
+	static const char *const with_post_copy[] = { "events", "late-block-activate", "return-path",
+						      "postcopy-ram", NULL };
+	g_autofree char *uri = migrate_uri(spec->address, 0), *status = vm_status(v, err);
+	struct migrate_in_ports ports = { 0 };
+
+	if (status == NULL)
+		return false;
+	if (!g_str_equal(status, "inmigrate"))
+		return fail(err, ERR_BAD_STATE, "QEMU of '%s' does not wait for a guest: it is %s",
+			    vmm_name(v), status);
+	if (!migrate_capabilities(v, spec->post_copy ? with_post_copy : always, NULL, err))
+		return false;
+	if (spec->key_dir != NULL && (!migrate_key_load(v, spec->key_dir, true, err) ||
+				      !migrate_tell(v, "migrate-set-parameters",
+						    json_pack("{s:s}", "tls-creds", MIGRATE_KEY_ID), err)))
+		return false;
+	if (!open_disks(v, spec, &ports.disks, err) ||
+	    !migrate_tell(v, "migrate-incoming", json_pack("{s:s}", "uri", uri), err) ||
+	    !memory_port(v, &ports.memory, err))
+		return false;
+	*ret = ports;
+	return true;
+}
+
+bool migrate_in_finish(Vmm *v, bool run, GError **err)
+{
+	g_autoptr(GError) e = NULL;
+
+	/* Its exports would keep the guest's devices from their disks. That there is no server is fine. */
+	if (!migrate_tell(v, "nbd-server-stop", NULL, &e) && !g_error_matches(e, ERR, ERR_QEMU)) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	return !run || vm_resume(v, err);
+}

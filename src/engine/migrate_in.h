@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The receiving end of a migration: a QEMU that was started with
+ * `-incoming defer -S` and waits for its guest.
+ *
+ * It holds the guest still when all of it is there, and takes no lock on its
+ * disks until it is told to go on: until then the sender can take its guest
+ * back. A QEMU whose migration fails ends by itself. Worker threads.
+ */
+#pragma once
+
+#include "engine/vmm.h"
+
+struct migrate_in_spec {
+	const char *address;     /* of this host, numeric, where the other comes in */
+	const char *key_dir;     /* migrate_key_write(); NULL: in clear */
+	const char *const *node; /* block nodes that the other fills, NULL-terminated */
+	bool post_copy;
+};
+
+struct migrate_in_ports {
+	unsigned memory, disks; /* 0: there are none to fill */
+};
+
+/* Open the doors. A second time, after a crash: ERR_BAD_STATE; such a QEMU is ended and made anew. */
+bool migrate_in_open(Vmm *v, const struct migrate_in_spec *spec, struct migrate_in_ports *ret, GError **err);
+/*
+ * The guest is there, and ours: let it go on (`run`), or be as it was.
+ * Idempotent. ERR_BAD_STATE when the guest is not there yet.
+ */
+bool migrate_in_finish(Vmm *v, bool run, GError **err);
