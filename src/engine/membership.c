@@ -106,7 +106,8 @@ char *pool_address_parse(const char *text, GError **err)
 	const char *colon = strrchr(text, ':');
 	bool one_colon = colon != NULL && strchr(text, ':') == colon, bracket = text[0] == '[';
 	bool with_port = bracket ? colon != NULL && colon > text && colon[-1] == ']' : one_colon;
-	g_autofree char *whole = with_port || !bracket ? NULL : g_strndup(text + 1, strlen(text) - 2);
+	bool closed = bracket && !with_port && g_str_has_suffix(text, "]");
+	g_autofree char *whole = closed ? g_strndup(text + 1, strlen(text) - 2) : NULL;
 	g_autofree char *host = with_port ? pool_address_host(text) : g_strdup(whole != NULL ? whole : text);
 	uint64_t port = POOL_PORT;
 	bool v6;
