@@ -17,6 +17,7 @@
 #define END_TIMEOUT UINT64_C(2000000)
 /* For the kernel to end a process that was killed. */
 #define KILL_TIMEOUT UINT64_C(10000000)
+#define REAP_PIECE UINT64_C(10000)
 #define CMDLINE_MAX 65536
 
 static char *beside_socket(const struct tpm *t, const char *name)
@@ -142,17 +143,30 @@ static bool wait_end(int pidfd, uint64_t timeout)
 	return process_ended(pidfd, &how);
 }
 
+/* What a program that begins looks like for a moment, and one that ended until it is waited for. */
+static bool is_bare_swtpm(pid_t pid)
+{
+	g_autofree char *comm = g_strdup_printf("/proc/%d/comm", (int)pid),
+			*cmdline = g_strdup_printf("/proc/%d/cmdline", (int)pid);
+	size_t len = 0;
+	g_autofree char *name = file_read_virtual(comm, 64, NULL, NULL),
+			*words = file_read_virtual(cmdline, CMDLINE_MAX, &len, NULL);
+
+	return g_strcmp0(name, "swtpm\n") == 0 && words != NULL && len == 0;
+}
+
 /*
  * One that ended before, as a child of ours, and is told apart by the name that
- * the kernel keeps: another child that got its number is not ours to wait for.
+ * the kernel keeps: another process that got its number is not ours to wait for.
+ * Its command line goes a moment before it can be waited for.
  */
-static void reap(pid_t pid)
+static void reap(pid_t pid, int pidfd)
 {
-	g_autofree char *path = g_strdup_printf("/proc/%d/comm", (int)pid);
-	g_autofree char *name = file_read_virtual(path, 64, NULL, NULL);
+	uint64_t end = time_monotonic() + KILL_TIMEOUT;
 
-	if (g_strcmp0(name, "swtpm\n") == 0)
-		waitpid(pid, NULL, WNOHANG);
+	while (is_bare_swtpm(pid) && time_monotonic() < end)
+		if (wait_end(pidfd, REAP_PIECE))
+			return;
 }
 
 static bool end_process(const struct tpm *t, pid_t pid, GError **err)
@@ -160,8 +174,12 @@ static bool end_process(const struct tpm *t, pid_t pid, GError **err)
 	_cleanup_close_ int pidfd = pidfd_of(pid);
 
 	/* Between the look and the descriptor the number may have become another process. */
-	if (pidfd < 0 || !is_ours(t, pid))
+	if (pidfd < 0)
 		return true;
+	if (!is_ours(t, pid)) {
+		reap(pid, pidfd);
+		return true;
+	}
 	pidfd_signal(pidfd, SIGTERM);
 	if (wait_end(pidfd, END_TIMEOUT))
 		return true;
@@ -178,8 +196,6 @@ bool tpm_stop(const struct tpm *t, GError **err)
 
 	if (pid > 0 && !end_process(t, pid, err))
 		return false;
-	if (pid > 0)
-		reap(pid);
 	if ((unlink(t->socket) < 0 && errno != ENOENT) || (unlink(pid_path) < 0 && errno != ENOENT))
 		return fail_errno(err, errno, "can't remove the files of a TPM beside '%s'", t->socket);
 	return true;
