@@ -42,6 +42,12 @@ const char *client_socket(const Client *c)
 	return c->socket;
 }
 
+/* As sd_booted(3) asks. */
+static bool under_systemd(void)
+{
+	return g_file_test("/run/systemd/system", G_FILE_TEST_IS_DIR);
+}
+
 /* Nobody listens, or not for us: said in the user's words. */
 static bool explain(const Client *c, GError *e, GError **err)
 {
@@ -53,8 +59,8 @@ static bool explain(const Client *c, GError *e, GError **err)
 	}
 	if (g_error_matches(e, ERR, ERR_UNAVAILABLE) && err_advice(e) == NULL) {
 		fail(err, ERR_UNAVAILABLE, "no daemon listens on '%s'", c->socket);
-		return err_advise(
-		    err, "Start it (`systemctl start plimsolld`), or name another socket with --socket.");
+		return err_advise(err, "Start it (`%s`), or name another socket with --socket.",
+				  under_systemd() ? "systemctl start plimsolld" : "plimsolld &");
 	}
 	g_propagate_error(err, g_steal_pointer(&held));
 	return false;

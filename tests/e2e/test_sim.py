@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import pathlib
 import subprocess
 import threading
 
@@ -173,7 +174,10 @@ def test_exit_statuses_name_the_kind_of_error(patient):
     assert patient.plim("vm", "fly", "taken").status == 2
     assert patient.plim("vm", "show", "--colour").status == 2
     assert patient.plim("--version").status == 0 or patient.plim("version").status == 0
-    assert patient.plim("vm", "list", "--socket", patient.run / "nobody.sock").status == 18
+    alone = patient.plim("vm", "list", "--socket", patient.run / "nobody.sock")
+    assert alone.status == 18
+    assert ("systemctl start plimsolld" in alone.err) == pathlib.Path("/run/systemd/system").is_dir()
+    assert "plimsolld" in alone.err and "--socket" in alone.err
 
 
 def test_every_output_format_holds_the_same_objects(sim):
