@@ -3,10 +3,10 @@
 #include "base/fd.h"
 #include "base/time.h"
 #include "engine/net.h"
+#include "own_mounts.h"
 
 #include <net/if.h>
 #include <poll.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
 
@@ -33,10 +33,9 @@ static const char *leave_the_hosts_network(void)
 
 	if (program == NULL)
 		return "there is no program ip";
-	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0)
+	if (!own_mounts(CLONE_NEWNET))
 		return "needs the right to make a network namespace";
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("sysfs", "/sys", "sysfs", 0, NULL) < 0)
+	if (mount("sysfs", "/sys", "sysfs", 0, NULL) < 0)
 		return "needs the right to mount /sys";
 	if (access("/dev/net/tun", R_OK | W_OK) < 0)
 		return "there is no /dev/net/tun";
