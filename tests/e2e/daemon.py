@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A plimsolld of a test's own: its folders, its socket, its processes, its end."""
+import atexit
 import http.client
 import json
 import os
@@ -17,9 +18,22 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("PLIMSOLL_BUILD", ROOT / "build")).resolve()
 PLIM = BUILD / "src/cli/plim"
 PLIMSOLLD = BUILD / "src/daemon/plimsolld"
-PAYLOAD = BUILD / "guest/payload/payload.elf"
 DEADLINE = 60.0
 CONTRACT = Contract()
+
+
+def open_copy(path):
+    """A copy that QEMU's user can reach: the build folder may be in a home that nobody else may pass."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="plim-e2e-files-"))
+    atexit.register(shutil.rmtree, folder)
+    folder.chmod(0o755)
+    copy = folder / path.name
+    shutil.copyfile(path, copy)
+    copy.chmod(0o644)
+    return copy
+
+
+PAYLOAD = open_copy(BUILD / "guest/payload/payload.elf")
 
 
 def until(check, what, deadline=DEADLINE):

@@ -37,7 +37,7 @@ CHOSEN = ["hv-relaxed", "hv-vapic", "hv-spinlocks=0x1fff", "hv-time"]
 
 
 @pytest.fixture(scope="module")
-def host(lab, payload):
+def host(lab, build):
     """A lab host on which the daemon runs; afterwards the host is as it was."""
     host = lab["a"]
     host.plimsolld_start()
@@ -46,7 +46,7 @@ def host(lab, payload):
         if vm["runtime"]["state"] == "running":
             host.plim_ok("vm", "kill", vm["name"])
     host.plimsolld_stop()
-    host.sh("rm -rf /var/lib/plimsoll/* /run/plimsoll /var/log/*")
+    host.sh("rm -rf /var/lib/plimsoll/* /run/plimsoll /run/payload /var/log/*")
 
 
 def make(host, payload, name, *settings):
@@ -65,10 +65,11 @@ def leaves_of(host, name):
 
 
 @pytest.fixture(scope="module")
-def guests(host, payload):
+def guests(host):
     """All guests at once: what each was started with, and what its code saw."""
     wanted = {"windows": WINDOWS, "windows-pc": (*WINDOWS, "machine=pc"), "windows-off": (*WINDOWS, "hyperv=off"),
               "linux": LINUX, "linux-chosen": (*LINUX, "cpu.model=" + ",".join(["host", *CHOSEN]))}
+    payload = host.payload()
     for name, settings in wanted.items():
         make(host, payload, name, *settings)
     host.plim_ok("vm", "start", *wanted, timeout=120)

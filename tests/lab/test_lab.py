@@ -202,10 +202,15 @@ def descendants(pid):
     return below
 
 
+def heed_interrupts():
+    """A shell that starts a program in the background has it, and all below it, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_lab_leaves_nothing(boots, number):
     lab = subprocess.Popen([sys.executable, LAB, "run", "--host", "a", "--host", "b", "--", "sleep", "100"],
-                           stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                           stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=heed_interrupts)
     try:
         def all_started():
             below = descendants(lab.pid)

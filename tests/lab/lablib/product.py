@@ -6,6 +6,7 @@ The daemon has the folders of an installed one, /var/lib/plimsoll and so on, whi
 import json
 import os
 import pathlib
+import shlex
 import signal
 import time
 
@@ -13,6 +14,7 @@ from .errors import LabError, LabTimeout
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 LOG = "/var/log/plimsolld.%d.log"
+PAYLOAD = "/run/payload/payload.elf"
 READY_TIMEOUT = 90.0  # the probe runs two guests before the daemon is ready
 END_TIMEOUT = 60.0
 WORDS_MAX = 4000
@@ -58,6 +60,11 @@ class Product:
             raise LabTimeout("plimsolld was not ready after %g s; %s" % (timeout, self.plimsolld_said())) from None
         if ready.status != 0:
             raise LabError("plimsolld ended before it was ready; %s" % self.plimsolld_said())
+
+    def payload(self):
+        """The payload guest, where QEMU's user can reach it: the build folder may be in a home, closed to others."""
+        self.sh("install -D -m 644 %s %s" % (shlex.quote(str(build_folder() / "guest/payload/payload.elf")), PAYLOAD))
+        return PAYLOAD
 
     def plimsolld_stop(self):
         """End it as systemd does; guests run on. Raises LabError unless it ends with 0."""
