@@ -26,6 +26,10 @@ bool api_vm_pause(ApiCall *c, GError **err);
 bool api_vm_resume(ApiCall *c, GError **err);
 bool api_vm_reset(ApiCall *c, GError **err);
 bool api_vm_reboot(ApiCall *c, GError **err);
+bool api_vm_disk_add(ApiCall *c, GError **err);
+bool api_vm_disk_remove(ApiCall *c, GError **err);
+bool api_vm_nic_add(ApiCall *c, GError **err);
+bool api_vm_nic_remove(ApiCall *c, GError **err);
 bool api_vm_nmi(ApiCall *c, GError **err);
 bool api_vm_explain(ApiCall *c, GError **err);
 bool api_vm_export(ApiCall *c, GError **err);
@@ -41,11 +45,13 @@ bool api_image_import(ApiCall *c, GError **err);
 bool api_image_latest(ApiCall *c, GError **err);
 bool api_image_show(ApiCall *c, GError **err);
 bool api_image_update(ApiCall *c, GError **err);
+bool api_image_verify(ApiCall *c, GError **err);
 bool api_image_delete(ApiCall *c, GError **err);
 
 bool api_volume_list(ApiCall *c, GError **err);
 bool api_volume_create(ApiCall *c, GError **err);
 bool api_volume_show(ApiCall *c, GError **err);
+bool api_volume_grow(ApiCall *c, GError **err);
 bool api_volume_delete(ApiCall *c, GError **err);
 
 bool api_host_list(ApiCall *c, GError **err);

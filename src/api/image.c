@@ -179,3 +179,12 @@ bool api_image_delete(ApiCall *c, GError **err)
 		return false;
 	return call_submit(c, plan_image_delete(&req->plan, img, rev, (const char *const *)users, err), err);
 }
+
+bool api_image_verify(ApiCall *c, GError **err)
+{
+	int64_t rev;
+	g_autoptr(Image) img = call_image(c, &rev, err);
+	g_autoptr(EngineRequest) req = engine_request_new(c->engine, c->user);
+
+	return img != NULL && call_submit(c, plan_image_verify(&req->plan, img, rev, err), err);
+}

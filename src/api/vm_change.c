@@ -29,19 +29,22 @@ static Json *patched(const Json *config, const Json *patch)
 	return out;
 }
 
-static bool disks_kept(const Vm *was, const Vm *is, bool runs, GError **err)
+static bool disks_kept(const VmSeen *seen, const Vm *is, GError **err)
 {
+	const Vm *was = seen->vm;
+
 	for (guint i = 0; i < is->disk->len; i++) {
 		const VmDisk *d = is->disk->pdata[i], *old = vm_disk_find(was, d->name);
 
 		if (d->volume != NULL && (old == NULL || g_strcmp0(old->volume, d->volume) != 0))
-			return fail_advice(err, ERR_UNSUPPORTED, "Give volumes to a vm when it is created.",
+			return fail_advice(err, ERR_UNSUPPORTED,
+					   "`plim vm disk add` gives a vm a further volume.",
 					   "disk '%s' would get a volume that is not this vm's", d->name);
 	}
 	for (guint i = 0; i < was->disk->len; i++) {
 		const VmDisk *d = was->disk->pdata[i];
 
-		if (runs && vm_disk_find(is, d->name) == NULL)
+		if (vm_disk_find(is, d->name) == NULL && vm_disk_in_use(seen, d))
 			return fail_advice(err, ERR_BAD_STATE, "Stop the vm first.", "disk '%s' is in use",
 					   d->name);
 	}
@@ -78,14 +81,17 @@ static void rename_in(StoreTx *tx, const Vm *was, const Vm *is)
 	store_tx_set(tx, new, 0, id);
 }
 
-static bool store_change(Store *s, const VmSeen *seen, const Vm *is, int64_t *ret_rev, GError **err)
+static bool store_change(Store *s, const VmSeen *seen, const Vm *is, bool with_disks, int64_t *ret_rev,
+			 GError **err)
 {
-	g_autofree char *key = key_vm_config(is->id), *text = NULL;
+	g_autofree char *key = key_vm_config(is->id), *runtime = key_vm_runtime(is->id), *text = NULL;
 	_cleanup_json_ Json *j = vm_to_json(is);
 	StoreTx *tx = store_tx_new();
 
 	text = json_print(j);
 	store_tx_set(tx, key, seen->config_rev, text);
+	if (with_disks)
+		store_tx_expect(tx, runtime, seen->runtime_rev);
 	rename_in(tx, seen->vm, is);
 	free_volumes(tx, seen, is);
 	if (store_commit(s, tx, STORE_DURABLE, ret_rev, err))
@@ -140,36 +146,36 @@ static void tell(ApiCall *c, const Vm *was, const Vm *is, const Json *patch)
 
 static Vm *changed_vm(ApiCall *c, const VmRecords *r, const Json *was, const Json *patch, GError **err)
 {
-	VmState state = vm_runtime_state(r->runtime);
 	_cleanup_json_ Json *merged = patched(was, patch);
 	g_autoptr(Vm) is = vm_of_json(merged, err);
 
-	if (is == NULL || !disks_kept(r->vm, is, state == VM_RUNNING || state == VM_PAUSED, err) ||
+	/* Operations change the list of disks when they end: nobody else may meanwhile. */
+	if (json_object_get(patch, "disks") != NULL &&
+	    !vm_allows(r->vm->name, r->runtime, VM_ACTION_change, err))
+		return NULL;
+	if (is == NULL || !disks_kept(&r->seen, is, err) ||
 	    !vm_check_startable(is, engine_facts(c->engine), json_str(r->runtime, "machine"), err))
 		return NULL;
 	vm_draw_macs(is);
 	return g_steal_pointer(&is);
 }
 
-bool api_vm_update(ApiCall *c, GError **err)
+static bool change(ApiCall *c, const VmRecords *r, const Json *patch, GError **err)
 {
-	g_autoptr(VmRecords) r = call_vm(c, err);
-	const Json *patch = call_body(c, err);
 	_cleanup_json_ Json *was = NULL, *is_json = NULL;
 	g_autoptr(Vm) is = NULL;
-	int64_t rev;
+	int64_t rev = r->seen.config_rev;
 	Json *report;
 	bool dry;
 
-	if (r == NULL || patch == NULL || !call_known(patch, changeable, err) ||
-	    !call_check_match(c, r->seen.config_rev, err) || !call_flag(c, "dry_run", false, &dry, err))
+	if (!call_check_match(c, rev, err) || !call_flag(c, "dry_run", false, &dry, err))
 		return false;
 	was = vm_to_json(r->vm);
 	is = changed_vm(c, r, was, patch, err);
 	if (is == NULL)
 		return false;
-	rev = r->seen.config_rev;
-	if (!dry && !store_change(engine_store(c->engine), &r->seen, is, &rev, err))
+	if (!dry && !store_change(engine_store(c->engine), &r->seen, is,
+				  json_object_get(patch, "disks") != NULL, &rev, err))
 		return false;
 	if (!dry)
 		tell(c, r->vm, is, patch);
@@ -178,4 +184,73 @@ bool api_vm_update(ApiCall *c, GError **err)
 	json_put_bool(report, "dry_run", dry);
 	c->etag = rev;
 	return call_answer(c, 200, report);
+}
+
+bool api_vm_update(ApiCall *c, GError **err)
+{
+	g_autoptr(VmRecords) r = call_vm(c, err);
+	const Json *patch = call_body(c, err);
+
+	return r != NULL && patch != NULL && call_known(patch, changeable, err) && change(c, r, patch, err);
+}
+
+/* {"nics": [...]} as they are, to be changed. */
+static Json *nics_patch(const VmRecords *r, Json **ret_list)
+{
+	_cleanup_json_ Json *was = vm_to_json(r->vm);
+	Json *patch = json_object();
+
+	*ret_list = json_incref(json_object_get(was, "nics"));
+	json_put(patch, "nics", *ret_list);
+	return patch;
+}
+
+static char *free_nic_name(const Vm *vm)
+{
+	char *name = g_strdup("net0");
+
+	for (unsigned i = 1; vm_nic_find(vm, name) != NULL; i++) {
+		g_free(name);
+		name = g_strdup_printf("net%u", i);
+	}
+	return name;
+}
+
+bool api_vm_nic_add(ApiCall *c, GError **err)
+{
+	g_autoptr(VmRecords) r = call_vm(c, err);
+	const Json *body = call_body(c, err);
+	_cleanup_json_ Json *patch = NULL, *nic = NULL;
+	g_autofree char *name = NULL;
+	Json *list;
+
+	if (r == NULL || body == NULL)
+		return false;
+	name = free_nic_name(r->vm);
+	nic = json_deep_copy(body);
+	if (json_object_get(nic, "name") == NULL)
+		json_put_str(nic, "name", name);
+	patch = nics_patch(r, &list);
+	json_array_append(list, nic);
+	return change(c, r, patch, err);
+}
+
+bool api_vm_nic_remove(ApiCall *c, GError **err)
+{
+	g_autoptr(VmRecords) r = call_vm(c, err);
+	_cleanup_json_ Json *patch = NULL;
+	const char *name = call_path(c, "nic");
+	Json *list;
+	guint at;
+
+	if (r == NULL)
+		return false;
+	if (vm_nic_find(r->vm, name) == NULL) {
+		fail(err, ERR_NOT_FOUND, "vm '%s' has no nic '%s'", r->vm->name, name);
+		return err_advise(err, "`plim vm nic list %s` shows its cards.", r->vm->name);
+	}
+	patch = nics_patch(r, &list);
+	g_ptr_array_find(r->vm->nic, vm_nic_find(r->vm, name), &at);
+	json_array_remove(list, at);
+	return change(c, r, patch, err);
 }

@@ -116,3 +116,35 @@ bool api_volume_delete(ApiCall *c, GError **err)
 		return false;
 	return call_submit(c, plan_volume_delete(&req->plan, v, rev, err), err);
 }
+
+static bool size_of_body(const Json *body, uint64_t *ret, GError **err)
+{
+	static const char *const known[] = { "size", NULL };
+
+	if (body == NULL || !call_known(body, known, err))
+		return false;
+	*ret = json_uint(body, "size", 0);
+	return volume_check_size("a volume", *ret, err);
+}
+
+bool api_volume_grow(ApiCall *c, GError **err)
+{
+	g_autoptr(EngineRequest) req = engine_request_new(c->engine, c->user);
+	VolumeGrowth g = { 0 };
+	g_autoptr(Volume) v = call_volume(c, &g.rev, err);
+	g_autoptr(VmRecords) r = NULL;
+	g_autofree char *backing = NULL;
+
+	if (v == NULL || !call_check_match(c, g.rev, err) || !size_of_body(call_body(c, err), &g.size, err))
+		return false;
+	if (v->vm_id != NULL) {
+		r = vm_records_load(engine_store(c->engine), v->vm_id, err);
+		if (r == NULL)
+			return false;
+		g.seen = &r->seen;
+	}
+	if (v->image_id != NULL)
+		g.backing = backing = path_image(&req->plan.host->folders, v->image_id);
+	g.volume = v;
+	return call_submit(c, plan_volume_grow(&req->plan, &g, err), err);
+}

@@ -59,13 +59,23 @@ const Option *group_options(OptionGroup group)
 	return NULL;
 }
 
-const Command *command_find(const char *noun, const char *verb)
+static const Command *find(const char *noun, const char *verb)
 {
 	for (size_t i = 0; i < n_commands; i++)
 		for (const Command *c = commands[i]; c->noun != NULL; c++)
 			if (g_str_equal(c->noun, noun) && g_str_equal(c->verb, verb))
 				return c;
 	return NULL;
+}
+
+const Command *command_find(int n, char *const *word, int *ret_words)
+{
+	g_autofree char *two = n >= 3 ? g_strconcat(word[1], " ", word[2], NULL) : NULL;
+	const Command *c = two != NULL ? find(word[0], two) : NULL;
+
+	if (ret_words != NULL)
+		*ret_words = c != NULL ? 3 : 2;
+	return c != NULL || n < 2 ? c : find(word[0], word[1]);
 }
 
 bool cli_has(const Cli *c, const char *option)

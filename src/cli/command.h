@@ -62,8 +62,11 @@ extern const Option global_options[];
 const Option *group_options(OptionGroup group);
 #define OPTION_GROUPS 4
 
-/* NULL when there is none. */
-const Command *command_find(const char *noun, const char *verb);
+/*
+ * The command that `n` words begin with, "vm start ..." or "vm disk add ...";
+ * NULL when there is none. `ret_words` (may be NULL): how many of them name it.
+ */
+const Command *command_find(int n, char *const *word, int *ret_words);
 
 bool cli_has(const Cli *c, const char *option);
 /* The last value, or NULL. */

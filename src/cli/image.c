@@ -145,6 +145,19 @@ static bool image_delete(Cli *c, GError **err)
 	return each_name(c, one_delete, err);
 }
 
+static bool one_verify(Cli *c, const char *name, GError **err)
+{
+	g_autofree char *path = cli_path("images", name, "/actions/verify");
+	g_autofree char *done = g_strdup_printf("%s is what was imported", name);
+
+	return cli_operate(c, "POST", path, NULL, NULL, done, err);
+}
+
+static bool image_verify(Cli *c, GError **err)
+{
+	return each_name(c, one_verify, err);
+}
+
 static const Option list_options[] = { { "hidden", 0, OPTION_FLAG, NULL, "Also those with os_hidden=true" },
 				       { 0 } };
 static const Option latest_options[] = {
@@ -174,6 +187,8 @@ const Command image_commands[] = {
 	  "plim image set debian-12 protected=true", 2, 1000, "images", GROUP_CHANGE, NULL, image_set },
 	{ "image", "latest", "[FILTER...]", "The newest recommended image that is not hidden", NULL,
 	  "plim image latest os_distro=debian", 0, 1000, NULL, GROUP_OUTPUT, latest_options, image_latest },
+	{ "image", "verify", "IMAGE...", "Read images and compare them with what was imported", NULL, NULL, 1,
+	  1000, "images", OPERATION, NULL, image_verify },
 	{ "image", "delete", "IMAGE...", "Delete images that are not protected and not in use", NULL, NULL, 1,
 	  1000, "images", OPERATION, NULL, image_delete },
 	{ 0 },

@@ -177,22 +177,25 @@ static int run(const Command *command, int argc, char **argv)
 	return status;
 }
 
-static int fail_unknown(const char *noun, const char *verb)
-{
-	fprintf(stderr, "plim: there is no command '%s%s%s'\n", noun, verb != NULL ? " " : "",
-		verb != NULL ? verb : "");
-	fprintf(stderr, "`plim help` lists the commands.\n");
-	return err_exit_status(ERR_INVALID);
-}
-
 static bool is_help(const char *word)
 {
 	return g_str_equal(word, "help") || g_str_equal(word, "--help") || g_str_equal(word, "-h");
 }
 
+/* `more` tells of what is there when the verb is the first word of several verbs ("disk"). */
+static int fail_unknown(const char *noun, const char *verb, const char *more)
+{
+	if (help_begun(noun, verb))
+		return more != NULL && is_help(more) ? 0 : err_exit_status(ERR_INVALID);
+	fprintf(stderr, "plim: there is no command '%s %s'\n", noun, verb);
+	fprintf(stderr, "`plim help` lists the commands.\n");
+	return err_exit_status(ERR_INVALID);
+}
+
 int main(int argc, char **argv)
 {
 	const Command *c;
+	int words;
 
 	setlocale(LC_ALL, "");
 	if (argc < 2 || is_help(argv[1])) {
@@ -211,9 +214,9 @@ int main(int argc, char **argv)
 		help_all(argv[1]);
 		return argc < 3 ? err_exit_status(ERR_INVALID) : 0;
 	}
-	c = command_find(argv[1], argv[2]);
+	c = command_find(argc - 1, argv + 1, &words);
 	if (c == NULL)
-		return fail_unknown(argv[1], argv[2]);
-	/* getopt counts from the program's name: let the verb stand for it. */
-	return run(c, argc - 2, argv + 2);
+		return fail_unknown(argv[1], argv[2], argc > 3 ? argv[3] : NULL);
+	/* getopt counts from the program's name: let the verb's last word stand for it. */
+	return run(c, argc - words, argv + words);
 }

@@ -50,6 +50,27 @@ void help_all(const char *noun)
 	    "\n`plim NOUN VERB --help` says more of a command. `plim version`, `plim completion bash|zsh`.\n");
 }
 
+/* "disk" begins "disk add". */
+static bool begins(const Command *c, const char *word)
+{
+	size_t n = strlen(word);
+
+	return strncmp(c->verb, word, n) == 0 && c->verb[n] == ' ';
+}
+
+bool help_begun(const char *noun, const char *word)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < n_commands; i++)
+		for (const Command *c = commands[i]; c->noun != NULL; c++)
+			if (g_str_equal(c->noun, noun) && begins(c, word)) {
+				help_line(c, NULL);
+				any = true;
+			}
+	return any;
+}
+
 typedef void (*OptionFunc)(const Option *o);
 
 static void each_option(const Command *c, OptionFunc func)
@@ -200,10 +221,21 @@ static const char zsh_script[] =
     "}\n"
     "compdef _plim plim\n";
 
+/* The first word of each verb, once; those with the same one stand together. */
 static void print_verb(const Command *c, void *data)
 {
-	(void)data;
-	printf("%s\n", c->verb);
+	const char **last = data;
+	size_t n = strcspn(c->verb, " ");
+
+	if (*last == NULL || strncmp(*last, c->verb, n) != 0 || strcspn(*last, " ") != n)
+		printf("%.*s\n", (int)n, c->verb);
+	*last = c->verb;
+}
+
+static void print_second_word(const Command *c, void *data)
+{
+	if (begins(c, data))
+		printf("%s\n", strchr(c->verb, ' ') + 1);
 }
 
 static void print_option(const Option *o)
@@ -233,14 +265,18 @@ static void print_names(const char *collection)
 static void complete(int n, char **word)
 {
 	const Command *c;
+	const char *last = NULL;
 
 	if (n <= 1) {
 		for (size_t i = 0; i < G_N_ELEMENTS(nouns); i++)
 			printf("%s\n", nouns[i].noun);
 		printf("help\nversion\ncompletion\n");
 	} else if (n == 2) {
-		each_command(word[0], print_verb, NULL);
-	} else if ((c = command_find(word[0], word[1])) != NULL) {
+		each_command(word[0], print_verb, &last);
+	} else if ((c = command_find(n - 1, word, NULL)) == NULL) {
+		if (n == 3)
+			each_command(word[0], print_second_word, word[1]);
+	} else {
 		if (word[n - 1][0] == '-')
 			each_option(c, print_option);
 		else if (c->names != NULL)

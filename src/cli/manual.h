@@ -5,6 +5,8 @@
 #include "cli/command.h"
 
 /* All nouns with their verbs, or those of one noun. */
+/* Help of the verbs whose first word is `word`; false when there is none. */
+bool help_begun(const char *noun, const char *word);
 void help_all(const char *noun);
 void help_command(const Command *c);
 

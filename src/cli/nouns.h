@@ -4,8 +4,8 @@
 
 #include "cli/command.h"
 
-extern const Command vm_commands[], vm_create_commands[], vm_guest_commands[], image_commands[],
-    volume_commands[], host_commands[], operation_commands[], event_commands[];
+extern const Command vm_commands[], vm_create_commands[], vm_device_commands[], vm_guest_commands[],
+    image_commands[], volume_commands[], host_commands[], operation_commands[], event_commands[];
 
 /* Call `one` for each argument; tells every error, returns the first. */
 bool each_name(Cli *c, bool (*one)(Cli *c, const char *name, GError **err), GError **err);
@@ -15,3 +15,8 @@ const char *setting_key(const char *typed);
 bool put_assignment(Cli *c, Json *settings, Json *properties, const char *text, GError **err);
 /* What a path answers, to a file, or to the standard output when `file` is NULL or "-". */
 bool print_bytes_of(Cli *c, const char *path, const char *file, GError **err);
+/* A disk or card as people write it, --disk's and --nic's value, as the API takes it. New reference. */
+Json *disk_of_text(const char *text, GError **err);
+Json *nic_of_text(const char *text, GError **err);
+/* "applied now: ..." and "at the next start: ..." of an answer to a change. */
+void print_change_report(const Json *answer);

@@ -79,6 +79,20 @@ static bool volume_delete(Cli *c, GError **err)
 	return each_name(c, one_volume_delete, err);
 }
 
+static bool volume_grow(Cli *c, GError **err)
+{
+	g_autofree char *path = cli_path("volumes", cli_arg(c, 0), "/actions/grow");
+	g_autofree char *done = g_strdup_printf("%s was grown", cli_arg(c, 0));
+	Json *body;
+	uint64_t size;
+
+	if (!parse_size(cli_arg(c, 1), &size, err))
+		return false;
+	body = json_object();
+	json_put_uint(body, "size", size);
+	return cli_operate(c, "POST", path, NULL, body, done, err);
+}
+
 static const Option volume_options[] = {
 	{ "size", 's', OPTION_TEXT, "SIZE", "Size that the guest sees (the image's)" },
 	{ "image", 'i', OPTION_TEXT, "IMAGE", "Make it an overlay of this image" },
@@ -95,6 +109,10 @@ const Command volume_commands[] = {
 	  volume_show },
 	{ "volume", "create", "NAME", "Make an empty volume, or an overlay of an image", NULL,
 	  "plim volume create data1 --size 20GiB", 1, 1, NULL, OPERATION, volume_options, volume_create },
+	{ "volume", "grow", "VOLUME SIZE", "Make a volume larger while no guest runs on it",
+	  "The guest finds a larger disk at its next start; cloud images grow their file system by themselves. "
+	  "Volumes never shrink.",
+	  "plim volume grow data1 40GiB", 2, 2, "volumes", OPERATION, NULL, volume_grow },
 	{ "volume", "delete", "VOLUME...", "Delete volumes that no vm has", NULL, NULL, 1, 1000, "volumes",
 	  OPERATION, NULL, volume_delete },
 	{ 0 },
@@ -313,6 +331,7 @@ const Command event_commands[] = {
 	{ 0 },
 };
 
-const Command *const commands[] = { vm_create_commands, vm_commands,   vm_guest_commands,  image_commands,
-				    volume_commands,    host_commands, operation_commands, event_commands };
+const Command *const commands[] = { vm_create_commands, vm_commands,        vm_device_commands,
+				    vm_guest_commands,  image_commands,     volume_commands,
+				    host_commands,      operation_commands, event_commands };
 const size_t n_commands = G_N_ELEMENTS(commands);

@@ -170,6 +170,12 @@ static void print_changes(const char *what, const Json *names)
 		printf("%s: %s\n", what, list);
 }
 
+void print_change_report(const Json *answer)
+{
+	print_changes("applied now", json_object_get(answer, "applied_now"));
+	print_changes("at the next start", json_object_get(answer, "at_next_start"));
+}
+
 static bool patch(Cli *c, const char *name, Json *body, GError **err)
 {
 	g_autofree char *path = cli_path("vms", name, cli_has(c, "dry-run") ? "?dry_run=true" : NULL);
@@ -177,8 +183,7 @@ static bool patch(Cli *c, const char *name, Json *body, GError **err)
 
 	if (answer == NULL)
 		return false;
-	print_changes("applied now", json_object_get(answer, "applied_now"));
-	print_changes("at the next start", json_object_get(answer, "at_next_start"));
+	print_change_report(answer);
 	return true;
 }
 

@@ -41,7 +41,7 @@ static Json *object_of_list(const char *text, const char *what, GError **err)
 }
 
 /* "10GiB" alone is a new disk of that size; "/path" a file; else KEY=VALUE pairs. */
-static Json *disk_of_text(const char *text, GError **err)
+Json *disk_of_text(const char *text, GError **err)
 {
 	uint64_t size;
 
@@ -53,7 +53,7 @@ static Json *disk_of_text(const char *text, GError **err)
 }
 
 /* "user", "bridge:br0" alone name the network; else KEY=VALUE pairs. */
-static Json *nic_of_text(const char *text, GError **err)
+Json *nic_of_text(const char *text, GError **err)
 {
 	return strchr(text, '=') == NULL ? json_pack("{s:s}", "network", text)
 					 : object_of_list(text, "a nic", err);

@@ -27,6 +27,7 @@ static const struct {
 	[STEP_VOLUME_CREATE] = { ADDS, "volume", "volume" },
 	[STEP_VOLUME_CLONE] = { ADDS, "volume", "volume" },
 	[STEP_VOLUME_DELETE] = { REMOVES, "volume", "volume" },
+	[STEP_VOLUME_GROW] = { NOTHING, NULL, NULL },
 	[STEP_SEED_WRITE] = { NOTHING, NULL, NULL }, /* a file in the folder, and so gone with it */
 	[STEP_NVRAM_CREATE] = { NOTHING, NULL, NULL },
 	[STEP_DISK_GRANT] = { ADDS, "grant", "path" },
@@ -47,6 +48,7 @@ static const struct {
 	[STEP_IMAGE_INSPECT] = { NOTHING, NULL, NULL },
 	[STEP_IMAGE_CONVERT] = { ADDS, "converted", "image" },
 	[STEP_IMAGE_PUBLISH] = { ADDS, "image", "image" },
+	[STEP_IMAGE_VERIFY] = { NOTHING, NULL, NULL },
 	[STEP_IMAGE_REMOVE] = { REMOVES, "image", "image" },
 };
 

@@ -124,6 +124,13 @@ bool step_IMAGE_PUBLISH_undo(StepContext *ctx, const Json *args, GError **err)
 	return import_undo(ctx, args, image_publish_undo, err);
 }
 
+bool step_IMAGE_VERIFY_run(StepContext *ctx, const Json *args, GError **err)
+{
+	struct hooks hooks = hooks_of(ctx);
+
+	return image_verify(json_str(args, "target"), json_str(args, "sha512"), &hooks, err);
+}
+
 bool step_IMAGE_REMOVE_run(StepContext *ctx, const Json *args, GError **err)
 {
 	(void)ctx;
@@ -172,6 +179,17 @@ bool step_VOLUME_DELETE_run(StepContext *ctx, const Json *args, GError **err)
 {
 	(void)ctx;
 	return volume_delete(json_str(args, "path"), err);
+}
+
+static bool grow(const struct volume_make *v, uint64_t *ret_size, GError **err)
+{
+	(void)ret_size;
+	return volume_grow(v, err);
+}
+
+bool step_VOLUME_GROW_run(StepContext *ctx, const Json *args, GError **err)
+{
+	return volume_step(ctx, args, grow, err);
 }
 
 /* ---- seeds ---- */

@@ -504,6 +504,10 @@ static const struct {
 	{ "vm.reset", EVENT_VM_RESET, "was reset" },
 	{ "image.import", EVENT_IMAGE_IMPORTED, "was imported" },
 	{ "image.delete", EVENT_IMAGE_DELETED, "was deleted" },
+	{ "image.verify", EVENT_IMAGE_VERIFIED, "was verified" },
+	{ "vm.disk-add", EVENT_VM_CHANGED, "got a disk" },
+	{ "vm.disk-remove", EVENT_VM_CHANGED, "lost a disk" },
+	{ "volume.grow", EVENT_VOLUME_GROWN, "was grown" },
 	{ "volume.create", EVENT_VOLUME_CREATED, "was created" },
 	{ "volume.delete", EVENT_VOLUME_DELETED, "was deleted" },
 };

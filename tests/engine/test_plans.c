@@ -231,6 +231,47 @@ static Operation *delete_volume(Bench *b, const char *op_id, GError **err)
 	return v != NULL ? plan_volume_delete(&req, v, rev, err) : NULL;
 }
 
+static Operation *grow_volume(Bench *b, const char *op_id, GError **err)
+{
+	PlanRequest req = request(b, op_id);
+	VolumeGrowth g = { .size = UINT64_C(4) << 30 };
+	g_autoptr(Volume) v = volume_load(b->store, FREE_ID, &g.rev, err);
+
+	g.volume = v;
+	return v != NULL ? plan_volume_grow(&req, &g, err) : NULL;
+}
+
+static Operation *plan_add_disk(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	g_autoptr(Vm) is = vm_copy(seen->vm);
+	g_autoptr(Volume) v = volume_made(FREE_ID, "web1-data", VM_ID);
+	VolumeWish wish = { .volume = v };
+	VmDisk *d = vm_disk_new();
+
+	d->name = g_strdup("data");
+	d->volume = g_strdup(FREE_ID);
+	d->format = g_strdup("qcow2");
+	d->bus = g_strdup("auto");
+	d->slot = 1;
+	g_ptr_array_add(is->disk, d);
+	return plan_vm_disk_add(req, seen, is, &wish, err);
+}
+
+static Operation *add_disk(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_add_disk, err);
+}
+
+static Operation *plan_remove_disk(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	return plan_vm_disk_remove(req, seen, seen->vm->disk->pdata[1], seen->volume->pdata[1], true, err);
+}
+
+static Operation *remove_disk(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_remove_disk, err);
+}
+
 typedef Operation *(*MakeFunc)(Bench *b, const char *op_id, GError **err);
 
 /* Every kind of plan, what must have happened before it, and the plan as it is printed. */
@@ -262,6 +303,9 @@ static const struct {
 	  "IMAGE_FETCH debian\nIMAGE_INSPECT debian\nIMAGE_CONVERT debian\nIMAGE_PUBLISH debian\n" },
 	{ "image.delete", delete_image, { import }, "IMAGE_REMOVE debian\n" },
 	{ "volume.create", create_volume, { NULL }, "VOLUME_CREATE free\n" },
+	{ "volume.grow", grow_volume, { create_volume }, "VOLUME_GROW free\n" },
+	{ "vm.disk-add", add_disk, { create }, "VOLUME_CREATE web1-data\n" },
+	{ "vm.disk-remove", remove_disk, { create, add_disk }, "VOLUME_DELETE web1-data\n" },
 	{ "volume.delete", delete_volume, { create_volume }, "VOLUME_DELETE free\n" },
 };
 

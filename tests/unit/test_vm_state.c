@@ -19,10 +19,10 @@ static Json *runtime_in(VmState s)
 static void test_every_action_in_every_state(void)
 {
 	static const char *const allowed[_VM_STATE_MAX] = {
-		[VM_STOPPED] = "start delete clone rename",
-		[VM_RUNNING] = "stop kill pause reset reboot nmi screenshot console agent rename",
-		[VM_PAUSED] = "stop kill resume reset screenshot console rename",
-		[VM_CRASHED] = "start delete clone rename",
+		[VM_STOPPED] = "start delete clone rename change grow",
+		[VM_RUNNING] = "stop kill pause reset reboot nmi screenshot console agent rename change",
+		[VM_PAUSED] = "stop kill resume reset screenshot console rename change",
+		[VM_CRASHED] = "start delete clone rename change grow",
 	};
 
 	for (VmState s = 0; s < _VM_STATE_MAX; s++) {

@@ -35,8 +35,10 @@
 	X(VM_DISK_ERROR,     "vm.disk-error",     "error")   \
 	X(IMAGE_IMPORTED,    "image.imported",    "info")    \
 	X(IMAGE_CHANGED,     "image.changed",     "info")    \
+	X(IMAGE_VERIFIED,    "image.verified",    "info")    \
 	X(IMAGE_DELETED,     "image.deleted",     "info")    \
 	X(VOLUME_CREATED,    "volume.created",    "info")    \
+	X(VOLUME_GROWN,      "volume.grown",      "info")    \
 	X(VOLUME_DELETED,    "volume.deleted",    "info")    \
 	X(OPERATION_RECOVERED, "operation.recovered", "warning") \
 	X(OPERATION_FAILED,  "operation.failed",  "error")

@@ -35,7 +35,9 @@
 	X(agent,      0, 1, 0, 0)            \
 	X(delete,     1, 0, 0, 1)            \
 	X(clone,      1, 0, 0, 1)            \
-	X(rename,     1, 1, 1, 1)
+	X(rename,     1, 1, 1, 1)            \
+	X(change,     1, 1, 1, 1)            \
+	X(grow,       1, 0, 0, 1)
 // clang-format on
 
 typedef enum VmState {

@@ -16,7 +16,7 @@ typedef struct Volume {
 	char *path;
 	char *image_id; /* what it is an overlay of, or NULL */
 	char *vm_id;    /* whose disk it is, or NULL */
-	char *status;   /* "creating", "ready", "deleting" */
+	char *status;   /* "creating", "ready", "growing", "deleting" */
 } Volume;
 
 Volume *volume_new(void);

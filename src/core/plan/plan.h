@@ -34,6 +34,7 @@
 	X(VOLUME_CREATE,    true,   false,     true,    true,  "making disks")                      \
 	X(VOLUME_CLONE,     true,   false,     true,    true,  "copying disks")                     \
 	X(VOLUME_DELETE,    false,  true,      true,    true,  "removing disks")                    \
+	X(VOLUME_GROW,      false,  true,      true,    true,  "growing the disk")                  \
 	X(SEED_WRITE,       false,  false,     false,   false, "writing the cloud-init seed")       \
 	X(NVRAM_CREATE,     false,  false,     false,   false, "preparing firmware")                \
 	X(DISK_GRANT,       true,   false,     true,    false, "opening disks")                     \
@@ -54,6 +55,7 @@
 	X(IMAGE_INSPECT,    false,  false,     false,   true,  "checking the image")                \
 	X(IMAGE_CONVERT,    true,   false,     true,    true,  "converting")                        \
 	X(IMAGE_PUBLISH,    true,   false,     true,    true,  "publishing")                        \
+	X(IMAGE_VERIFY,     false,  false,     false,   true,  "reading the image")                 \
 	X(IMAGE_REMOVE,     false,  true,      true,    true,  "removing the image")
 // clang-format on
 

@@ -99,3 +99,26 @@ Operation *plan_image_delete(const PlanRequest *req, const Image *img, int64_t r
 	operation_on_failed(op, key, image_to_json(img));
 	return op;
 }
+
+Operation *plan_image_verify(const PlanRequest *req, const Image *img, int64_t rev, GError **err)
+{
+	g_autofree char *key = key_image(image_id(img));
+	const char *sha512 = image_get(img, "stored_hash_value");
+	Operation *op;
+	Json *args;
+
+	if (!image_check_usable(img, err))
+		return NULL;
+	if (sha512 == NULL) {
+		fail_advice(err, ERR_UNSUPPORTED, "Import it again.",
+			    "nobody wrote down what the file of image '%s' must hash to", image_name(img));
+		return NULL;
+	}
+	op = image_operation(req, "image.verify", img);
+	op->may_cancel = true;
+	operation_expect(op, key, rev);
+	args = image_args(req, img);
+	json_put_str(args, "sha512", sha512);
+	plan_add(op->plan, STEP_IMAGE_VERIFY, image_name(img), args);
+	return op;
+}

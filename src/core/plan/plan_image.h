@@ -20,3 +20,5 @@ Operation *plan_image_import(const PlanRequest *req, const Image *img, const Ima
  */
 Operation *plan_image_delete(const PlanRequest *req, const Image *img, int64_t rev, const char *const *users,
 			     GError **err);
+/* Read it all and compare it with what was imported; the operation fails with ERR_INVALID when it differs. */
+Operation *plan_image_verify(const PlanRequest *req, const Image *img, int64_t rev, GError **err);

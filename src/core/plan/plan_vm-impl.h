@@ -15,3 +15,14 @@ Operation *vm_operation_begin(const PlanRequest *req, const char *kind, const Vm
 void vm_operation_end(Operation *op, const Vm *vm, Json *members);
 /* {vm, name}: what every step of a vm carries. */
 Json *vm_args(const Vm *vm);
+
+/* The lock of a vm: its runtime record names the operation from the beginning to the end. */
+void operation_lock_vm(Operation *op, const VmSeen *seen);
+
+/* A new volume; its record stands from the beginning, so that an image it needs can't go away. */
+void operation_make_volume(Operation *op, const VolumeWish *wish);
+/* A volume that exists becomes the vm's; if the operation fails it is free again. */
+void operation_attach_volume(Operation *op, const Vm *vm, const VolumeWish *wish);
+/* In the end the volume is nobody's, or no more. */
+void operation_free_volume(Operation *op, const Volume *v);
+void operation_delete_volume(Operation *op, const Volume *v);

@@ -14,8 +14,7 @@ Operation *vm_operation_new(const PlanRequest *req, const char *kind, const Vm *
 	return op;
 }
 
-/* The lock of a vm: its runtime record names the operation from the beginning to the end. */
-static void lock_vm(Operation *op, const VmSeen *seen)
+void operation_lock_vm(Operation *op, const VmSeen *seen)
 {
 	g_autofree char *key = key_vm_runtime(seen->vm->id);
 	Json *locked = json_deep_copy(seen->runtime);
@@ -46,7 +45,7 @@ Operation *vm_operation_begin(const PlanRequest *req, const char *kind, const Vm
 	if (!vm_allows(seen->vm->name, seen->runtime, action, err))
 		return NULL;
 	op = vm_operation_new(req, kind, seen->vm);
-	lock_vm(op, seen);
+	operation_lock_vm(op, seen);
 	return op;
 }
 
@@ -68,56 +67,6 @@ static Json *vm_dir_args(const PlanRequest *req, const Vm *vm)
 	return args;
 }
 
-static Json *volume_args(const VolumeWish *wish)
-{
-	const Volume *v = wish->volume;
-	Json *args = json_object();
-
-	json_put_str(args, "volume", v->id);
-	json_put_str(args, "path", v->path);
-	json_put_str(args, "format", v->format);
-	json_put_uint(args, "size", v->size);
-	if (wish->image_path != NULL)
-		json_put_str(args, "backing", wish->image_path);
-	if (wish->clone_of != NULL) {
-		json_put_str(args, "source", wish->clone_of);
-		json_put_str(args, "source_format", v->format);
-		json_put_str(args, "source_backing", wish->clone_backing);
-	}
-	return args;
-}
-
-/* The volume's record stands from the beginning, so that an image it needs can't go away. */
-static void add_volume(Operation *op, const VolumeWish *wish)
-{
-	g_autofree char *key = key_volume(wish->volume->id), *name = key_name("volumes", wish->volume->name);
-	Json *creating = volume_to_json(wish->volume), *ready = json_object();
-
-	json_put_str(creating, "status", "creating");
-	operation_on_begin(op, key, 0, creating);
-	operation_on_begin(op, name, 0, json_string(wish->volume->id));
-	if (wish->image_key != NULL)
-		operation_expect(op, wish->image_key, wish->image_rev);
-	plan_add(op->plan, wish->clone_of != NULL ? STEP_VOLUME_CLONE : STEP_VOLUME_CREATE,
-		 wish->volume->name, volume_args(wish));
-	json_put_str(ready, "status", "ready");
-	operation_merge_on_done(op, key, ready);
-	operation_on_failed(op, key, NULL);
-	operation_on_failed(op, name, NULL);
-}
-
-/* A volume that exists already becomes the vm's; if that fails it is free again. */
-static void attach_volume(Operation *op, const Vm *vm, const VolumeWish *wish)
-{
-	g_autofree char *key = key_volume(wish->volume->id);
-	Json *attached = volume_to_json(wish->volume), *freed = json_object();
-
-	json_put_str(attached, "vm", vm->id);
-	operation_on_begin(op, key, wish->attach_rev, attached);
-	json_put(freed, "vm", json_null());
-	operation_merge_on_failed(op, key, freed);
-}
-
 /* Images are expected once: two disks may be overlays of the same one. */
 static void add_volumes(Operation *op, const Vm *vm, GPtrArray *wish)
 {
@@ -131,9 +80,9 @@ static void add_volumes(Operation *op, const Vm *vm, GPtrArray *wish)
 		else if (w.image_key != NULL)
 			expected = w.image_key;
 		if (w.attach_rev > 0)
-			attach_volume(op, vm, &w);
+			operation_attach_volume(op, vm, &w);
 		else
-			add_volume(op, &w);
+			operation_make_volume(op, &w);
 	}
 }
 
@@ -180,30 +129,9 @@ Operation *plan_vm_clone(const PlanRequest *req, const VmSeen *src, const Vm *vm
 		return NULL;
 	op = plan_new_vm(req, "vm.clone", vm, wish);
 	/* The source is locked too: its disks must rest while they are read. */
-	lock_vm(op, src);
+	operation_lock_vm(op, src);
 	vm_operation_end(op, src->vm, NULL);
 	return op;
-}
-
-static void delete_volume(Operation *op, const Volume *v)
-{
-	g_autofree char *key = key_volume(v->id), *name = key_name("volumes", v->name);
-	Json *args = json_object();
-
-	json_put_str(args, "volume", v->id);
-	json_put_str(args, "path", v->path);
-	plan_add(op->plan, STEP_VOLUME_DELETE, v->name, args);
-	operation_on_done(op, key, NULL);
-	operation_on_done(op, name, NULL);
-}
-
-static void free_volume(Operation *op, const Volume *v)
-{
-	g_autofree char *key = key_volume(v->id);
-	Json *freed = json_object();
-
-	json_put(freed, "vm", json_null());
-	operation_merge_on_done(op, key, freed);
 }
 
 Operation *plan_vm_delete(const PlanRequest *req, const VmSeen *seen, bool keep_disks, GError **err)
@@ -221,9 +149,9 @@ Operation *plan_vm_delete(const PlanRequest *req, const VmSeen *seen, bool keep_
 		const Volume *v = seen->volume->pdata[i];
 
 		if (v != NULL && keep_disks)
-			free_volume(op, v);
+			operation_free_volume(op, v);
 		else if (v != NULL)
-			delete_volume(op, v);
+			operation_delete_volume(op, v);
 	}
 	plan_add(op->plan, STEP_VM_DIR_REMOVE, vm->name, vm_dir_args(req, vm));
 	operation_on_done(op, config, NULL);
@@ -370,45 +298,5 @@ Operation *plan_vm_reboot(const PlanRequest *req, const VmSeen *seen, uint64_t t
 	json_put_bool(args, "force", force);
 	plan_add(op->plan, STEP_GUEST_REBOOT, seen->vm->name, args);
 	vm_operation_end(op, seen->vm, NULL);
-	return op;
-}
-
-static Operation *volume_operation(const PlanRequest *req, const char *kind, const Volume *v)
-{
-	Operation *op = operation_new(req->op_id, kind, req->now);
-
-	operation_set_target(op, "volume", v->id, v->name);
-	op->user = g_strdup(req->user);
-	json_put_str(op->result, "id", v->id);
-	return op;
-}
-
-Operation *plan_volume_create(const PlanRequest *req, const VolumeWish *wish)
-{
-	Operation *op = volume_operation(req, "volume.create", wish->volume);
-
-	op->may_cancel = true;
-	add_volume(op, wish);
-	return op;
-}
-
-Operation *plan_volume_delete(const PlanRequest *req, const Volume *v, int64_t rev, GError **err)
-{
-	g_autofree char *key = key_volume(v->id);
-	Operation *op;
-	Json *deleting;
-
-	if (v->vm_id != NULL) {
-		fail_advice(err, ERR_CONFLICT, "Delete the vm, or take the disk out of it first.",
-			    "volume '%s' is a disk of a vm", v->name);
-		err_detail(err, "vm", json_string(v->vm_id));
-		return NULL;
-	}
-	op = volume_operation(req, "volume.delete", v);
-	deleting = volume_to_json(v);
-	json_put_str(deleting, "status", "deleting");
-	operation_on_begin(op, key, rev, deleting);
-	delete_volume(op, v);
-	operation_on_failed(op, key, volume_to_json(v));
 	return op;
 }

@@ -78,3 +78,27 @@ Operation *plan_vm_reboot(const PlanRequest *req, const VmSeen *seen, uint64_t t
 Operation *plan_volume_create(const PlanRequest *req, const VolumeWish *wish);
 /* ERR_CONFLICT while a vm has it. */
 Operation *plan_volume_delete(const PlanRequest *req, const Volume *v, int64_t rev, GError **err);
+
+/* A volume as it was read, and how large it shall be. */
+typedef struct VolumeGrowth {
+	const Volume *volume;
+	int64_t rev;
+	const char *backing; /* path of the image that it is an overlay of, or NULL */
+	const VmSeen *seen;  /* whose disk it is, or NULL */
+	uint64_t size;       /* bytes; rounded up to 512 */
+} VolumeGrowth;
+
+/* ERR_INVALID for a smaller size, ERR_BAD_STATE while its vm runs. The same size is fine. */
+Operation *plan_volume_grow(const PlanRequest *req, const VolumeGrowth *g, GError **err);
+
+/*
+ * `is` is the vm with one disk more, its last; `wish` the volume of that disk,
+ * NULL when it has a path. A running guest gets it at its next start.
+ */
+Operation *plan_vm_disk_add(const PlanRequest *req, const VmSeen *seen, const Vm *is, const VolumeWish *wish,
+			    GError **err);
+/* `d` of seen->vm; `v` its volume or NULL. ERR_BAD_STATE for a volume that the running guest uses. */
+Operation *plan_vm_disk_remove(const PlanRequest *req, const VmSeen *seen, const VmDisk *d, const Volume *v,
+			       bool delete_volume, GError **err);
+/* The running QEMU was started with this disk's volume. */
+bool vm_disk_in_use(const VmSeen *seen, const VmDisk *d);
