@@ -42,6 +42,48 @@ class Tree(unittest.TestCase):
         self.assertEqual(status, 0, out)
 
 
+class Advice(Tree):
+    """With a plim of two commands."""
+
+    def setUp(self):
+        super().setUp()
+        self.plim = self.write("plim", "#!/bin/sh\ncase $1 in\n"
+                               "help) echo '  plim vm start NAME...    Start'; echo '  plim vm disk add NAME DISK   Add';;\n"
+                               "*) echo '  -n, --dry-run   Say';;\nesac\n")
+        self.plim.chmod(0o755)
+
+    def advise(self, text):
+        self.write("src/a.c", LICENCE + text)
+
+    def test_commands_that_exist_pass(self):
+        self.advise('f("Run `plim vm start %s` first.", "`plim vm %s " "%s --dry-run` and", "`plim vm " PRIu64 "disk add a`");\n')
+        self.advise_all_that_comes()
+        self.passes("check-advice.py", self.plim, self.root)
+
+    def advise_all_that_comes(self):
+        """What the check lets pass until it exists."""
+        self.write("docs/coming.md", "`plim pool join`, `plim host cpu`\n")
+
+    def test_what_came_is_not_let_pass_for_ever(self):
+        self.advise('f("Run `plim vm start`.");\n')
+        self.refused("COMING has pool, and needs it no more", "check-advice.py", self.plim, self.root)
+
+    def test_a_verb_that_does_not_exist_is_refused_wherever_it_stands(self):
+        self.advise('f("Run `plim vm " "fly %s`.");\n')
+        self.refused("src/a.c: `plim vm fly %s`: there is no such command", "check-advice.py", self.plim, self.root)
+        self.advise('f("Run `plim vm start`.");\n')
+        self.write("docs/a.md", "type `plim vm disk remove web1`\n")
+        self.refused("docs/a.md: `plim vm disk remove web1`", "check-advice.py", self.plim, self.root)
+
+    def test_an_option_that_does_not_exist_is_refused(self):
+        self.advise('f("`plim vm start %s --force` ends it");\n')
+        self.refused("it has no option --force", "check-advice.py", self.plim, self.root)
+
+    def test_no_advice_at_all_is_a_mistake(self):
+        self.advise("")
+        self.refused("no advice was found", "check-advice.py", self.plim, self.root)
+
+
 class Layers(Tree):
     """On a copy of the real sources, with one line added to one file."""
 
