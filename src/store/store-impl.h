@@ -53,6 +53,7 @@ GPtrArray *store_items_new(void);
 /* Sets the error of a write whose key has revision `found`. Returns false. */
 bool store_fail_conflict(const StoreWrite *w, int64_t found, GError **err);
 
+extern const StoreBackend store_etcd;
 extern const StoreBackend store_mem;
 extern const StoreBackend store_sqlite;
 extern const StoreBackend store_trace;

@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-static const StoreBackend *const backends[] = { &store_sqlite, &store_mem, &store_trace };
+static const StoreBackend *const backends[] = { &store_sqlite, &store_mem, &store_etcd, &store_trace };
 
 static const StoreBackend *find_backend(const char *url, const char **ret_where)
 {

@@ -17,6 +17,7 @@
  * Back ends, chosen by URL:
  *   mem:          forgets; for tests, and the plainest statement of the rules
  *   sqlite:PATH   one file, one process at a time; the default
+ *   etcd:URL      etcd 3.4 or newer, shared by the hosts of a pool (store/etcd_config.h has the form)
  *   trace:URL     wraps another one and logs each call
  * tests/store/test_suite.c runs the same tests on each of them.
  *
@@ -98,6 +99,9 @@ typedef enum StoreFlags {
  *
  * A revision is never given twice. After a power cut, relaxed commits at the
  * end may be missing; never one from the middle, and none before a durable one.
+ *
+ * In etcd a commit whose answer was lost is decided by asking again, so "may have
+ * happened" remains only where no endpoint answers in time.
  */
 bool store_commit(Store *s, StoreTx *tx, StoreFlags flags, int64_t *ret_rev, GError **err);
 /* The ERR_CONFLICT of a commit: reading again may help. NULL is fine. */

@@ -290,7 +290,7 @@ static void test_bad_urls_are_refused(Fixture *f, gconstpointer unused)
 	for (size_t i = 0; i < G_N_ELEMENTS(bad); i++)
 		assert_refused(bad[i], ERR_INVALID);
 	assert_refused(no_folder, ERR_NOT_FOUND);
-	g_assert_null(store_open("etcd:http://user:hunter2@host", &err));
+	g_assert_null(store_open("nosuch:http://user:hunter2@host", &err));
 	g_assert_null(strstr(err->message, "hunter2"));
 	g_assert_nonnull(strstr(err_advice(err), "sqlite:PATH"));
 }

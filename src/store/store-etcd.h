@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store in etcd, between its parts: store_etcd.c (reads and commits) and
+ * store_etcd_watch.c (streams). For these two and their tests only.
+ */
+#pragma once
+
+#include "store/etcd_client.h"
+#include "store/store-etcd-wire.h"
+
+#include <pthread.h>
+
+typedef struct EtcdWatcher EtcdWatcher;
+
+typedef struct EtcdStore {
+	Store base;
+	EtcdConfig *config;
+	EtcdClient *client;
+	EtcdWatcher *watcher; /* made with the first watch, under the lock */
+	pthread_mutex_t lock; /* for it and what follows */
+	GQueue mark;          /* those that no commit uses now */
+	uint64_t cluster;     /* 0 until the first answer */
+	int64_t seen;         /* the highest revision in an answer */
+	GError *broken;       /* set once, for good: it is another etcd now, or an older one */
+} EtcdStore;
+
+/* The revision of the last commit, once `after` (0: any) has happened; sees a store that went back. */
+int64_t etcd_revision_now(EtcdStore *s, GError **err);
+/*
+ * Whether what an answer says of cluster and revision fits what was seen before the question was asked.
+ * If not, the store is broken from now on. Sets *err then.
+ */
+bool etcd_header_fits(EtcdStore *s, const struct wire_header *h, int64_t seen_before, GError **err);
+/* What the two above compare with. */
+int64_t etcd_seen(EtcdStore *s);
+/* False, with the error, once the store is broken. */
+bool etcd_usable(EtcdStore *s, GError **err);
+
+StoreWatch *etcd_watch_open(Store *s, const char *prefix, int64_t after_rev, GError **err);
+int etcd_watch_fd(const StoreWatch *w);
+bool etcd_watch_next(StoreWatch *w, GPtrArray **ret_changes, GError **err);
+void etcd_watch_close(StoreWatch *w);
+/* Ends the thread of the watches. NULL is fine. */
+void etcd_watcher_free(EtcdWatcher *w);
