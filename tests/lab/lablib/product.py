@@ -89,8 +89,12 @@ class Product:
         return "it said last:\n" + self.run(["tail", "-c", str(WORDS_MAX), self.plimsolld_log()]).text
 
     def plim_run(self, *words, timeout=60.0, stdin=b""):
-        """Run plim and return its Result, whatever its status."""
-        return self.run([str(build_folder() / "src/cli/plim"), *map(str, words)], timeout, stdin=stdin)
+        """Run plim and return its Result, whatever its status. LabTimeout tells what it and the daemon had said."""
+        try:
+            return self.run([str(build_folder() / "src/cli/plim"), *map(str, words)], timeout, stdin=stdin)
+        except LabTimeout as late:
+            said = (late.stdout + late.stderr).decode(errors="replace")
+            raise LabTimeout("%s\n%s\n%s" % (late, said, self.plimsolld_said()), late.stdout, late.stderr) from None
 
     def plim_ok(self, *words, timeout=60.0):
         """Run a plim that must succeed; what it printed. Else LabError, with what the daemon said too."""
