@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """api/openapi.yaml as a judge: every exchange must be one that it describes."""
+import json
 import pathlib
 import re
 
@@ -33,13 +34,17 @@ class Contract:
             node = self.resolver.resolve(node["$ref"])[1]
         return node
 
-    def operation(self, method, path):
-        """The description of a call, or None when there is no such route. The most literal route wins."""
+    def route(self, method, path):
+        """The path of the description, or None when there is no such route. The most literal one wins."""
         found = [route for pattern, route in self.routes if pattern.fullmatch(path)]
         for route in sorted(found, key=lambda r: r.count("{")):
             if method.lower() in self.document["paths"][route]:
-                return self.document["paths"][route][method.lower()]
+                return route
         return None
+
+    def operation(self, method, path):
+        route = self.route(method, path)
+        return self.document["paths"][route][method.lower()] if route is not None else None
 
     def judge(self, method, path, status, content_type, body):
         """`body` is parsed JSON, or bytes. Raises AssertionError where the description says otherwise."""
@@ -56,6 +61,21 @@ class Contract:
         assert not content or content_type in content, f"{what}: only {list(content)} are described"
         if content_type == "application/json" and content:
             self.check(what, content[content_type]["schema"], body)
+
+    def judge_request(self, method, path, query, body):
+        """Of a request that was taken: `query` is {name: [value, ...]}, `body` the bytes that were sent."""
+        what = f"{method} {path}"
+        operation = self.operation(method, path)
+        common = self.document["paths"][self.route(method, path)].get("parameters", [])
+        described = {p["name"] for p in map(self.deref, common + operation.get("parameters", [])) if p["in"] == "query"}
+        unknown = set(query) - described
+        assert not unknown, f"{what} took the parameters {sorted(unknown)}, which openapi.yaml does not describe"
+        wanted = self.deref(operation.get("requestBody", {}))
+        if not body:
+            assert not wanted.get("required"), f"{what} took no body, where openapi.yaml demands one"
+            return
+        assert wanted, f"{what} took a body that openapi.yaml does not describe"
+        self.check(f"the request {what}", wanted["content"]["application/json"]["schema"], json.loads(body))
 
     def check(self, what, schema, body):
         validator = jsonschema.Draft7Validator(schema, resolver=self.resolver)

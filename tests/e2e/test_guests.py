@@ -134,6 +134,10 @@ def test_the_serial_port_keeps_what_the_guest_said(daemon):
     make(daemon, "a", "idle out=serial", "platform.hvm_serial=pty")
     daemon.ok("vm", "start", "a")
     until(lambda: "job idle" in daemon.plim("vm", "console", "a", "--serial", "--log").out, "line of the guest")
+    attached = daemon.plim("vm", "console", "a", "--serial", stdin="\x1d")
+    assert attached.status == 0 and "job idle" in attached.out
+    daemon.witness.check()
+    assert daemon.witness.exchanges[-1] == ("GET", "/v1/vms/a/console?port=serial", 101)
     daemon.ok("vm", "kill", "a")
 
 

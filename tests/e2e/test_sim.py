@@ -10,7 +10,7 @@ import threading
 import pytest
 import yaml
 
-from daemon import CONTRACT, PAYLOAD, PLIM, Daemon, UnixConnection, until
+from daemon import PAYLOAD, PLIM, Daemon, UnixConnection, until
 
 KERNEL = ("--kernel", PAYLOAD, "--nic", "none")
 GIB = 1 << 30
@@ -305,8 +305,6 @@ def test_a_stream_resumes_from_any_cursor_without_gap_or_duplicate(sim):
     assert len(whole) > 40
     assert [c[0] for c in whole] == sorted(c[0] for c in whole)
     assert {c[1] for c in whole} >= {"vm", "volume", "operation", "event"}
-    for change in whole:
-        CONTRACT.check("a change", {"$ref": "#/components/schemas/Change"}, change[2])
     for at in range(0, len(whole), 7):
         cursor = whole[at][0]
         expected = [c for c in whole if c[0] > cursor]
