@@ -5,6 +5,7 @@
 #include "base/time.h"
 #include "core/model/keys.h"
 #include "core/model/volume.h"
+#include "engine/image/header_file.h"
 #include "engine/records.h"
 
 #include <errno.h>
@@ -130,6 +131,13 @@ bool check_path(const char *path, GError **err)
 	return true;
 }
 
+bool check_disk_file(const VmDisk *d, GError **err)
+{
+	if (!check_path(d->path, err))
+		return false;
+	return !g_str_equal(d->format, "qcow2") || disk_file_check(d->path, err);
+}
+
 static bool attach_existing(Creation *n, VmDisk *d, const char *ref, GError **err)
 {
 	g_autofree char *id = record_resolve(n->store, "volumes", ref, err);
@@ -204,7 +212,7 @@ bool creation_add_wished_disk(Creation *n, const Json *wish, const char *name, G
 	d->readonly = json_bool(wish, "readonly", false);
 	d->path = g_strdup(path);
 	if (path != NULL)
-		ok = check_path(path, err);
+		ok = check_disk_file(d, err);
 	else
 		ok = volume != NULL ? attach_existing(n, d, volume, err) : make_volume(n, d, wish, err);
 	if (ok)

@@ -23,6 +23,8 @@ Creation *creation_free(Creation *n);
 bool name_is_free(Store *s, const char *collection, const char *name, GError **err);
 /* ERR_NOT_FOUND, or ERR_INVALID for what is neither a file nor a block device. */
 bool check_path(const char *path, GError **err);
+/* The file of a disk that has a path: the same, and a qcow2 file must not name others. */
+bool check_disk_file(const VmDisk *d, GError **err);
 
 /* A new volume for the disk of that name, wished for and filled in. Borrowed. */
 VolumeWish *creation_wish(Creation *n, const char *disk, uint64_t size, const char *format);

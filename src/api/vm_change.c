@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Changes of a vm's configuration: a JSON merge patch (RFC 7396) that is checked as a whole. */
+#include "api/creation.h"
 #include "api/handlers.h"
 #include "api/vm_view.h"
 #include "core/model/keys.h"
@@ -29,6 +30,11 @@ static Json *patched(const Json *config, const Json *patch)
 	return out;
 }
 
+static bool is_new_file(const VmDisk *old, const VmDisk *d)
+{
+	return old == NULL || g_strcmp0(old->path, d->path) != 0 || !g_str_equal(old->format, d->format);
+}
+
 static bool disks_kept(const VmSeen *seen, const Vm *is, GError **err)
 {
 	const Vm *was = seen->vm;
@@ -40,6 +46,8 @@ static bool disks_kept(const VmSeen *seen, const Vm *is, GError **err)
 			return fail_advice(err, ERR_UNSUPPORTED,
 					   "`plim vm disk add` gives a vm a further volume.",
 					   "disk '%s' would get a volume that is not this vm's", d->name);
+		if (d->path != NULL && is_new_file(old, d) && !check_disk_file(d, err))
+			return false;
 	}
 	for (guint i = 0; i < was->disk->len; i++) {
 		const VmDisk *d = was->disk->pdata[i];

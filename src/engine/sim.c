@@ -30,6 +30,7 @@ static const struct {
 	[STEP_VOLUME_GROW] = { NOTHING, NULL, NULL },
 	[STEP_SEED_WRITE] = { NOTHING, NULL, NULL }, /* a file in the folder, and so gone with it */
 	[STEP_NVRAM_CREATE] = { NOTHING, NULL, NULL },
+	[STEP_DISK_CHECK] = { NOTHING, NULL, NULL },
 	[STEP_DISK_GRANT] = { ADDS, "grant", "path" },
 	[STEP_DISK_REVOKE] = { REMOVES, "grant", "path" },
 	[STEP_TPM_START] = { ADDS, "tpm", "vm" },

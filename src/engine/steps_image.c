@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Steps about images, volumes and seeds. */
 #include "engine/engine-impl.h"
+#include "engine/image/header_file.h"
 #include "engine/image/import.h"
 #include "engine/image/limited.h"
 #include "engine/seed.h"
@@ -179,6 +180,20 @@ bool step_VOLUME_DELETE_run(StepContext *ctx, const Json *args, GError **err)
 {
 	(void)ctx;
 	return volume_delete(json_str(args, "path"), err);
+}
+
+bool step_DISK_CHECK_run(StepContext *ctx, const Json *args, GError **err)
+{
+	const char *path = json_str(args, "path");
+	uint64_t size;
+
+	(void)ctx;
+	if (!json_bool(args, "volume", false))
+		return disk_file_check(path, err);
+	if (volume_file_check(path, IMAGE_FORMAT_QCOW2, json_str(args, "backing"), &size, NULL, err))
+		return true;
+	g_prefix_error(err, "the disk '%s' is not what it was: ", path);
+	return false;
 }
 
 static bool grow(const struct volume_make *v, uint64_t *ret_size, GError **err)

@@ -64,3 +64,42 @@ def test_an_added_disk_is_there_at_the_next_start(debian):
     debian.ok("vm", "kill", "a")
     debian.ok("vm", "disk", "remove", "a", "data", "--delete-volume")
     assert debian.get("/v1/volumes") == [] and list((debian.state / "volumes").iterdir()) == []
+
+
+def test_a_disk_that_names_another_file_is_refused_when_it_is_chosen(daemon, tmp_path):
+    secret = tmp_path / "secret.raw"
+    secret.write_bytes(b"not for guests" + bytes(4096))
+    evil = image_file(tmp_path, "evil.qcow2", "-b", secret, "-F", "raw")
+    external = image_file(tmp_path, "external.qcow2", "-o", f"data_file={tmp_path}/data.raw")
+    plain = image_file(tmp_path, "plain.qcow2")
+    for path, named in ((evil, "secret.raw"), (external, "data file")):
+        ran = daemon.plim("vm", "create", "a", "--kernel", PAYLOAD, "--disk", path)
+        assert ran.status == 2 and named in ran.err and "plim image import" in ran.err, ran
+    assert daemon.get("/v1/vms") == []
+    daemon.ok("vm", "create", "a", "--kernel", PAYLOAD, "--disk", plain)
+    assert daemon.plim("vm", "disk", "add", "a", f"path={evil},format=qcow2").status == 2
+    answer = daemon.api("PATCH", "/v1/vms/a", {"disks": [{**daemon.vm("a")["disks"][0], "path": str(evil)}]})
+    assert answer.status == 400 and "secret.raw" in answer.body["details"]["names"]
+    assert [d["path"] for d in daemon.vm("a")["disks"]] == [str(plain)]
+
+
+def test_a_disk_that_names_another_file_meanwhile_is_refused_at_the_start(debian):
+    """By its owner's file, or by a guest that took its QEMU over: its volume."""
+    secret = debian.base / "secret.raw"
+    secret.write_bytes(bytes(4096))
+    mine = image_file(debian.base, "mine.qcow2")
+    debian.ok("vm", "create", "a", "--memory", "16MiB", "--kernel", PAYLOAD, "--nic", "none", "--cmdline", "job=idle",
+              "--disk", mine, "--disk", "image=debian")
+    debian.ok("vm", "start", "a")
+    debian.ok("vm", "kill", "a")
+    image_file(debian.base, "mine.qcow2", "-b", secret, "-F", "raw")
+    ran = debian.plim("vm", "start", "a")
+    assert ran.status == 2 and "mine.qcow2" in ran.err and "secret.raw" in ran.err
+    assert debian.runtime("a")["state"] == "stopped" and debian.runtime("a")["operation"] is None
+    image_file(debian.base, "mine.qcow2")
+    debian.ok("vm", "start", "a")
+    debian.ok("vm", "kill", "a")
+    volume = debian.get("/v1/volumes")[0]["path"]
+    subprocess.run(["qemu-img", "rebase", "-u", "-f", "qcow2", "-b", secret, "-F", "raw", volume], check=True)
+    ran = debian.plim("vm", "start", "a")
+    assert ran.status == 2 and "not what it was" in ran.err and "secret.raw" in ran.err

@@ -284,7 +284,7 @@ static const struct {
 	{ "vm.start",
 	  start,
 	  { create },
-	  "RUN_DIR_MAKE web1\nSEED_WRITE web1\nNET_TAP_ADD net0\nQEMU_SPAWN web1\nQEMU_CONT web1\n" },
+	  "DISK_CHECK root\nRUN_DIR_MAKE web1\nSEED_WRITE web1\nNET_TAP_ADD net0\nQEMU_SPAWN web1\nQEMU_CONT web1\n" },
 	{ "vm.stop",
 	  stop,
 	  { create, start },

@@ -37,6 +37,7 @@
 	X(VOLUME_GROW,      false,  true,      true,    true,  "growing the disk")                  \
 	X(SEED_WRITE,       false,  false,     false,   false, "writing the cloud-init seed")       \
 	X(NVRAM_CREATE,     false,  false,     false,   false, "preparing firmware")                \
+	X(DISK_CHECK,       false,  false,     false,   false, "checking disks")                    \
 	X(DISK_GRANT,       true,   false,     true,    false, "opening disks")                     \
 	X(DISK_REVOKE,      false,  false,     false,   false, "closing disks")                     \
 	X(TPM_START,        true,   false,     false,   true,  "starting the TPM")                  \

@@ -95,6 +95,28 @@ static void add_firmware(Start *s)
 	add(s, STEP_NVRAM_CREATE, _STEP_MAX, s->vm->name, args);
 }
 
+/*
+ * A qcow2 file can name other files, which QEMU opens with it: guests wrote to
+ * our volumes, and anybody to a file that lies elsewhere. Each start looks again.
+ */
+static void add_checks(Start *s)
+{
+	for (guint i = 0; i < s->vm->disk->len; i++) {
+		const VmDisk *d = s->vm->disk->pdata[i];
+		const Volume *v = s->seen->volume->pdata[i];
+		g_autofree char *backing =
+		    v != NULL && v->image_id != NULL ? path_image(s->folders, v->image_id) : NULL;
+		Json *args;
+
+		if (!g_str_equal(d->format, "qcow2"))
+			continue;
+		args = path_args(s->vm, s->disk_path->pdata[i]);
+		json_put_bool(args, "volume", d->path == NULL);
+		json_put_str(args, "backing", backing);
+		add(s, STEP_DISK_CHECK, _STEP_MAX, d->name, args);
+	}
+}
+
 /* What QEMU opens by path while it runs as another user than the daemon. */
 static void add_grant(Start *s, const char *target, const char *path, bool readonly)
 {
@@ -222,6 +244,7 @@ static Json *applied_record(const Start *s)
 
 static void add_all(Start *s)
 {
+	add_checks(s);
 	add_run_dir(s);
 	add_seed(s);
 	add_firmware(s);

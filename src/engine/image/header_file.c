@@ -59,3 +59,44 @@ bool volume_file_check(const char *path, ImageFormat f, const char *backing, uin
 		*ret_actual = (uint64_t)st.st_blocks * 512;
 	return true;
 }
+
+/* O_NONBLOCK, so that a FIFO in its place holds nobody up. */
+static bool disk_open(const char *path, int *fd, struct header_source *ret, GError **err)
+{
+	struct stat st;
+	off_t size;
+
+	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (*fd < 0 || fstat(*fd, &st) < 0)
+		return fail_errno(err, errno, "can't open '%s'", path);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return fail_advice(err, ERR_INVALID, "Name a disk image or a block device.",
+				   "'%s' is neither a file nor a block device", path);
+	size = lseek(*fd, 0, SEEK_END);
+	if (size < 0)
+		return fail_errno(err, errno, "can't see how large '%s' is", path);
+	*ret = (struct header_source){ .read = read_at, .data = fd, .size = (uint64_t)size };
+	return true;
+}
+
+bool disk_file_check(const char *path, GError **err)
+{
+	static const ImageFormat qcow2 = IMAGE_FORMAT_QCOW2;
+	_cleanup_close_ int fd = -EBADF;
+	struct header_source src;
+	struct image_header h;
+	g_autoptr(GError) e = NULL;
+
+	if (!disk_open(path, &fd, &src, err))
+		return false;
+	if (image_header_check(&src, &qcow2, UINT64_MAX, &h, &e))
+		return true;
+	g_prefix_error(&e, "'%s' can't be a disk: ", path);
+	if (json_object_get(err_details(e), "names") != NULL)
+		err_advise(
+		    &e,
+		    "Make one file of it with `qemu-img convert -O qcow2 FILE FLAT.qcow2` and take that, or "
+		    "import FLAT.qcow2 with `plim image import` and make the vm from the image.");
+	g_propagate_error(err, g_steal_pointer(&e));
+	return false;
+}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* core/image/header.h on files. Links are not followed; ERR_INVALID for what is no regular file. */
+/* core/image/header.h on files. Links of ours are not followed; ERR_INVALID for what is no regular file. */
 #pragma once
 
 #include "core/image/header.h"
@@ -9,3 +9,8 @@ bool image_file_check(const char *path, const ImageFormat *want, uint64_t max_vi
 /* `ret_actual` (may be NULL): bytes on disk. */
 bool volume_file_check(const char *path, ImageFormat f, const char *backing, uint64_t *ret_virtual,
 		       uint64_t *ret_actual, GError **err);
+/*
+ * A qcow2 disk that its owner keeps where he likes: links are followed, and it
+ * may be a block device. It must be whole in its one file, as an import would have it.
+ */
+bool disk_file_check(const char *path, GError **err);
