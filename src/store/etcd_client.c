@@ -278,12 +278,15 @@ static Outcome fail_transfer(const char *endpoint, CURL *h, CURLcode r, const Ex
 	return unsent ? OUTCOME_AGAIN : OUTCOME_MAYBE;
 }
 
-/* An answer that is no 200: {"error": ..., "code": ...}, or text of something else. */
-static Outcome fail_status(const char *endpoint, long status, const GString *body, GError **err)
+/*
+ * An answer that is no 200: {"error": ..., "code": ...}, or text of something else; or a 200 of what is a
+ * stream for gRPC: {"error": {"message": ..., "grpc_code": ...}}. `j` is what it is as JSON, or NULL.
+ */
+static Outcome fail_status(const char *endpoint, long status, const Json *j, GError **err)
 {
-	_cleanup_json_ Json *j = json_parse(body->str, body->len, NULL);
-	const char *words = json_str(j, "error");
-	int code = (int)json_int(j, "code", -1);
+	const Json *inner = json_obj(j, "error");
+	const char *words = inner != NULL ? json_str(inner, "message") : json_str(j, "error");
+	int code = (int)(inner != NULL ? json_int(inner, "grpc_code", -1) : json_int(j, "code", -1));
 	bool again;
 
 	if (words == NULL && status == 404) {
@@ -309,19 +312,17 @@ static Outcome fail_status(const char *endpoint, long status, const GString *bod
 
 static Outcome read_answer(const char *endpoint, CURL *h, const GString *body, Json **ret, GError **err)
 {
+	_cleanup_json_ Json *j = json_parse(body->str, body->len, NULL);
 	long status = 0;
-	Json *j;
 
 	curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &status);
-	if (status != 200)
-		return fail_status(endpoint, status, body, err);
-	j = json_parse(body->str, body->len, NULL);
+	if (status != 200 || json_object_get(j, "error") != NULL)
+		return fail_status(endpoint, status, j, err);
 	if (!json_is_object(j)) {
-		json_unref(j);
 		fail(err, ERR_STORE, "%s answers with what is no JSON of etcd", endpoint);
 		return OUTCOME_MAYBE;
 	}
-	*ret = j;
+	*ret = g_steal_pointer(&j);
 	return OUTCOME_DONE;
 }
 
@@ -473,7 +474,10 @@ Json *etcd_client_call(EtcdClient *c, EtcdCall *call, GError **err)
 		guint endpoint = etcd_client_endpoint(c);
 		g_autoptr(GError) e = NULL;
 		Json *answer = NULL;
-		Outcome o = try_call(c, endpoint, call, try_timeout(c, &a, time_monotonic()), &answer, &e);
+		Outcome o;
+
+		call->sent = time_monotonic();
+		o = try_call(c, endpoint, call, try_timeout(c, &a, call->sent), &answer, &e);
 
 		if (goes_on(c, &a, call, endpoint, o))
 			continue;

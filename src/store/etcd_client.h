@@ -35,8 +35,9 @@ typedef struct EtcdCall {
 	 * itself. */
 	bool fresh;
 	uint64_t timeout; /* 0: the one of the configuration */
-	/* result, of a failure: it may have been carried out, or may be yet */
-	bool maybe;
+	/* results */
+	bool maybe;    /* it failed, and may have been carried out all the same, or may be yet */
+	uint64_t sent; /* when the request that was answered was begun; monotonic */
 } EtcdCall;
 
 /* `config` must outlive it. Asks nothing yet. */

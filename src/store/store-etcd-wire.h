@@ -23,6 +23,7 @@
 struct wire_header {
 	uint64_t cluster;
 	int64_t rev;
+	int64_t term; /* of raft: it grows with each leader */
 };
 
 /* What a transaction writes beside its own keys, so that it can be told later whether it happened. */
@@ -46,9 +47,14 @@ char *wire_page(const char *root, const char *prefix, const char *after, int64_t
 char *wire_tx(const char *root, const StoreTx *tx, const struct wire_mark *mark);
 char *wire_watch(const char *root, const char *prefix, int64_t start_rev);
 char *wire_compaction(int64_t rev);
+/* {"TTL": seconds} grants, {"ID": lease} renews and revokes. */
+char *wire_lease(const char *field, int64_t number);
 
 /* Answers. All fail with ERR_STORE on what etcd does not send. */
 bool wire_header_read(const Json *answer, struct wire_header *ret, GError **err);
+
+/* Of a lease that was granted or renewed; `ret_ttl` in seconds, 0 when it has ended. */
+bool wire_lease_read(const Json *answer, int64_t *ret_id, int64_t *ret_ttl, GError **err);
 
 struct wire_page {
 	char *last; /* of its keys, with root; NULL when there is none */

@@ -36,6 +36,15 @@ int64_t etcd_seen(EtcdStore *s);
 /* False, with the error, once the store is broken. */
 bool etcd_usable(EtcdStore *s, GError **err);
 
+/* A call on keys or leases; checks its header, of which `ret_header` gets a copy. New reference. */
+Json *etcd_ask(EtcdStore *s, EtcdCall *call, struct wire_header *ret_header, GError **err);
+/* A read that only a leader that is one can answer. */
+bool etcd_read_now(EtcdStore *s, uint64_t timeout, struct wire_header *ret_header, GError **err);
+
+bool etcd_lease_grant(Store *s, StoreLease *l, uint64_t ttl, GError **err);
+bool etcd_lease_renew(Store *s, StoreLease *l, uint64_t timeout, GError **err);
+bool etcd_lease_revoke(Store *s, const StoreLease *l, GError **err);
+
 StoreWatch *etcd_watch_open(Store *s, const char *prefix, int64_t after_rev, GError **err);
 int etcd_watch_fd(const StoreWatch *w);
 bool etcd_watch_next(StoreWatch *w, GPtrArray **ret_changes, GError **err);

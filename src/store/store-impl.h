@@ -14,6 +14,7 @@ typedef struct StoreWrite {
 	char *key, *value;
 	int64_t rev;
 	bool expect_only;
+	int64_t lease; /* 0: none */
 } StoreWrite;
 
 struct StoreTx {
@@ -36,6 +37,13 @@ typedef struct StoreBackend {
 	int (*watch_fd)(const StoreWatch *w);
 	bool (*watch_next)(StoreWatch *w, GPtrArray **ret_changes, GError **err);
 	void (*watch_close)(StoreWatch *w);
+	/*
+	 * All three NULL where there are no leases. The lease comes zeroed but for its store; a wrapper has
+	 * only the first, which puts the inner store there.
+	 */
+	bool (*lease_grant)(Store *s, StoreLease *l, uint64_t ttl, GError **err);
+	bool (*lease_renew)(Store *s, StoreLease *l, uint64_t timeout, GError **err);
+	bool (*lease_revoke)(Store *s, const StoreLease *l, GError **err);
 } StoreBackend;
 
 struct Store {
@@ -44,6 +52,12 @@ struct Store {
 
 struct StoreWatch {
 	Store *store;
+};
+
+struct StoreLease {
+	Store *store; /* the one that keeps it, below all wrappers */
+	int64_t id;
+	_Atomic uint64_t until;
 };
 
 /* Copies; `value` may be NULL. */

@@ -174,24 +174,31 @@ StoreTx *store_tx_free(StoreTx *tx)
 	return NULL;
 }
 
-static void tx_add(StoreTx *tx, const char *key, int64_t rev, const char *value, bool expect_only)
+static StoreWrite *tx_add(StoreTx *tx, const char *key, int64_t rev, const char *value)
 {
-	StoreWrite *w = g_new(StoreWrite, 1);
+	StoreWrite *w = g_new0(StoreWrite, 1);
 
-	*w = (StoreWrite){
-		.key = g_strdup(key), .value = g_strdup(value), .rev = rev, .expect_only = expect_only
-	};
+	w->key = g_strdup(key);
+	w->value = g_strdup(value);
+	w->rev = rev;
 	g_ptr_array_add(tx->write, w);
+	return w;
 }
 
 void store_tx_set(StoreTx *tx, const char *key, int64_t rev, const char *value)
 {
-	tx_add(tx, key, rev, value, false);
+	tx_add(tx, key, rev, value);
+}
+
+void store_tx_bind(StoreTx *tx, const char *key, int64_t rev, const char *value, const StoreLease *lease)
+{
+	g_assert(value != NULL);
+	tx_add(tx, key, rev, value)->lease = lease->id;
 }
 
 void store_tx_expect(StoreTx *tx, const char *key, int64_t rev)
 {
-	tx_add(tx, key, rev, NULL, true);
+	tx_add(tx, key, rev, NULL)->expect_only = true;
 }
 
 static bool write_check(const StoreWrite *w, size_t *values, GError **err)
@@ -286,5 +293,54 @@ StoreWatch *store_watch_close(StoreWatch *w)
 {
 	if (w != NULL)
 		w->store->be->watch_close(w);
+	return NULL;
+}
+
+static bool fail_no_leases(GError **err)
+{
+	return fail_advice(err, ERR_UNSUPPORTED, "Make the host a pool first: `plim pool init`.",
+			   "the store of a single host has no leases");
+}
+
+StoreLease *store_lease_grant(Store *s, uint64_t ttl, GError **err)
+{
+	StoreLease *l;
+
+	if (s->be->lease_grant == NULL) {
+		fail_no_leases(err);
+		return NULL;
+	}
+	if (ttl < STORE_LEASE_MIN || ttl > STORE_LEASE_MAX) {
+		fail(err, ERR_INVALID, "a lease lasts from a second to a day, not %" PRIu64 " us", ttl);
+		return NULL;
+	}
+	l = g_new0(StoreLease, 1);
+	l->store = s;
+	return s->be->lease_grant(s, l, ttl, err) ? l : store_lease_free(l);
+}
+
+bool store_lease_renew(StoreLease *l, uint64_t timeout, GError **err)
+{
+	return l->store->be->lease_renew(l->store, l, timeout, err);
+}
+
+uint64_t store_lease_until(const StoreLease *l)
+{
+	return l->until;
+}
+
+int64_t store_lease_id(const StoreLease *l)
+{
+	return l->id;
+}
+
+bool store_lease_revoke(StoreLease *l, GError **err)
+{
+	return l->store->be->lease_revoke(l->store, l, err);
+}
+
+StoreLease *store_lease_free(StoreLease *l)
+{
+	g_free(l);
 	return NULL;
 }

@@ -41,6 +41,7 @@
 typedef struct Store Store;
 typedef struct StoreTx StoreTx;
 typedef struct StoreWatch StoreWatch;
+typedef struct StoreLease StoreLease;
 
 /* In what a watch tells, `value` is NULL when the key was deleted. */
 typedef struct StoreItem {
@@ -79,6 +80,8 @@ StoreTx *store_tx_new(void);
 void store_tx_set(StoreTx *tx, const char *key, int64_t rev, const char *value);
 /* The key must have that revision, and is not written. */
 void store_tx_expect(StoreTx *tx, const char *key, int64_t rev);
+/* store_tx_set() of a key that goes when the lease ends; a later store_tx_set() unbinds it again. */
+void store_tx_bind(StoreTx *tx, const char *key, int64_t rev, const char *value, const StoreLease *lease);
 /* Only for a transaction that is not committed. NULL is fine; returns NULL. */
 StoreTx *store_tx_free(StoreTx *tx);
 
@@ -94,7 +97,8 @@ typedef enum StoreFlags {
  * current one if nothing changed.
  *
  * Nothing changed: ERR_CONFLICT when a revision moved (details: `key` and the
- * `revision` it has), ERR_INVALID, ERR_NO_SPACE. After any other error it may
+ * `revision` it has), ERR_INVALID, ERR_NO_SPACE, ERR_DENIED, and ERR_GONE when a
+ * lease that it binds a key to has ended. After any other error it may
  * have happened or not: read again.
  *
  * A revision is never given twice. After a power cut, relaxed commits at the
@@ -134,7 +138,39 @@ StoreWatch *store_watch_close(StoreWatch *w);
  */
 bool store_compact(Store *s, int64_t upto, GError **err);
 
+/*
+ * A lease is a sign of life: the keys bound to it are deleted, all in one commit
+ * that watches tell, some time after it was not renewed for `ttl`, or at once when it
+ * is revoked. Only stores that several hosts share have leases: ERR_UNSUPPORTED
+ * elsewhere.
+ *
+ * The store counts from when it received a renewal, the holder from when it
+ * sent it; so the holder's time, store_lease_until(), always ends first, by as
+ * much as the clocks of both run equally fast. Whoever must have stopped when
+ * the keys go leaves a margin for that.
+ *
+ * A lease may be used by one thread at a time; store_lease_until() by any.
+ */
+#define STORE_LEASE_MIN UINT64_C(1000000)
+#define STORE_LEASE_MAX UINT64_C(86400000000)
+/* `ttl` is microseconds, rounded up to whole seconds; the store may give more. */
+StoreLease *store_lease_grant(Store *s, uint64_t ttl, GError **err);
+/*
+ * Blocks for at most about `timeout`. ERR_GONE: it has ended, and its keys with it; take a new one. After
+ * any other error it goes on to store_lease_until(), and renewing may be tried again.
+ */
+bool store_lease_renew(StoreLease *l, uint64_t timeout, GError **err);
+/* On the monotonic clock: the lease holds until then at least. */
+uint64_t store_lease_until(const StoreLease *l);
+/* The number by which the store knows it, for the eyes of people. */
+int64_t store_lease_id(const StoreLease *l);
+/* Ends it: its keys are gone when this returns true. One that has ended already is fine. Then free it. */
+bool store_lease_revoke(StoreLease *l, GError **err);
+/* Forgets it without ending it. Before the store is closed. NULL is fine; returns NULL. */
+StoreLease *store_lease_free(StoreLease *l);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(StoreItem, store_item_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(StoreLease, store_lease_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(StoreTx, store_tx_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(StoreWatch, store_watch_close)

@@ -114,7 +114,7 @@ bool etcd_usable(EtcdStore *s, GError **err)
 }
 
 /* A call on keys: its answer has a header that must fit. `maybe` of the call tells more about a failure. */
-static Json *ask(EtcdStore *s, EtcdCall *call, struct wire_header *ret_header, GError **err)
+Json *etcd_ask(EtcdStore *s, EtcdCall *call, struct wire_header *ret_header, GError **err)
 {
 	_cleanup_json_ Json *answer = NULL;
 	int64_t seen_before = etcd_seen(s);
@@ -135,16 +135,23 @@ static Json *ask_range(EtcdStore *s, char *take_body, struct wire_header *ret_he
 {
 	g_autofree char *body = take_body;
 
-	return ask(s, &(EtcdCall){ .path = "kv/range", .body = body }, ret_header, err);
+	return etcd_ask(s, &(EtcdCall){ .path = "kv/range", .body = body }, ret_header, err);
+}
+
+bool etcd_read_now(EtcdStore *s, uint64_t timeout, struct wire_header *ret_header, GError **err)
+{
+	g_autofree char *body = wire_range(s->config->root, WIRE_SCHEMA_KEY, WIRE_KEYS_ONLY, 0, 0);
+	_cleanup_json_ Json *answer =
+	    etcd_ask(s, &(EtcdCall){ .path = "kv/range", .body = body, .timeout = timeout }, ret_header, err);
+
+	return answer != NULL;
 }
 
 int64_t etcd_revision_now(EtcdStore *s, GError **err)
 {
 	struct wire_header h;
-	_cleanup_json_ Json *answer =
-	    ask_range(s, wire_range(s->config->root, WIRE_SCHEMA_KEY, WIRE_KEYS_ONLY, 0, 0), &h, err);
 
-	return answer != NULL ? h.rev : -1;
+	return etcd_read_now(s, 0, &h, err) ? h.rev : -1;
 }
 
 static int64_t etcd_revision(Store *base, GError **err)
@@ -319,7 +326,7 @@ static Step try_commit(struct commit *c, GError **err)
 		mark = (struct wire_mark){ .key = c->mark->key, .value = c->nonce, .rev = c->mark->rev };
 	body = wire_tx(c->s->config->root, c->tx, c->mark != NULL ? &mark : NULL);
 	call.body = body;
-	answer = ask(c->s, &call, &h, err);
+	answer = etcd_ask(c->s, &call, &h, err);
 	if (answer != NULL)
 		return judge(c, answer, c->mark != NULL ? &mark : NULL, h.rev, err);
 	return call.maybe ? STEP_UNKNOWN : STEP_FAILED;
@@ -336,7 +343,7 @@ static Step settle(struct commit *c, GError **err)
 	_cleanup_json_ Json *answer = NULL;
 
 	body = wire_tx(c->s->config->root, none, &mark);
-	answer = ask(c->s, &(EtcdCall){ .path = "kv/txn", .body = body }, &h, err);
+	answer = etcd_ask(c->s, &(EtcdCall){ .path = "kv/txn", .body = body }, &h, err);
 	if (answer == NULL || !wire_outcome_read(answer, none, &mark, &o, err))
 		return STEP_UNKNOWN;
 	found = o.mark_value;
@@ -478,7 +485,7 @@ static bool schema_create(EtcdStore *s, GError **err)
 	_cleanup_json_ Json *answer = NULL;
 
 	body = wire_tx(s->config->root, none, &key);
-	answer = ask(s, &(EtcdCall){ .path = "kv/txn", .body = body }, &h, err);
+	answer = etcd_ask(s, &(EtcdCall){ .path = "kv/txn", .body = body }, &h, err);
 	if (answer == NULL || !wire_outcome_read(answer, none, &key, &o, err))
 		return false;
 	found = o.mark_value;
@@ -577,4 +584,7 @@ const StoreBackend store_etcd = {
 	.watch_fd = etcd_watch_fd,
 	.watch_next = etcd_watch_next,
 	.watch_close = etcd_watch_close,
+	.lease_grant = etcd_lease_grant,
+	.lease_renew = etcd_lease_renew,
+	.lease_revoke = etcd_lease_revoke,
 };

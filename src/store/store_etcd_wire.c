@@ -86,12 +86,14 @@ static void add_compare(GString *s, const char *root, const char *key, int64_t r
 	g_string_append_printf(s, ",\"mod_revision\":\"%" PRId64 "\"},", rev);
 }
 
-static void add_put(GString *s, const char *root, const char *key, const char *value)
+static void add_put(GString *s, const char *root, const char *key, const char *value, int64_t lease)
 {
 	g_string_append(s, "{\"request_put\":{");
 	add_base64(s, "key", root, key);
 	g_string_append_c(s, ',');
 	add_base64(s, "value", value, "");
+	if (lease != 0)
+		g_string_append_printf(s, ",\"lease\":\"%" PRId64 "\"", lease);
 	g_string_append(s, "}},");
 }
 
@@ -129,7 +131,7 @@ static void add_write(GString *s, const char *root, const StoreWrite *w)
 	if (w->value == NULL)
 		add_delete(s, root, w->key);
 	else
-		add_put(s, root, w->key, w->value);
+		add_put(s, root, w->key, w->value, w->lease);
 }
 
 char *wire_tx(const char *root, const StoreTx *tx, const struct wire_mark *mark)
@@ -151,7 +153,7 @@ char *wire_tx(const char *root, const StoreTx *tx, const struct wire_mark *mark)
 	for (guint i = 0; i < tx->write->len; i++)
 		add_write(s, root, tx->write->pdata[i]);
 	if (mark != NULL)
-		add_put(s, root, mark->key, mark->value);
+		add_put(s, root, mark->key, mark->value, 0);
 	close_list(s, ",");
 
 	open_list(s, "failure");
@@ -176,6 +178,11 @@ char *wire_watch(const char *root, const char *prefix, int64_t start_rev)
 	g_string_append_printf(s, ",\"start_revision\":\"%" PRId64 "\"", start_rev);
 	g_string_append(s, ",\"fragment\":true,\"progress_notify\":true}}");
 	return g_string_free(s, FALSE);
+}
+
+char *wire_lease(const char *field, int64_t number)
+{
+	return g_strdup_printf("{\"%s\":\"%" PRId64 "\"}", field, number);
 }
 
 char *wire_compaction(int64_t rev)
@@ -230,7 +237,14 @@ bool wire_header_read(const Json *answer, struct wire_header *ret, GError **err)
 	const Json *h = json_obj(answer, "header");
 
 	return (h != NULL || fail_odd("an answer without a header", err)) &&
-	       read_id(h, "cluster_id", &ret->cluster, err) && read_int(h, "revision", &ret->rev, err);
+	       read_id(h, "cluster_id", &ret->cluster, err) && read_int(h, "revision", &ret->rev, err) &&
+	       read_int(h, "raft_term", &ret->term, err);
+}
+
+bool wire_lease_read(const Json *answer, int64_t *ret_id, int64_t *ret_ttl, GError **err)
+{
+	return read_int(answer, "ID", ret_id, err) && read_int(answer, "TTL", ret_ttl, err) &&
+	       (*ret_id != 0 || fail_odd("a lease without a number", err));
 }
 
 /* The text of a base64 member, which is NULL where it holds a NUL; absent is empty. */

@@ -200,6 +200,23 @@ static void trace_watch_close(StoreWatch *base)
 	g_free(w);
 }
 
+/* Its store is the inner one from now on, so renewals are not logged. */
+static bool trace_lease_grant(Store *s, StoreLease *l, uint64_t ttl, GError **err)
+{
+	uint64_t began = time_monotonic();
+	Store *inner = inner_of(s);
+	GError *e = NULL;
+	g_autoptr(StoreLease) own = store_lease_grant(inner, ttl, &e);
+
+	told(began, e, "lease of %" PRIu64 " us -> %" PRId64, ttl, own != NULL ? own->id : 0);
+	if (own == NULL) {
+		g_propagate_error(err, e);
+		return false;
+	}
+	*l = *own;
+	return true;
+}
+
 const StoreBackend store_trace = {
 	.scheme = "trace",
 	.usage = "trace:URL",
@@ -216,4 +233,5 @@ const StoreBackend store_trace = {
 	.watch_fd = trace_watch_fd,
 	.watch_next = trace_watch_next,
 	.watch_close = trace_watch_close,
+	.lease_grant = trace_lease_grant,
 };
