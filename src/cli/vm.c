@@ -487,7 +487,8 @@ const Command vm_commands[] = {
 	{ "vm", "start", "NAME...", "Start vms", NULL, "plim vm start web1 --dry-run", 1, MANY, "vms",
 	  OPERATION, NULL, vm_start },
 	{ "vm", "stop", "NAME...", "Ask guests to shut down and wait until they have",
-	  "The guest agent is asked first, else the power button is pressed.",
+	  "The guest agent is asked first, else the power button is pressed; again while nothing happens, and as "
+	  "soon as an agent comes up.",
 	  "plim vm stop web1 --patience 2min --force", 1, MANY, "vms", OPERATION, stop_options, vm_stop },
 	{ "vm", "kill", "NAME...", "End QEMU at once, as if the power failed", NULL, NULL, 1, MANY, "vms",
 	  OPERATION, NULL, vm_kill },

@@ -198,6 +198,7 @@ static void undo_begun(Task *t)
 	Operation *op = t->op;
 
 	op->state = OPERATION_UNDOING;
+	g_clear_pointer(&op->note, g_free);
 	for (; op->index >= 0; op->index--) {
 		g_autoptr(GError) err = NULL;
 		const Step *s;
@@ -224,6 +225,7 @@ static bool run_from(Task *t, int first, GError **err)
 			return fail(err, ERR_CANCELLED, "the operation was cancelled");
 		op->index = (int)i;
 		op->progress = (int)(i * 100 / n);
+		g_clear_pointer(&op->note, g_free);
 		if (step_is_point_of_no_return(plan_step(op->plan, i)->kind))
 			forbid_cancel(t);
 		if (operation_stores_step(op, i))
@@ -572,6 +574,18 @@ void step_progress(StepContext *ctx, unsigned percent)
 		ctx->stored_at = now;
 		store_progress(ctx->task->exec, op);
 	}
+}
+
+void step_say(StepContext *ctx, const char *fmt, ...)
+{
+	Operation *op = ctx->task->op;
+	va_list ap;
+
+	g_free(op->note);
+	va_start(ap, fmt);
+	op->note = g_strdup_vprintf(fmt, ap);
+	va_end(ap);
+	store_progress(ctx->task->exec, op);
 }
 
 bool step_cancelled(const StepContext *ctx)

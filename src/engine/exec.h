@@ -96,6 +96,8 @@ void step_fact(StepContext *ctx, const char *name, Json *value);
 void step_result(StepContext *ctx, const char *name, Json *value);
 /* Progress of the step that runs, 0 to 100. Stored at most a few times a second. */
 void step_progress(StepContext *ctx, unsigned percent);
+/* The stage, while this step runs, in place of the step's own. Stored at once: for what happens seldom. */
+void step_say(StepContext *ctx, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* True when the operation was cancelled or the daemon stops: return ERR_CANCELLED soon. */
 bool step_cancelled(const StepContext *ctx);
 

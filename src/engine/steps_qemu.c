@@ -15,7 +15,8 @@
 #define ASK_TIMEOUT (5 * SECOND)
 /* A wait is cut into turns of this length, in which a cancellation is noticed. */
 #define TURN (SECOND / 4)
-/* Between two presses of the power button. */
+/* From the first press of the power button to the second; then twice as long each time, until PRESS_PAUSE. */
+#define PRESS_FIRST SECOND
 #define PRESS_PAUSE (10 * SECOND)
 
 static Fleet *fleet_of(StepContext *ctx)
@@ -186,64 +187,121 @@ static bool ask_agent(StepContext *ctx, const Json *args, const char *mode, GErr
 	return agent_tell(agent, "guest-shutdown", how, ASK_TIMEOUT, err);
 }
 
-static bool ask_to_shut_down(StepContext *ctx, const Json *args, Vmm *v, GError **err)
+/* A guest that is asked to end, and what was tried so far. */
+typedef struct Ending {
+	StepContext *ctx;
+	const Json *args;
+	Vmm *v;
+	unsigned asked, pressed; /* how often its agent was, its power button was */
+	bool open;               /* an agent was there when it was looked for last */
+	uint64_t next, pause;    /* when the next try is due, and the pause behind it */
+} Ending;
+
+static bool agent_is_there(const Ending *e)
 {
-	if (json_bool(args, "resume", false) && !vm_resume(v, err))
-		return false;
-	if (ask_agent(ctx, args, "powerdown", NULL))
+	g_autoptr(Agent) agent = fleet_agent(fleet_of(e->ctx), json_str(e->args, "vm"));
+
+	return agent != NULL && agent_is_open(agent);
+}
+
+/* "agent asked 1x, power button pressed 2x" */
+static char *tries_of(const Ending *e)
+{
+	g_autofree char *button = g_strdup_printf("power button pressed %ux", e->pressed);
+
+	if (e->asked == 0)
+		return g_strconcat("no agent, ", button, NULL);
+	return g_strdup_printf("agent asked %ux%s%s", e->asked, e->pressed > 0 ? ", " : "",
+			       e->pressed > 0 ? button : "");
+}
+
+/*
+ * The agent, else the power button. An agent's silence is no promise: while the
+ * guest boots, its shutdown may fail behind the agent's back. So from the second
+ * time on the button is pressed as well.
+ */
+static bool try_to_end(Ending *e, GError **err)
+{
+	bool heard = e->open && ask_agent(e->ctx, e->args, "powerdown", NULL);
+	g_autofree char *tries = NULL;
+	bool again = e->asked > 0, ok = true;
+
+	e->asked += heard;
+	if (!vmm_alive(e->v))
 		return true;
-	return !vmm_alive(v) || vm_powerdown(v, err);
+	if (!heard || again) {
+		ok = vm_powerdown(e->v, err);
+		e->pressed += ok;
+	}
+	e->pause = heard ? PRESS_PAUSE : MIN(e->pause * 2, PRESS_PAUSE);
+	e->next = time_monotonic() + e->pause;
+	tries = tries_of(e);
+	step_say(e->ctx, "%s", tries);
+	return ok || !vmm_alive(e->v);
 }
 
 /*
  * True when it ended; false without an error when the time is over. A guest
- * that has not armed its power button yet loses a press of it without a trace,
- * so it is pressed again while nothing happens.
+ * that boots loses a press of its button without a trace, so it is pressed again
+ * while nothing happens; and when its agent comes up, that is asked at once.
  */
-static bool wait_for_end(StepContext *ctx, Vmm *v, uint64_t timeout, GError **err)
+static bool wait_for_end(Ending *e, uint64_t timeout, GError **err)
 {
-	uint64_t until = time_monotonic() + timeout, press = time_monotonic() + PRESS_PAUSE;
+	uint64_t until = time_monotonic() + timeout;
 
 	for (;;) {
 		uint64_t now = time_monotonic();
+		bool was_open = e->open;
 
-		if (vmm_wait(v, MIN(TURN, until > now ? until - now : 0), NULL))
+		if (vmm_wait(e->v, MIN(TURN, until > now ? until - now : 0), NULL))
 			return true;
-		if (now >= press) {
-			vm_powerdown(v, NULL);
-			press = now + PRESS_PAUSE;
-		}
-		if (step_cancelled(ctx))
+		if (step_cancelled(e->ctx))
 			return fail(err, ERR_CANCELLED, "the wait for the guest was cancelled");
 		if (time_monotonic() >= until)
 			return false;
+		e->open = agent_is_there(e);
+		if (time_monotonic() >= e->next || (e->open && !was_open))
+			try_to_end(e, NULL);
 	}
 }
 
+static bool fail_patience(const Ending *e, GError **err)
+{
+	const char *name = json_str(e->args, "name");
+	g_autofree char *tries = tries_of(e);
+
+	fail(err, ERR_TIMEOUT, "the guest of '%s' did not shut down in time (%s)", name, tries);
+	err_detail(err, "agent_asked", json_integer(e->asked));
+	err_detail(err, "button_pressed", json_integer(e->pressed));
+	return err_advise(err, "It may still do so. `plim vm stop %s --force` or `plim vm kill %s` ends it.",
+			  name, name);
+}
+
+/* With `force` the next step ends QEMU, whatever the guest made of it. */
 bool step_GUEST_SHUTDOWN_run(StepContext *ctx, const Json *args, GError **err)
 {
 	g_autoptr(Vmm) v = fleet_vmm(fleet_of(ctx), json_str(args, "vm"));
-	g_autoptr(GError) e = NULL;
+	Ending e = { .ctx = ctx, .args = args, .v = v, .pause = PRESS_FIRST / 2 };
 	bool force = json_bool(args, "force", false);
+	g_autoptr(GError) failure = NULL;
 
 	if (v == NULL)
 		return true;
-	if (!ask_to_shut_down(ctx, args, v, &e) && !force) {
-		g_propagate_error(err, g_steal_pointer(&e));
+	e.open = agent_is_there(&e);
+	if (!json_bool(args, "resume", false) || vm_resume(v, &failure))
+		try_to_end(&e, &failure);
+	if (failure != NULL && !force) {
+		g_propagate_error(err, g_steal_pointer(&failure));
 		return false;
 	}
-	g_clear_error(&e);
-	if (wait_for_end(ctx, v, json_uint(args, "timeout", 0), &e))
+	g_clear_error(&failure);
+	if (wait_for_end(&e, json_uint(args, "timeout", 0), &failure))
 		return true;
-	if (e != NULL) {
-		g_propagate_error(err, g_steal_pointer(&e));
+	if (failure != NULL) {
+		g_propagate_error(err, g_steal_pointer(&failure));
 		return false;
 	}
-	if (force)
-		return true; /* the next step ends QEMU */
-	fail(err, ERR_TIMEOUT, "the guest of '%s' did not shut down in time", json_str(args, "name"));
-	return err_advise(err, "It may still do so. `plim vm stop %s --force` or `plim vm kill %s` ends it.",
-			  json_str(args, "name"), json_str(args, "name"));
+	return force || fail_patience(&e, err);
 }
 
 bool step_GUEST_REBOOT_run(StepContext *ctx, const Json *args, GError **err)

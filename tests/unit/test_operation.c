@@ -33,6 +33,7 @@ static void test_an_operation_survives_the_store(void)
 	op->progress = 40;
 	op->may_cancel = true;
 	op->user = g_strdup("root");
+	op->note = g_strdup("agent asked 1x");
 	json_put_int(op->facts, "pid", 42);
 	op->error = json_object();
 	j = operation_to_json(op);
@@ -188,6 +189,18 @@ static void test_the_stage_is_that_of_the_step(void)
 	g_assert_cmpstr(operation_stage(op), ==, "done");
 }
 
+static void test_a_step_may_say_more_than_its_stage(void)
+{
+	g_autoptr(Operation) op = stop_of_web1();
+
+	op->state = OPERATION_RUNNING;
+	op->index = 0;
+	op->note = g_strdup("power button pressed 2x");
+	g_assert_cmpstr(operation_stage(op), ==, "power button pressed 2x");
+	op->state = OPERATION_DONE;
+	g_assert_cmpstr(operation_stage(op), ==, "done");
+}
+
 static void test_the_api_shows_no_inner_workings(void)
 {
 	static const char *const hidden[] = { "facts", "on_done", "on_failed" };
@@ -221,6 +234,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/operation/crash", test_a_crash_ends_in_going_on_or_in_undoing);
 	g_test_add_func("/operation/reach", test_what_is_not_stored_is_within_reach);
 	g_test_add_func("/operation/stage", test_the_stage_is_that_of_the_step);
+	g_test_add_func("/operation/note", test_a_step_may_say_more_than_its_stage);
 	g_test_add_func("/operation/api", test_the_api_shows_no_inner_workings);
 	g_test_add_func("/operation/ended", test_only_three_states_are_ends);
 	return g_test_run();

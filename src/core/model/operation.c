@@ -41,6 +41,7 @@ Operation *operation_free(Operation *op)
 	g_free(op->host);
 	g_free(op->finished_at);
 	g_free(op->user);
+	g_free(op->note);
 	plan_free(op->plan);
 	json_unref(op->facts);
 	json_unref(op->result);
@@ -130,7 +131,7 @@ const char *operation_stage(const Operation *op)
 {
 	if (op->index < 0 || (guint)op->index >= op->plan->step->len || operation_ended(op))
 		return operation_state_name(op->state);
-	return step_stage(plan_step(op->plan, (guint)op->index)->kind);
+	return op->note != NULL ? op->note : step_stage(plan_step(op->plan, (guint)op->index)->kind);
 }
 
 Json *operation_to_api(const Operation *op)
@@ -165,6 +166,8 @@ Json *operation_to_json(const Operation *op)
 	json_put(j, "facts", json_ref(op->facts));
 	if (operation_ended(op))
 		return j;
+	if (op->note != NULL)
+		json_put_str(j, "note", op->note);
 	json_put(j, "on_done", json_ref(op->on_done));
 	json_put(j, "on_failed", json_ref(op->on_failed));
 	return j;
@@ -238,6 +241,7 @@ Operation *operation_of_json(const Json *j, GError **err)
 	op->finished_at = g_strdup(json_str(j, "finished_at"));
 	op->user = g_strdup(json_str(j, "user"));
 	op->host = g_strdup(json_str(j, "host"));
+	op->note = g_strdup(json_str(j, "note"));
 	op->may_cancel = json_bool(j, "may_cancel", false);
 	if (!take_number(j, "index", -1, (int)op->plan->step->len, &op->index, err) ||
 	    !take_number(j, "progress", 0, 100, &op->progress, err) ||

@@ -48,6 +48,7 @@ typedef struct Operation {
 	Plan *plan;
 	int index;    /* the step begun last; -1 before the first. Stored, those behind it may have begun. */
 	int progress; /* 0 to 100 */
+	char *note;   /* what the running step says of itself, instead of its stage; or NULL */
 	bool may_cancel;
 	Json *facts, *result;      /* objects */
 	Json *error;               /* NULL, or an error as JSON */
