@@ -203,10 +203,13 @@ static void test_a_step_may_say_more_than_its_stage(void)
 
 static void test_the_api_shows_no_inner_workings(void)
 {
-	static const char *const hidden[] = { "facts", "on_done", "on_failed" };
+	static const char *const hidden[] = { "facts", "note", "on_done", "on_failed" };
 	g_autoptr(Operation) op = stop_of_web1();
-	_cleanup_json_ Json *j = operation_to_api(op), *stored = operation_to_json(op);
+	_cleanup_json_ Json *j = NULL, *stored = NULL;
 
+	op->note = g_strdup("agent asked 1x");
+	j = operation_to_api(op);
+	stored = operation_to_json(op);
 	g_assert_true(json_equal(j, operation_record_to_api(stored)));
 	for (size_t i = 0; i < G_N_ELEMENTS(hidden); i++)
 		g_assert_null(json_object_get(j, hidden[i]));

@@ -175,7 +175,7 @@ Json *operation_to_json(const Operation *op)
 
 Json *operation_record_to_api(Json *record)
 {
-	static const char *const inner[] = { "facts", "on_done", "on_failed" };
+	static const char *const inner[] = { "facts", "note", "on_done", "on_failed" };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(inner); i++)
 		json_object_del(record, inner[i]);
