@@ -19,7 +19,8 @@ LAYERS = {
     "engine": ["base/*", "core/*", "store/*"],
     "api": ["base/*", "core/*", "store/*", "engine/*"],
     "daemon": ["base/*", "core/*", "store/*", "engine/*", "api/*"],
-    "cli": ["base/*", "api/*.gen.h"],
+    # core/cpu too: `plim cpu` works on files without a daemon, by the same rules as the daemon.
+    "cli": ["base/*", "core/cpu/*", "api/*.gen.h"],
 }
 
 # What the row above would allow, and must not be all the same.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/manual.h"
 #include "base/version.h"
+#include "core/cpu/feature.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -8,12 +9,15 @@
 static const struct {
 	const char *noun, *about;
 } nouns[] = {
+	// clang-format off
 	{ "vm", "virtual machines" },
 	{ "image", "images that vms are made from" },
 	{ "volume", "disks of vms" },
 	{ "host", "servers" },
+	{ "cpu", "CPU features, from files" },
 	{ "operation", "requests that take time" },
 	{ "event", "what happened" },
+	// clang-format on
 };
 
 typedef void (*EachFunc)(const Command *c, void *data);
@@ -165,6 +169,7 @@ static void roff_exit_statuses(void)
 	printf(".SH EXIT STATUS\n.TP\n0\nSuccess.\n");
 	for (ErrCode code = 0; code < _ERR_MAX; code++)
 		printf(".TP\n%d\n%s\n", err_exit_status(code), err_name(code));
+	printf(".PP\n\\fBcpu check\\fR ends with 3 when the guest cannot move.\n");
 	printf(".PP\n\\fBvm exec\\fR ends with the exit status of the command in the guest.\n");
 }
 
@@ -261,6 +266,12 @@ static void print_names(const char *collection)
 	}
 }
 
+static void print_features(void)
+{
+	for (size_t i = 0; i < n_features; i++)
+		printf("%s\n", features[i].name);
+}
+
 /* `n` words are there, the last of which is being typed. */
 static void complete(int n, char **word)
 {
@@ -279,6 +290,8 @@ static void complete(int n, char **word)
 	} else {
 		if (word[n - 1][0] == '-')
 			each_option(c, print_option);
+		else if (g_strcmp0(c->names, "cpu-features") == 0)
+			print_features();
 		else if (c->names != NULL)
 			print_names(c->names);
 	}

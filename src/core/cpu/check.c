@@ -6,7 +6,6 @@
 
 /* What a guest's own correction of its clock copes with. */
 #define TSC_PPM_MAX 250
-#define NAMES_SHOWN 12
 
 static const struct {
 	const char *code;
@@ -126,7 +125,7 @@ void cpu_check(const struct featureset *pin, GuestType type, const struct featur
 
 static void print_features(GString *s, const struct cpu_reason *r, const struct cpu_check_names *names)
 {
-	g_autofree char *list = cpu_bits_names_print(&r->features, NAMES_SHOWN);
+	g_autofree char *list = cpu_bits_names_print(&r->features, 0);
 
 	g_string_append_printf(s, "it needs %s (%s%s%s)", list, names->host != NULL ? names->host : "",
 			       names->host != NULL ? ": " : "",
@@ -167,7 +166,7 @@ static void print_reason(GString *s, const struct cpu_reason *r, const struct cp
 				       r->need, r->have);
 		return;
 	case CPU_REASON_XSAVE:
-		list = cpu_bits_names_print(&r->features, NAMES_SHOWN);
+		list = cpu_bits_names_print(&r->features, 0);
 		g_string_append_printf(s, "the host keeps the state of %s at another place", list);
 		return;
 	case CPU_REASON_INVTSC:
