@@ -217,14 +217,20 @@ static const char bash_script[] =
     "}\n"
     "complete -o default -F _plim plim\n";
 
+/* As a file _plim of zsh's $fpath it is read at the first use, by a function of that name, which is to answer
+ * too. */
 static const char zsh_script[] =
     "#compdef plim\n"
     "_plim() {\n"
     "\tlocal -a words_\n"
-    "\twords_=(${(f)\"$(plim completion words \"${words[@]:1:CURRENT-1}\" 2>/dev/null)\"})\n"
+    "\twords_=(${(f)\"$(plim completion words \"${(@)words[2,CURRENT]}\" 2>/dev/null)\"})\n"
     "\tcompadd -a words_\n"
     "}\n"
-    "compdef _plim plim\n";
+    "if [[ ${funcstack[1]} == _plim ]]; then\n"
+    "\t_plim \"$@\"\n"
+    "else\n"
+    "\tcompdef _plim plim\n"
+    "fi\n";
 
 /* The first word of each verb, once; those with the same one stand together. */
 static void print_verb(const Command *c, void *data)

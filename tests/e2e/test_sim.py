@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 import pathlib
+import shutil
 import subprocess
 import threading
 
@@ -202,6 +204,31 @@ def test_completion_is_a_script_that_the_shell_takes(patient):
     script = patient.ok("completion", "bash")
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
     assert "plim" in script and "complete" in script
+
+
+ZSH = """
+fpath=($1 $fpath)
+compadd() { print -l -- "${(@P)2}" }
+compdef() { print compdef "$@" }
+words=(plim vm ''); CURRENT=3
+autoload -Uz _plim
+_plim
+print again
+words=(plim vm disk ''); CURRENT=4
+_plim
+print sourced
+source $1/_plim
+"""
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_completion_of_zsh_offers_words_at_its_first_use(patient, tmp_path):
+    (tmp_path / "_plim").write_text(patient.ok("completion", "zsh"))
+    env = dict(os.environ, PATH=f"{PLIM.parent}:{os.environ['PATH']}", PLIMSOLL_SOCKET=str(patient.socket))
+    done = subprocess.run(["zsh", "-f", "-c", ZSH, "zsh", str(tmp_path)], env=env, capture_output=True, text=True, check=True)
+    first, _, rest = done.stdout.partition("again\n")
+    assert {"start", "disk", "list"} <= set(first.split()) and "compdef" not in first
+    assert rest == "list\nadd\nremove\nsourced\ncompdef _plim plim\n"
 
 
 @pytest.mark.parametrize("page", ["", "vm", "image", "volume", "host", "operation", "event"])
