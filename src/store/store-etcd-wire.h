@@ -17,6 +17,7 @@
 #include "store/store-impl.h"
 
 #define WIRE_SCHEMA_KEY "plimsoll schema"
+#define WIRE_PULSE_KEY "plimsoll pulse"
 #define WIRE_MARK_PREFIX "plimsoll commit "
 
 /* Of every answer. */
@@ -45,6 +46,8 @@ char *wire_range(const char *root, const char *key, unsigned flags, int64_t rev,
 char *wire_page(const char *root, const char *prefix, const char *after, int64_t rev, int64_t limit);
 /* `mark` may be NULL. All else of what a commit sends is built here and nowhere else. */
 char *wire_tx(const char *root, const StoreTx *tx, const struct wire_mark *mark);
+/* Overwrites one hidden key. */
+char *wire_put(const char *root, const char *key, const char *value);
 char *wire_watch(const char *root, const char *prefix, int64_t start_rev);
 char *wire_compaction(int64_t rev);
 /* {"TTL": seconds} grants, {"ID": lease} renews and revokes. */

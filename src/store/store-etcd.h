@@ -49,5 +49,6 @@ StoreWatch *etcd_watch_open(Store *s, const char *prefix, int64_t after_rev, GEr
 int etcd_watch_fd(const StoreWatch *w);
 bool etcd_watch_next(StoreWatch *w, GPtrArray **ret_changes, GError **err);
 void etcd_watch_close(StoreWatch *w);
+int64_t etcd_watch_seen(const StoreWatch *w);
 /* Ends the thread of the watches. NULL is fine. */
 void etcd_watcher_free(EtcdWatcher *w);

@@ -37,6 +37,13 @@ typedef struct StoreBackend {
 	int (*watch_fd)(const StoreWatch *w);
 	bool (*watch_next)(StoreWatch *w, GPtrArray **ret_changes, GError **err);
 	void (*watch_close)(StoreWatch *w);
+	/* All changes up to this revision were told by watch_next(), or are none of its prefix. */
+	int64_t (*watch_seen)(const StoreWatch *w);
+	/* NULL where reads are never old. */
+	uint64_t (*age)(Store *s);
+	/* Moves the revision so that watch_seen() of a watch of everything does; NULL where it always does.
+	 */
+	bool (*pulse)(Store *s, GError **err);
 	/*
 	 * All three NULL where there are no leases. The lease comes zeroed but for its store; a wrapper has
 	 * only the first, which puts the inner store there.
@@ -60,6 +67,9 @@ struct StoreLease {
 	_Atomic uint64_t until;
 };
 
+/* For a wrapper: a lease of `inner`, which is its store from then on. */
+bool store_lease_wrap(Store *inner, StoreLease *l, uint64_t ttl, GError **err);
+
 /* Copies; `value` may be NULL. */
 StoreItem *store_item_new(const char *key, const char *value, int64_t rev);
 /* An array that frees its items. */
@@ -67,6 +77,7 @@ GPtrArray *store_items_new(void);
 /* Sets the error of a write whose key has revision `found`. Returns false. */
 bool store_fail_conflict(const StoreWrite *w, int64_t found, GError **err);
 
+extern const StoreBackend store_cache;
 extern const StoreBackend store_etcd;
 extern const StoreBackend store_mem;
 extern const StoreBackend store_sqlite;

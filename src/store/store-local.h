@@ -45,6 +45,8 @@ void local_done(LocalStore *l);
 
 /* Tell the watches of a commit; sets the revision. Lock held. */
 void local_committed(LocalStore *l, const StoreTx *tx, int64_t rev);
+/* The items were replaced by those of revision `rev`, without a history. Lock held. */
+void local_replaced(LocalStore *l, int64_t rev);
 /* Room taken in a piece of changes: true when no further revision should begin. */
 bool local_batch_full(const GPtrArray *changes, size_t bytes);
 size_t local_item_size(const char *key, const char *value);
@@ -54,6 +56,10 @@ StoreWatch *local_watch_open(Store *s, const char *prefix, int64_t after_rev, GE
 int local_watch_fd(const StoreWatch *w);
 bool local_watch_next(StoreWatch *w, GPtrArray **ret_changes, GError **err);
 void local_watch_close(StoreWatch *w);
+int64_t local_watch_seen(const StoreWatch *w);
+
+/* A condition whose timed waits are by the monotonic clock. */
+void cond_init_monotonic(pthread_cond_t *c);
 
 /* `_cleanup_unlock_ LocalStore *held = local_lock(l);` holds the lock to the end of the block. */
 static inline LocalStore *local_lock(LocalStore *l)

@@ -4,7 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-static const StoreBackend *const backends[] = { &store_sqlite, &store_mem, &store_etcd, &store_trace };
+static const StoreBackend *const backends[] = { &store_sqlite, &store_mem, &store_etcd, &store_cache,
+						&store_trace };
 
 static const StoreBackend *find_backend(const char *url, const char **ret_where)
 {
@@ -111,6 +112,11 @@ int64_t store_revision(Store *s, GError **err)
 bool store_sync(Store *s, GError **err)
 {
 	return s->be->sync == NULL || s->be->sync(s, err);
+}
+
+uint64_t store_age(Store *s)
+{
+	return s->be->age != NULL ? s->be->age(s) : 0;
 }
 
 bool store_compact(Store *s, int64_t upto, GError **err)
@@ -317,6 +323,18 @@ StoreLease *store_lease_grant(Store *s, uint64_t ttl, GError **err)
 	l = g_new0(StoreLease, 1);
 	l->store = s;
 	return s->be->lease_grant(s, l, ttl, err) ? l : store_lease_free(l);
+}
+
+bool store_lease_wrap(Store *inner, StoreLease *l, uint64_t ttl, GError **err)
+{
+	g_autoptr(StoreLease) own = store_lease_grant(inner, ttl, err);
+
+	if (own == NULL)
+		return false;
+	l->store = own->store;
+	l->id = own->id;
+	l->until = own->until;
+	return true;
 }
 
 bool store_lease_renew(StoreLease *l, uint64_t timeout, GError **err)

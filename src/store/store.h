@@ -18,6 +18,7 @@
  *   mem:          forgets; for tests, and the plainest statement of the rules
  *   sqlite:PATH   one file, one process at a time; the default
  *   etcd:URL      etcd 3.4 or newer, shared by the hosts of a pool (store/etcd_config.h has the form)
+ *   cache:URL     keeps a copy of another one: reads are local, and go on when that can't be reached
  *   trace:URL     wraps another one and logs each call
  * tests/store/test_suite.c runs the same tests on each of them.
  *
@@ -69,6 +70,12 @@ GPtrArray *store_list(Store *s, const char *prefix, int64_t *ret_rev, GError **e
 StoreItem *store_item_free(StoreItem *item);
 /* The revision of the last commit; 0 in a new store, -1 on failure. */
 int64_t store_revision(Store *s, GError **err);
+
+/*
+ * Microseconds: reads see everything that was committed, by anyone, until that long ago. 0 but for a cache,
+ * whose age is some seconds at most while its store can be reached, and grows while it can't.
+ */
+uint64_t store_age(Store *s);
 
 /*
  * A transaction names each key once (else ERR_INVALID) and says what revision

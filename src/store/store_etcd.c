@@ -430,6 +430,17 @@ static bool etcd_compact(Store *base, int64_t upto, GError **err)
 	return false;
 }
 
+/* Where other users of the same etcd move the revision, only an own write shows how far a watch has come. */
+static bool etcd_pulse(Store *base, GError **err)
+{
+	EtcdStore *s = (EtcdStore *)base;
+	g_autofree char *now = time_stamp(), *body = wire_put(s->config->root, WIRE_PULSE_KEY, now);
+	struct wire_header h;
+	_cleanup_json_ Json *answer = etcd_ask(s, &(EtcdCall){ .path = "kv/put", .body = body }, &h, err);
+
+	return answer != NULL;
+}
+
 /* ---- open and close ---- */
 
 static bool fail_foreign(GError **err)
@@ -584,6 +595,8 @@ const StoreBackend store_etcd = {
 	.watch_fd = etcd_watch_fd,
 	.watch_next = etcd_watch_next,
 	.watch_close = etcd_watch_close,
+	.watch_seen = etcd_watch_seen,
+	.pulse = etcd_pulse,
 	.lease_grant = etcd_lease_grant,
 	.lease_renew = etcd_lease_renew,
 	.lease_revoke = etcd_lease_revoke,

@@ -547,16 +547,6 @@ static void *run_watcher(void *data)
 	return NULL;
 }
 
-static void cond_init_monotonic(pthread_cond_t *c)
-{
-	pthread_condattr_t a;
-
-	pthread_condattr_init(&a);
-	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-	pthread_cond_init(c, &a);
-	pthread_condattr_destroy(&a);
-}
-
 static EtcdWatcher *watcher_new(EtcdStore *s, GError **err)
 {
 	EtcdWatcher *r = g_new0(EtcdWatcher, 1);
@@ -745,6 +735,17 @@ bool etcd_watch_next(StoreWatch *base, GPtrArray **ret_changes, GError **err)
 	if (ok)
 		*ret_changes = g_steal_pointer(&piece);
 	return ok;
+}
+
+int64_t etcd_watch_seen(const StoreWatch *base)
+{
+	const EtcdWatch *w = (const EtcdWatch *)base;
+	int64_t told;
+
+	lock(w->owner);
+	told = w->told;
+	unlock(w->owner);
+	return told;
 }
 
 void etcd_watch_close(StoreWatch *base)

@@ -169,6 +169,17 @@ char *wire_tx(const char *root, const StoreTx *tx, const struct wire_mark *mark)
 	return g_string_free(s, FALSE);
 }
 
+char *wire_put(const char *root, const char *key, const char *value)
+{
+	GString *s = g_string_new("{");
+
+	add_base64(s, "key", root, key);
+	g_string_append_c(s, ',');
+	add_base64(s, "value", value, "");
+	g_string_append_c(s, '}');
+	return g_string_free(s, FALSE);
+}
+
 char *wire_watch(const char *root, const char *prefix, int64_t start_rev)
 {
 	GString *s = g_string_new("{\"create_request\":{");

@@ -26,6 +26,16 @@ void local_init(LocalStore *l, LocalChangesFunc changes)
 	l->watch = g_ptr_array_new();
 }
 
+void cond_init_monotonic(pthread_cond_t *c)
+{
+	pthread_condattr_t a;
+
+	pthread_condattr_init(&a);
+	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+	pthread_cond_init(c, &a);
+	pthread_condattr_destroy(&a);
+}
+
 void local_done(LocalStore *l)
 {
 	g_assert(l->watch->len == 0);
@@ -79,6 +89,18 @@ void local_committed(LocalStore *l, const StoreTx *tx, int64_t rev)
 		} else if (!w->behind) {
 			w->seen = rev;
 		}
+	}
+}
+
+void local_replaced(LocalStore *l, int64_t rev)
+{
+	l->rev = l->compacted = rev;
+	for (guint i = 0; i < l->watch->len; i++) {
+		LocalWatch *w = l->watch->pdata[i];
+
+		w->behind = w->seen != rev;
+		if (w->behind)
+			ring(w);
 	}
 }
 
@@ -154,6 +176,14 @@ bool local_watch_next(StoreWatch *base, GPtrArray **ret_changes, GError **err)
 	}
 	*ret_changes = g_steal_pointer(&changes);
 	return true;
+}
+
+int64_t local_watch_seen(const StoreWatch *base)
+{
+	const LocalWatch *w = (const LocalWatch *)base;
+	_cleanup_unlock_ LocalStore *l = local_lock(w->local);
+
+	return w->seen;
 }
 
 void local_watch_close(StoreWatch *base)

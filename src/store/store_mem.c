@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A store that forgets: for tests, and as the plainest statement of the rules. */
-#include "store/store-local.h"
+#include "store/store-mem.h"
 
 #include <string.h>
-
-typedef struct MemStore {
-	LocalStore local;
-	GTree *item;    /* key -> StoreItem */
-	GQueue history; /* StoreItem, oldest first */
-	int64_t history_bytes;
-} MemStore;
 
 static gint cmp_key(gconstpointer a, gconstpointer b, gpointer unused)
 {
@@ -49,28 +42,34 @@ static bool mem_changes(LocalStore *l, const char *prefix, int64_t after, GPtrAr
 	return true;
 }
 
-static bool mem_open(Store *s, const char *where, GError **err)
+void mem_init(MemStore *m)
 {
-	MemStore *m = (MemStore *)s;
-
 	local_init(&m->local, mem_changes);
 	m->item = g_tree_new_full(cmp_key, NULL, NULL, drop_item);
 	g_queue_init(&m->history);
+}
+
+static bool mem_open(Store *s, const char *where, GError **err)
+{
+	mem_init((MemStore *)s);
 	if (where[0] != '\0')
 		return fail(err, ERR_INVALID, "a store in memory has no place: 'mem:' is the whole URL");
 	return true;
 }
 
-static void mem_close(Store *s)
+void mem_done(MemStore *m)
 {
-	MemStore *m = (MemStore *)s;
-
 	g_tree_unref(m->item);
 	g_queue_clear_full(&m->history, drop_item);
 	local_done(&m->local);
 }
 
-static StoreItem *mem_get(Store *s, const char *key, GError **err)
+static void mem_close(Store *s)
+{
+	mem_done((MemStore *)s);
+}
+
+StoreItem *mem_get(Store *s, const char *key, GError **err)
 {
 	MemStore *m = (MemStore *)s;
 	_cleanup_unlock_ LocalStore *held = local_lock(&m->local);
@@ -80,7 +79,7 @@ static StoreItem *mem_get(Store *s, const char *key, GError **err)
 	return i != NULL ? store_item_new(i->key, i->value, i->rev) : NULL;
 }
 
-static GPtrArray *mem_list(Store *s, const char *prefix, int64_t *ret_rev, GError **err)
+GPtrArray *mem_list(Store *s, const char *prefix, int64_t *ret_rev, GError **err)
 {
 	MemStore *m = (MemStore *)s;
 	_cleanup_unlock_ LocalStore *held = local_lock(&m->local);
@@ -114,7 +113,7 @@ static void forget_oldest(MemStore *m)
 	store_item_free(i);
 }
 
-static void forget_upto(MemStore *m, int64_t rev)
+void mem_forget_upto(MemStore *m, int64_t rev)
 {
 	StoreItem *i;
 
@@ -130,7 +129,7 @@ static void bound_history(MemStore *m)
 	while (m->history.length > LOCAL_HISTORY_KEEP(LOCAL_HISTORY_CHANGES) ||
 	       m->history_bytes > LOCAL_HISTORY_KEEP(LOCAL_HISTORY_BYTES))
 		forget_oldest(m);
-	forget_upto(m, m->local.compacted); /* the rest of the revision that was begun */
+	mem_forget_upto(m, m->local.compacted); /* the rest of the revision that was begun */
 }
 
 /* True when it changed something. */
@@ -150,12 +149,36 @@ static bool apply(MemStore *m, const StoreWrite *w, int64_t rev)
 	return true;
 }
 
+bool mem_apply(MemStore *m, const StoreTx *tx, int64_t rev)
+{
+	bool changed = false;
+
+	for (guint i = 0; i < tx->write->len; i++)
+		changed |= apply(m, tx->write->pdata[i], rev);
+	if (changed) {
+		local_committed(&m->local, tx, rev);
+		bound_history(m);
+	}
+	return changed;
+}
+
+void mem_replace(MemStore *m, GPtrArray *items, int64_t rev)
+{
+	g_tree_remove_all(m->item);
+	g_queue_clear_full(&m->history, drop_item);
+	m->history_bytes = 0;
+	while (items->len > 0) {
+		StoreItem *i = g_ptr_array_steal_index_fast(items, items->len - 1);
+
+		g_tree_insert(m->item, i->key, i);
+	}
+	local_replaced(&m->local, rev);
+}
+
 static bool mem_commit(Store *s, const StoreTx *tx, StoreFlags flags, int64_t *ret_rev, GError **err)
 {
 	MemStore *m = (MemStore *)s;
 	_cleanup_unlock_ LocalStore *held = local_lock(&m->local);
-	int64_t rev = m->local.rev + 1;
-	bool changed = false;
 
 	(void)flags;
 	for (guint i = 0; i < tx->write->len; i++) {
@@ -165,12 +188,7 @@ static bool mem_commit(Store *s, const StoreTx *tx, StoreFlags flags, int64_t *r
 		if (w->rev != STORE_ANY && w->rev != found)
 			return store_fail_conflict(w, found, err);
 	}
-	for (guint i = 0; i < tx->write->len; i++)
-		changed |= apply(m, tx->write->pdata[i], rev);
-	if (changed) {
-		local_committed(&m->local, tx, rev);
-		bound_history(m);
-	}
+	mem_apply(m, tx, m->local.rev + 1);
 	*ret_rev = m->local.rev;
 	return true;
 }
@@ -181,7 +199,7 @@ static bool mem_compact(Store *s, int64_t upto, GError **err)
 	_cleanup_unlock_ LocalStore *held = local_lock(&m->local);
 
 	(void)err;
-	forget_upto(m, MIN(upto, m->local.rev));
+	mem_forget_upto(m, MIN(upto, m->local.rev));
 	return true;
 }
 
@@ -200,4 +218,5 @@ const StoreBackend store_mem = {
 	.watch_fd = local_watch_fd,
 	.watch_next = local_watch_next,
 	.watch_close = local_watch_close,
+	.watch_seen = local_watch_seen,
 };

@@ -601,4 +601,5 @@ const StoreBackend store_sqlite = {
 	.watch_fd = local_watch_fd,
 	.watch_next = local_watch_next,
 	.watch_close = local_watch_close,
+	.watch_seen = local_watch_seen,
 };

@@ -200,21 +200,30 @@ static void trace_watch_close(StoreWatch *base)
 	g_free(w);
 }
 
+static int64_t trace_watch_seen(const StoreWatch *base)
+{
+	const StoreWatch *inner = ((const TraceWatch *)base)->inner;
+
+	return inner->store->be->watch_seen(inner);
+}
+
+static uint64_t trace_age(Store *s)
+{
+	return store_age(inner_of(s));
+}
+
 /* Its store is the inner one from now on, so renewals are not logged. */
 static bool trace_lease_grant(Store *s, StoreLease *l, uint64_t ttl, GError **err)
 {
 	uint64_t began = time_monotonic();
 	Store *inner = inner_of(s);
 	GError *e = NULL;
-	g_autoptr(StoreLease) own = store_lease_grant(inner, ttl, &e);
+	bool ok = store_lease_wrap(inner, l, ttl, &e);
 
-	told(began, e, "lease of %" PRIu64 " us -> %" PRId64, ttl, own != NULL ? own->id : 0);
-	if (own == NULL) {
+	told(began, e, "lease of %" PRIu64 " us -> %" PRId64, ttl, ok ? l->id : 0);
+	if (!ok)
 		g_propagate_error(err, e);
-		return false;
-	}
-	*l = *own;
-	return true;
+	return ok;
 }
 
 const StoreBackend store_trace = {
@@ -233,5 +242,7 @@ const StoreBackend store_trace = {
 	.watch_fd = trace_watch_fd,
 	.watch_next = trace_watch_next,
 	.watch_close = trace_watch_close,
+	.watch_seen = trace_watch_seen,
+	.age = trace_age,
 	.lease_grant = trace_lease_grant,
 };
