@@ -3,52 +3,7 @@
 #include "core/cpu/check.h"
 #include "core/cpu/record.h"
 
-#include <string.h>
-
-static struct cpu_bits bits_of(const char *names)
-{
-	struct cpu_bits b = { 0 };
-
-	if (*names != '\0')
-		g_assert_true(cpu_bits_parse_names(names, &b, NULL));
-	return b;
-}
-
-static void assert_names(const struct cpu_bits *b, const char *expected)
-{
-	g_autofree char *names = cpu_bits_names_print(b, 0);
-
-	g_assert_cmpstr(names, ==, expected);
-}
-
-static FeatureId id_of(const char *name)
-{
-	const struct feature *f = feature_find(name);
-
-	g_assert_nonnull(f);
-	return f->id;
-}
-
-static struct featureset host(const char *names)
-{
-	struct featureset s = { .has = bits_of(names),
-				.vendor = "GenuineIntel",
-				.family = 6,
-				.model = 85,
-				.stepping = 4,
-				.level = 0xd,
-				.xlevel = 0x80000008,
-				.phys_bits = 46 };
-
-	return s;
-}
-
-static void assert_fails(bool ok, GError **err, ErrCode code)
-{
-	g_assert_false(ok);
-	g_assert_error(*err, ERR, (gint)code);
-	g_clear_error(err);
-}
+#include "cpu_sets.h"
 
 /* ---- table ---- */
 

@@ -3,29 +3,7 @@
 #include "core/cpu/check.h"
 #include "core/cpu/level.h"
 
-#include <string.h>
-
-static struct cpu_bits bits_of(const char *names)
-{
-	struct cpu_bits b = { 0 };
-
-	g_assert_true(cpu_bits_parse_names(names, &b, NULL));
-	return b;
-}
-
-static struct featureset host(const char *names)
-{
-	struct featureset s = { .has = bits_of(names),
-				.vendor = "GenuineIntel",
-				.family = 6,
-				.model = 85,
-				.stepping = 4,
-				.level = 0xd,
-				.xlevel = 0x80000008,
-				.phys_bits = 46 };
-
-	return s;
-}
+#include "cpu_sets.h"
 
 static void add(Level *l, const char *name, const char *features_of)
 {
@@ -34,13 +12,6 @@ static void add(Level *l, const char *name, const char *features_of)
 
 	level_add(l, name, &s, &err);
 	g_assert_no_error(err);
-}
-
-static void assert_names(const struct cpu_bits *b, const char *expected)
-{
-	g_autofree char *names = cpu_bits_names_print(b, 0);
-
-	g_assert_cmpstr(names, ==, expected);
 }
 
 static void assert_strings(const char **got, const char *expected)
