@@ -266,5 +266,8 @@ bool http_ws_send(HttpWs *ws, bool text, const void *buf, size_t len);
 size_t http_ws_queued(const HttpWs *ws);
 /* Take no more from the client (a few messages that have arrived may still come), and go on again. */
 void http_ws_pause(HttpWs *ws, bool paused);
-/* Says goodbye; on_close() follows, after the client's own goodbye or a short wait. `reason` may be NULL. */
+/*
+ * Says goodbye, behind all that was sent before; on_close() follows, after the
+ * client's own goodbye or a short wait. `reason` may be NULL.
+ */
 void http_ws_close(HttpWs *ws, unsigned code, const char *reason);

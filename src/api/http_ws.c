@@ -25,8 +25,9 @@ struct HttpWs {
 	GByteArray *stage; /* frames on their way to the connection */
 	unsigned inside;   /* calls that use this WebSocket and have not returned */
 	unsigned code;     /* for on_close() when the client said none */
+	char *goodbye;     /* the reason, until it is said: behind what was sent before */
 	bool paused, want_drain, ping_open;
-	uint64_t ping_at, close_at; /* UINT64_MAX: none */
+	uint64_t ping_at, close_at; /* UINT64_MAX: none; close_at: for the client to answer the goodbye */
 };
 
 static uint64_t now_of(const HttpWs *ws)
@@ -40,6 +41,7 @@ static void ws_free(HttpWs *ws)
 {
 	wslay_event_context_free(ws->wslay);
 	g_byte_array_unref(ws->stage);
+	g_free(ws->goodbye);
 	g_free(ws);
 }
 
@@ -228,9 +230,23 @@ static void stage_out(HttpWs *ws)
 	conn_send(ws->conn);
 }
 
+/* wslay would put it before the messages that wait, which then would never be sent. */
+static void say_goodbye(HttpWs *ws)
+{
+	if (ws->goodbye == NULL || wslay_event_get_queued_msg_count(ws->wslay) > 0)
+		return;
+	wslay_event_queue_close(ws->wslay, (uint16_t)ws->code, (const uint8_t *)ws->goodbye,
+				strlen(ws->goodbye));
+	g_clear_pointer(&ws->goodbye, g_free);
+	ws->close_at = now_of(ws) + CLOSE_WAIT;
+}
+
 static bool ws_send_some(HttpWs *ws)
 {
-	if (ws->conn == NULL || ws->conn->out_len > 0 || !wslay_event_want_write(ws->wslay))
+	if (ws->conn == NULL || ws->conn->out_len > 0)
+		return false;
+	say_goodbye(ws);
+	if (!wslay_event_want_write(ws->wslay))
 		return false;
 	if (wslay_event_send(ws->wslay) != 0)
 		drop(ws, 1011);
@@ -248,8 +264,8 @@ size_t http_ws_queued(const HttpWs *ws)
 
 static bool goodbye_said(const HttpWs *ws)
 {
-	return ws->close_at != UINT64_MAX || wslay_event_get_close_received(ws->wslay) ||
-	       wslay_event_get_close_sent(ws->wslay);
+	return ws->goodbye != NULL || ws->close_at != UINT64_MAX ||
+	       wslay_event_get_close_received(ws->wslay) || wslay_event_get_close_sent(ws->wslay);
 }
 
 bool http_ws_send(HttpWs *ws, bool text, const void *buf, size_t len)
@@ -291,16 +307,14 @@ void http_ws_pause(HttpWs *ws, bool paused)
 void http_ws_close(HttpWs *ws, unsigned code, const char *reason)
 {
 	HttpConn *c = ws->conn;
-	size_t len = reason != NULL ? MIN(strlen(reason), REASON_MAX) : 0;
 
-	if (c == NULL || ws->close_at != UINT64_MAX)
+	if (c == NULL || ws->goodbye != NULL || ws->close_at != UINT64_MAX)
 		return;
 	ws->inside++;
 	conn_enter(c);
-	ws->close_at = now_of(ws) + CLOSE_WAIT;
 	ws->code = code;
+	ws->goodbye = g_strndup(reason != NULL ? reason : "", REASON_MAX);
 	ws->paused = false; /* or the client's goodbye would not be seen */
-	wslay_event_queue_close(ws->wslay, (uint16_t)code, (const uint8_t *)reason, len);
 	conn_leave(c);
 	ws->inside--;
 }
@@ -352,13 +366,18 @@ void ws_drained(HttpWs *ws)
 
 uint64_t ws_deadline(const HttpWs *ws)
 {
-	return MIN(ws->ping_at, ws->close_at);
+	return ws->close_at != UINT64_MAX ? ws->close_at : ws->ping_at;
 }
 
 void ws_timeout(HttpWs *ws)
 {
 	const struct wslay_event_msg ping = { .opcode = WSLAY_PING };
 
+	/* It has yet to take what was sent before the goodbye; write_timeout watches that it does. */
+	if (ws->close_at != UINT64_MAX && ws->conn->out_len > 0) {
+		ws->close_at = now_of(ws) + CLOSE_WAIT;
+		return;
+	}
 	if (ws->close_at != UINT64_MAX || ws->ping_open) {
 		conn_die(ws->conn);
 		return;

@@ -31,7 +31,9 @@ struct Ws {
 	size_t arrived_len;
 	bool more; /* there may be more to read, of which poll() does not know */
 	bool eof;
-	int broken; /* 0, or an errno */
+	int broken;    /* 0, or an errno */
+	char *goodbye; /* the reason, until it is said: behind what was sent before */
+	unsigned goodbye_code;
 	char reason[REASON_MAX + 1];
 };
 
@@ -370,6 +372,7 @@ Ws *ws_free(Ws *ws)
 	g_byte_array_unref(ws->in);
 	g_byte_array_unref(ws->out);
 	ws->connection.close(ws->connection.data);
+	g_free(ws->goodbye);
 	g_free(ws);
 	return NULL;
 }
@@ -383,16 +386,29 @@ int ws_fd(const Ws *ws)
 
 short ws_events(const Ws *ws)
 {
-	bool out = ws->out->len > 0 || wslay_event_want_write(ws->wslay);
+	bool out = ws->out->len > 0 || ws->goodbye != NULL || wslay_event_want_write(ws->wslay);
 
 	/* A socket can nearly always be written to: poll() returns at once when there is more to read here.
 	 */
 	return (short)(POLLIN | (out || ws->more ? POLLOUT : 0));
 }
 
+/* wslay would put it before the messages that wait, which then would never be sent. */
+static void say_goodbye(Ws *ws)
+{
+	if (ws->goodbye == NULL || wslay_event_get_queued_msg_count(ws->wslay) > 0)
+		return;
+	wslay_event_queue_close(ws->wslay, (uint16_t)ws->goodbye_code, (const uint8_t *)ws->goodbye,
+				strlen(ws->goodbye));
+	g_clear_pointer(&ws->goodbye, g_free);
+}
+
 static bool write_some(Ws *ws)
 {
-	if (ws->out->len > 0 || ws->eof || !wslay_event_want_write(ws->wslay))
+	if (ws->out->len > 0 || ws->eof)
+		return false;
+	say_goodbye(ws);
+	if (!wslay_event_want_write(ws->wslay))
 		return false;
 	if (wslay_event_send(ws->wslay) != 0)
 		ws->eof = true;
@@ -429,7 +445,7 @@ bool ws_send(Ws *ws, bool text, const void *buf, size_t len)
 					     .msg = buf,
 					     .msg_length = len };
 
-	return wslay_event_queue_msg(ws->wslay, &msg) == 0;
+	return ws->goodbye == NULL && wslay_event_queue_msg(ws->wslay, &msg) == 0;
 }
 
 size_t ws_queued(const Ws *ws)
@@ -439,9 +455,10 @@ size_t ws_queued(const Ws *ws)
 
 void ws_close(Ws *ws, unsigned code, const char *reason)
 {
-	size_t len = reason != NULL ? MIN(strlen(reason), (size_t)REASON_MAX) : 0;
-
-	wslay_event_queue_close(ws->wslay, (uint16_t)code, (const uint8_t *)reason, len);
+	if (ws->goodbye != NULL)
+		return;
+	ws->goodbye = g_strndup(reason != NULL ? reason : "", REASON_MAX);
+	ws->goodbye_code = code;
 }
 
 bool ws_closed(const Ws *ws, unsigned *ret_code, const char **ret_reason)

@@ -75,7 +75,10 @@ struct ws_message *ws_next(Ws *ws);
 bool ws_send(Ws *ws, bool text, const void *buf, size_t len);
 /* Bytes that wait to be sent: who reads from a fast source stops at some point. */
 size_t ws_queued(const Ws *ws);
-/* Says goodbye; it is over when the server has said so too. `reason` may be NULL. */
+/*
+ * Says goodbye, behind all that was sent before; it is over when the server has
+ * said so too. `reason` may be NULL.
+ */
 void ws_close(Ws *ws, unsigned code, const char *reason);
 /*
  * Is it over? Then `ret_code` and `ret_reason` are what the server said; 1006
