@@ -4,6 +4,8 @@
 
 #include "engine/engine.h"
 #include "engine/membership.h"
+#include "engine/move.h"
+#include "engine/reception.h"
 #include "engine/sim.h"
 #include "engine/supervise.h"
 
@@ -20,6 +22,8 @@ struct Engine {
 	Sim *sim; /* or: */
 	Fleet *fleet;
 	Supervisor *supervisor;
-	GMutex lock;      /* of facts */
-	GPtrArray *facts; /* HostFacts, the newest last; older ones may still be in use */
+	Receptions *receptions; /* guests that come */
+	Moves *moves;           /* guests that go */
+	GMutex lock;            /* of facts */
+	GPtrArray *facts;       /* HostFacts, the newest last; older ones may still be in use */
 };

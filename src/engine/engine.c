@@ -34,6 +34,11 @@ Exec *engine_exec(Engine *e)
 	return e->exec;
 }
 
+Receptions *engine_receptions(Engine *e)
+{
+	return e->receptions;
+}
+
 Fleet *engine_fleet(Engine *e)
 {
 	return e->fleet;
@@ -153,7 +158,9 @@ static void drop_facts(gpointer p)
 static void on_operation_end(const Operation *op, void *data)
 {
 	Engine *e = data;
+	g_autoptr(GError) error = op->error != NULL ? err_of_json(op->error) : NULL;
 
+	reception_end(e->receptions, op->id, error);
 	supervisor_operation_ended(e->supervisor, op);
 }
 
@@ -194,6 +201,8 @@ static bool open_parts(Engine *e, const struct engine_config *config, GError **e
 	if (config->sim)
 		open_sim(e);
 	e->supervisor = supervisor_new(e);
+	e->receptions = receptions_new();
+	e->moves = moves_new();
 	e->pool = worker_pool_new(config->workers);
 	exec.store = e->store;
 	exec.pool = e->pool;
@@ -416,6 +425,8 @@ Engine *engine_close(Engine *e)
 	exec_free(e->exec);
 	worker_pool_free(e->pool);
 	supervisor_free(e->supervisor);
+	receptions_free(e->receptions);
+	moves_free(e->moves);
 	sim_close(e->sim);
 	events_close(e->events);
 	store_close(e->local);

@@ -14,6 +14,7 @@
 #include "engine/events.h"
 #include "engine/exec.h"
 #include "engine/fleet.h"
+#include "engine/reception.h"
 #include "engine/membership.h"
 
 typedef struct Engine Engine;
@@ -51,6 +52,8 @@ Events *engine_events(Engine *e);
 Exec *engine_exec(Engine *e);
 /* NULL when it is simulated. */
 Fleet *engine_fleet(Engine *e);
+/* Guests on their way to this host. */
+Receptions *engine_receptions(Engine *e);
 bool engine_is_sim(const Engine *e);
 /* What was probed last. Any thread; valid until engine_close(), also after a later probe. */
 const HostFacts *engine_facts(Engine *e);

@@ -592,3 +592,16 @@ bool step_cancelled(const StepContext *ctx)
 {
 	return g_atomic_int_get(&ctx->task->cancelled) != 0 || is_stopping(ctx->task->exec);
 }
+
+bool step_forbid_cancel(StepContext *ctx)
+{
+	Task *t = ctx->task;
+	bool ok;
+
+	g_mutex_lock(&t->exec->lock);
+	ok = g_atomic_int_get(&t->cancelled) == 0;
+	if (ok)
+		t->op->may_cancel = false;
+	g_mutex_unlock(&t->exec->lock);
+	return ok;
+}

@@ -100,5 +100,7 @@ void step_progress(StepContext *ctx, unsigned percent);
 void step_say(StepContext *ctx, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* True when the operation was cancelled or the daemon stops: return ERR_CANCELLED soon. */
 bool step_cancelled(const StepContext *ctx);
+/* From now on the operation can't be cancelled; false when it was already. The daemon's stop is not meant. */
+bool step_forbid_cancel(StepContext *ctx);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Exec, exec_free)

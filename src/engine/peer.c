@@ -59,3 +59,12 @@ Json *peer_call(Engine *e, const char *host_id, const char *method, const char *
 	json_unref(k.host);
 	return j;
 }
+
+PeerLink *peer_link_open(Engine *e, const char *host_id, GError **err)
+{
+	Known k = { 0 };
+	PeerLink *l = look_up(e, host_id, &k, err) ? peer_link_new(&k.target) : NULL;
+
+	json_unref(k.host);
+	return l;
+}

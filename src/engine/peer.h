@@ -28,6 +28,20 @@ typedef struct Engine Engine;
 Json *peer_call(Engine *e, const char *host_id, const char *method, const char *path, const Json *body,
 		uint64_t timeout, GError **err);
 
+/*
+ * Several calls to one host, on a connection that stays: for where the time of
+ * a handshake counts. One thread at a time.
+ */
+typedef struct PeerLink PeerLink;
+
+/* Nothing is connected yet. Fails as peer_call() does for hosts that are not known. */
+PeerLink *peer_link_open(Engine *e, const char *host_id, GError **err);
+PeerLink *peer_link_free(PeerLink *l);
+Json *peer_link_call(PeerLink *l, const char *method, const char *path, const Json *body, uint64_t timeout,
+		     GError **err);
+/* Without a word to it: false when the other daemon closed the connection of the last call, or died. */
+bool peer_link_lives(const PeerLink *l);
+
 /* ---- for the pool's own parts: below peer_call() ---- */
 
 /* Whom to call. */
@@ -60,7 +74,11 @@ PeerAnswer *peer_answer_free(PeerAnswer *a);
 /* peer_exchange() whose answer is JSON or an error object, as peer_call() gives it back. */
 Json *peer_json(const struct peer_target *t, const struct peer_request *r, GError **err);
 
+/* Copies `t`. */
+PeerLink *peer_link_new(const struct peer_target *t);
+
 /* The same with what the store knows of a host. */
 PeerAnswer *peer_exchange_host(Engine *e, const char *host_id, const struct peer_request *r, GError **err);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PeerAnswer, peer_answer_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(PeerLink, peer_link_free)

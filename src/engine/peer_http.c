@@ -5,6 +5,7 @@
 
 #include <curl/curl.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define ANSWER_MAX (64 << 20)
 #define CONNECT_TIMEOUT 10000L /* ms */
@@ -220,26 +221,44 @@ static PeerAnswer *perform(struct exchange *x, GError **err)
 	return g_steal_pointer(&x->answer);
 }
 
-PeerAnswer *peer_exchange(const struct peer_target *t, const struct peer_request *r, GError **err)
+/* With a handle that may have connections left from an exchange before. */
+static PeerAnswer *exchange_on(CURL *curl, const struct peer_target *t, const struct peer_request *r,
+			       GError **err)
 {
-	struct exchange x = { .target = t };
+	struct exchange x = { .target = t, .curl = curl };
 	PeerAnswer *a;
 
-	once_global();
-	x.curl = curl_easy_init();
-	g_assert(x.curl != NULL); /* only for lack of memory */
 	x.body = g_byte_array_new();
 	x.answer = g_new0(PeerAnswer, 1);
 	set_common(&x);
 	set_trust(&x);
 	set_request(&x, r);
 	a = set_address(&x, r->path, err) ? perform(&x, err) : NULL;
-	curl_easy_cleanup(x.curl);
+	curl_easy_reset(curl); /* it points into `x`; connections stay */
 	curl_slist_free_all(x.headers);
 	curl_slist_free_all(x.connect_to);
 	if (x.body != NULL)
 		g_byte_array_unref(x.body);
 	peer_answer_free(x.answer);
+	return a;
+}
+
+static CURL *handle_new(void)
+{
+	CURL *curl;
+
+	once_global();
+	curl = curl_easy_init();
+	g_assert(curl != NULL); /* only for lack of memory */
+	return curl;
+}
+
+PeerAnswer *peer_exchange(const struct peer_target *t, const struct peer_request *r, GError **err)
+{
+	CURL *curl = handle_new();
+	PeerAnswer *a = exchange_on(curl, t, r, err);
+
+	curl_easy_cleanup(curl);
 	return a;
 }
 
@@ -257,9 +276,10 @@ static void pass_error(const struct peer_target *t, const PeerAnswer *a, const J
 	g_propagate_error(err, g_steal_pointer(&theirs));
 }
 
-Json *peer_json(const struct peer_target *t, const struct peer_request *r, GError **err)
+/* Takes `a`; NULL: *err is set. */
+static Json *json_of_answer(const struct peer_target *t, PeerAnswer *take, GError **err)
 {
-	g_autoptr(PeerAnswer) a = peer_exchange(t, r, err);
+	g_autoptr(PeerAnswer) a = take;
 	_cleanup_json_ Json *j = NULL;
 	g_autoptr(GError) e = NULL;
 	gsize len;
@@ -277,4 +297,70 @@ Json *peer_json(const struct peer_target *t, const struct peer_request *r, GErro
 		return NULL;
 	}
 	return g_steal_pointer(&j);
+}
+
+Json *peer_json(const struct peer_target *t, const struct peer_request *r, GError **err)
+{
+	return json_of_answer(t, peer_exchange(t, r, err), err);
+}
+
+/* ---- links ---- */
+
+struct PeerLink {
+	CURL *curl;
+	struct peer_target target;
+	char *url, *host_id, *name, *folder;
+	curl_socket_t fd;
+};
+
+PeerLink *peer_link_new(const struct peer_target *t)
+{
+	PeerLink *l = g_new0(PeerLink, 1);
+
+	l->curl = handle_new();
+	l->url = g_strdup(t->url);
+	l->host_id = g_strdup(t->host_id);
+	l->name = g_strdup(t->name);
+	l->folder = g_strdup(t->folder);
+	l->target = *t;
+	l->target.url = l->url;
+	l->target.host_id = l->host_id;
+	l->target.name = l->name;
+	l->target.folder = l->folder;
+	l->fd = CURL_SOCKET_BAD;
+	return l;
+}
+
+PeerLink *peer_link_free(PeerLink *l)
+{
+	if (l != NULL) {
+		curl_easy_cleanup(l->curl);
+		g_free(l->url);
+		g_free(l->host_id);
+		g_free(l->name);
+		g_free(l->folder);
+		g_free(l);
+	}
+	return NULL;
+}
+
+Json *peer_link_call(PeerLink *l, const char *method, const char *path, const Json *body, uint64_t timeout,
+		     GError **err)
+{
+	g_autofree char *text = body != NULL ? json_print(body) : NULL;
+	const struct peer_request r = { .method = method, .path = path, .body = text, .timeout = timeout };
+	PeerAnswer *a = exchange_on(l->curl, &l->target, &r, err);
+
+	if (curl_easy_getinfo(l->curl, CURLINFO_ACTIVESOCKET, &l->fd) != CURLE_OK)
+		l->fd = CURL_SOCKET_BAD;
+	return json_of_answer(&l->target, a, err);
+}
+
+bool peer_link_lives(const PeerLink *l)
+{
+	char byte;
+
+	/* Between calls the other side has nothing to say: what can be read is its end. */
+	return l->fd != CURL_SOCKET_BAD && recv(l->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+	       errno == EAGAIN;
 }

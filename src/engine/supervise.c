@@ -162,6 +162,9 @@ static bool judge(Supervisor *s, const VmRecords *r, const Json *exit, GError **
 	Operation *op;
 	bool ok;
 
+	/* It runs elsewhere by now: what ended here is only what it left behind. */
+	if (g_strcmp0(json_str(r->runtime, "host"), s->engine->host_id) != 0)
+		return true;
 	if (json_str(r->runtime, "operation") != NULL)
 		return false;
 	if (state != VM_RUNNING && state != VM_PAUSED)

@@ -20,8 +20,9 @@ static void test_every_action_in_every_state(void)
 {
 	static const char *const allowed[_VM_STATE_MAX] = {
 		[VM_STOPPED] = "start delete clone rename change grow",
-		[VM_RUNNING] = "stop kill pause reset reboot nmi screenshot console agent rename change",
-		[VM_PAUSED] = "stop kill resume reset screenshot console rename change",
+		[VM_RUNNING] =
+		    "stop kill pause reset reboot migrate nmi screenshot console agent rename change",
+		[VM_PAUSED] = "stop kill resume reset migrate screenshot console rename change",
 		[VM_CRASHED] = "start delete clone rename change grow",
 	};
 

@@ -324,6 +324,8 @@ bool operation_goes_forward(const Operation *op)
 		return false;
 	if (op->index >= (int)op->plan->step->len)
 		return true;
+	if (op->index >= 0 && step_decides(kind_at(op, (guint)op->index)))
+		return true;
 	for (int i = 0; i <= op->index; i++)
 		if (step_is_point_of_no_return(plan_step(op->plan, (guint)i)->kind))
 			return true;

@@ -114,7 +114,8 @@ int operation_reach(const Operation *op);
 /*
  * After a crash of the daemon: true when the plan is to be finished, false
  * when what was begun is to be undone. A plan is finished when a point of no
- * return was begun, or when it was already past its last step.
+ * return was begun, or when it was already past its last step, and a step that
+ * decides itself (step_decides()) is run again.
  */
 bool operation_goes_forward(const Operation *op);
 

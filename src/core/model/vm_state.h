@@ -29,6 +29,7 @@
 	X(resume,     0, 0, 1, 0)            \
 	X(reset,      0, 1, 1, 0)            \
 	X(reboot,     0, 1, 0, 0)            \
+	X(migrate,    0, 1, 1, 0)            \
 	X(nmi,        0, 1, 0, 0)            \
 	X(screenshot, 0, 1, 1, 0)            \
 	X(console,    0, 1, 1, 0)            \

@@ -88,6 +88,11 @@ bool step_is_told(StepKind kind)
 	return table[kind].told;
 }
 
+bool step_decides(StepKind kind)
+{
+	return kind == STEP_MIGRATE_SEND || kind == STEP_RECEIVE_GUEST;
+}
+
 char *plan_print(const Plan *p)
 {
 	GString *s = g_string_new(NULL);

@@ -52,6 +52,11 @@
 	X(QEMU_RESUME,      false,  false,     false,   false, "resuming")                          \
 	X(QEMU_RESET,       false,  false,     false,   false, "resetting")                         \
 	X(GUEST_REBOOT,     false,  false,     false,   true,  "asking the guest to reboot")        \
+	X(MIGRATE_PREPARE,  true,   false,     false,   true,  "preparing the other host")          \
+	X(MIGRATE_SEND,     true,   false,     false,   true,  "moving the guest")                  \
+	X(MIGRATE_LEAVE,    false,  true,      true,    false, "removing what moved")               \
+	X(RECEIVE_OPEN,     false,  false,     false,   false, "waiting for the guest")             \
+	X(RECEIVE_GUEST,    true,   false,     false,   true,  "receiving the guest")               \
 	X(IMAGE_FETCH,      true,   false,     true,    true,  "reading the source")                \
 	X(IMAGE_INSPECT,    false,  false,     false,   true,  "checking the image")                \
 	X(IMAGE_CONVERT,    true,   false,     true,    true,  "converting")                        \
@@ -89,6 +94,12 @@ bool step_undoes(StepKind kind);
 bool step_is_point_of_no_return(StepKind kind);
 bool step_is_lasting(StepKind kind);
 bool step_is_told(StepKind kind);
+/*
+ * A step in which a guest changes its owner: only it can tell, after a crash,
+ * on which side of that it is. It is run again; if it succeeds the plan is
+ * finished, if it fails all is undone.
+ */
+bool step_decides(StepKind kind);
 
 /* "QEMU_SPAWN web1" a line. Caller frees. */
 char *plan_print(const Plan *p);

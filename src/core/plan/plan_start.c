@@ -6,15 +6,18 @@
  */
 #include "core/guest/argv.h"
 #include "core/guest/profile.h"
+#include "core/migrate/hardware.h"
 #include "core/model/keys.h"
 #include "core/model/paths.h"
+#include "core/plan/plan_migrate.h"
 #include "core/plan/plan_vm-impl.h"
 
 #include <string.h>
 
 typedef struct Start {
 	const PlanRequest *req;
-	const VmSeen *seen;
+	const VmSeen *seen;              /* or: */
+	const struct plan_receive *from; /* the guest runs already, elsewhere */
 	const Vm *vm;
 	const Folders *folders;
 	Profile *profile;
@@ -194,21 +197,33 @@ static void add_taps(Start *s)
 	}
 }
 
+/* A QEMU that waits for its guest instead of making one. */
+static Json *argv_json(const Start *s)
+{
+	g_auto(GStrv) words = argv_words(s->argv);
+	Json *argv = json_of_strv((const char *const *)words);
+
+	if (s->from != NULL) {
+		json_array_append_new(argv, json_string("-incoming"));
+		json_array_append_new(argv, json_string("defer"));
+	}
+	return argv;
+}
+
 static void add_qemu(Start *s)
 {
-	g_auto(GStrv) words = argv_words(s->argv), fds = argv_fds(s->argv);
+	g_auto(GStrv) fds = argv_fds(s->argv);
 	g_autofree char *run = path_vm_run_dir(s->folders, s->vm->id),
 			*log = path_vm_log(s->folders, s->vm->id);
 	Json *args = vm_args(s->vm);
 
-	json_put(args, "argv", json_of_strv((const char *const *)words));
+	json_put(args, "argv", argv_json(s));
 	json_put(args, "fds", json_of_strv((const char *const *)fds));
 	json_put_str(args, "run_dir", run);
 	json_put_str(args, "log", log);
 	json_put_str(args, "user", s->req->host->run_as);
 	json_put(args, "taps", json_deep_copy(s->taps));
 	add(s, STEP_QEMU_SPAWN, _STEP_MAX, s->vm->name, args);
-	add(s, STEP_QEMU_CONT, _STEP_MAX, s->vm->name, vm_args(s->vm));
 }
 
 static Json *running_members(const Start *s)
@@ -254,6 +269,15 @@ static void add_all(Start *s)
 	add_qemu(s);
 }
 
+static void start_done(Start *s)
+{
+	g_ptr_array_unref(s->disk_path);
+	plan_free(s->cleanup);
+	json_unref(s->taps);
+	profile_free(s->profile);
+	argv_free(s->argv);
+}
+
 static Operation *plan_of(Start *s, GError **err)
 {
 	g_autofree char *applied = key_vm_applied(s->vm->id);
@@ -271,6 +295,7 @@ static Operation *plan_of(Start *s, GError **err)
 	s->plan = op->plan;
 	op->may_cancel = true;
 	add_all(s);
+	add(s, STEP_QEMU_CONT, _STEP_MAX, s->vm->name, vm_args(s->vm));
 	vm_operation_end(op, s->vm, running_members(s));
 	operation_on_done(op, applied, applied_record(s));
 	return op;
@@ -292,10 +317,137 @@ Operation *plan_vm_start(const PlanRequest *req, const VmSeen *seen, GError **er
 	/* What the state forbids is said before what the configuration lacks. */
 	if (vm_allows(seen->vm->name, seen->runtime, VM_ACTION_start, err))
 		op = plan_of(&s, err);
-	g_ptr_array_unref(s.disk_path);
-	plan_free(s.cleanup);
-	json_unref(s.taps);
-	profile_free(s.profile);
-	argv_free(s.argv);
+	start_done(&s);
+	return op;
+}
+
+/* ---- the same for a guest that comes from another host ---- */
+
+static void add_vm_dir(Start *s)
+{
+	g_autofree char *dir = path_vm_dir(s->folders, s->vm->id);
+
+	if (!s->from->shared_dir)
+		add(s, STEP_VM_DIR_MAKE, _STEP_MAX, s->vm->name, path_args(s->vm, dir));
+}
+
+/* Empty, and as large as the disk is over there. */
+static void add_copies(Start *s)
+{
+	for (size_t i = 0; i < s->from->n_disks; i++) {
+		const struct plan_receive_disk *d = &s->from->disk[i];
+		Json *args;
+
+		if (!d->copied)
+			continue;
+		args = json_object();
+		json_put_str(args, "volume", d->volume);
+		json_put_str(args, "path", d->path);
+		json_put_str(args, "format", d->format);
+		json_put_uint(args, "size", d->size);
+		add(s, STEP_VOLUME_CREATE, _STEP_MAX, d->name, args);
+	}
+}
+
+static Json *open_args(const Start *s)
+{
+	Json *args = vm_args(s->vm), *nodes = json_array();
+
+	for (size_t i = 0; i < s->from->n_disks; i++) {
+		g_autofree char *node = migrate_node(s->from->disk[i].name);
+
+		if (s->from->disk[i].copied)
+			json_array_append_new(nodes, json_string(node));
+	}
+	json_put(args, "nodes", nodes);
+	json_put_str(args, "address", s->from->address);
+	json_put_str(args, "key_dir", s->from->key_dir);
+	json_put_bool(args, "post_copy", s->from->post_copy);
+	return args;
+}
+
+static Json *receive_args(const Start *s)
+{
+	Json *args = vm_args(s->vm);
+
+	json_put_str(args, "operation", s->from->operation);
+	json_put_str(args, "source", s->from->source_id);
+	json_put_str(args, "host", s->req->host->id);
+	json_put_str(args, "key_dir", s->from->key_dir);
+	json_put_bool(args, "run", s->from->run);
+	return args;
+}
+
+/* The guest can't be told that its hardware changed under it. */
+static bool check_hardware(const Start *s, GError **err)
+{
+	_cleanup_json_ Json *here = argv_to_json(s->argv), *differences = NULL;
+
+	differences = hardware_differences(json_arr(s->from->applied, "arguments"), here);
+	return json_array_size(differences) == 0 || hardware_fail(s->vm->name, differences, err);
+}
+
+static Json *received_members(const Start *s)
+{
+	Json *m = json_object();
+
+	json_put(m, "pid", operation_fact("pid"));
+	json_put_str(m, "host", s->req->host->id);
+	json_put(m, "operation", json_null());
+	return m;
+}
+
+static Json *received_record(const Start *s)
+{
+	Json *j = applied_record(s), *pin = json_object_get(s->from->applied, "pin");
+
+	if (pin != NULL)
+		json_put(j, "pin", json_ref(pin));
+	return j;
+}
+
+static Operation *plan_reception(Start *s, GError **err)
+{
+	g_autofree char *runtime = key_vm_runtime(s->vm->id);
+	Operation *op;
+
+	s->profile = profile_of(s->vm, s->req->host, s->from->machine, err);
+	if (s->profile == NULL)
+		return NULL;
+	for (size_t i = 0; i < s->from->n_disks; i++)
+		g_ptr_array_add(s->disk_path, (gpointer)s->from->disk[i].path);
+	g_ptr_array_add(s->disk_path, NULL);
+	s->argv = argv_of(s->profile, s->vm, s->req->host, (const char *const *)s->disk_path->pdata, err);
+	if (s->argv == NULL || !check_hardware(s, err))
+		return NULL;
+	op = vm_operation_new(s->req, "vm.receive", s->vm);
+	s->plan = op->plan;
+	op->may_cancel = true;
+	add_vm_dir(s);
+	add_copies(s);
+	add_all(s);
+	add(s, STEP_RECEIVE_OPEN, _STEP_MAX, s->vm->name, open_args(s));
+	add(s, STEP_RECEIVE_GUEST, _STEP_MAX, s->vm->name, receive_args(s));
+	operation_merge_on_done(op, runtime, received_members(s));
+	return op;
+}
+
+Operation *plan_vm_receive(const PlanRequest *req, const Vm *vm, const struct plan_receive *from,
+			   Json **ret_applied, GError **err)
+{
+	Start s = {
+		.req = req,
+		.from = from,
+		.vm = vm,
+		.folders = &req->host->folders,
+		.disk_path = g_ptr_array_new(),
+		.cleanup = plan_new(),
+		.taps = json_object(),
+	};
+	Operation *op = plan_reception(&s, err);
+
+	if (op != NULL)
+		*ret_applied = received_record(&s);
+	start_done(&s);
 	return op;
 }

@@ -13,6 +13,10 @@ Operation *vm_operation_begin(const PlanRequest *req, const char *kind, const Vm
 /* The end unlocks the vm; when the operation is done, `members` (taken; may be NULL) go into its runtime
  * record. */
 void vm_operation_end(Operation *op, const Vm *vm, Json *members);
+/* Only the second half of it: the lock goes when the operation failed. */
+void vm_unlock_on_failure(Operation *op, const Vm *vm);
+/* The steps that the start left, which take down what it built around QEMU. */
+bool vm_add_cleanup(Operation *op, const VmSeen *seen, GError **err);
 /* {vm, name}: what every step of a vm carries. */
 Json *vm_args(const Vm *vm);
 

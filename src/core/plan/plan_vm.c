@@ -23,18 +23,25 @@ void operation_lock_vm(Operation *op, const VmSeen *seen)
 	operation_on_begin(op, key, seen->runtime_rev, locked);
 }
 
+void vm_unlock_on_failure(Operation *op, const Vm *vm)
+{
+	g_autofree char *key = key_vm_runtime(vm->id);
+	Json *unlocked = json_object();
+
+	json_put(unlocked, "operation", json_null());
+	operation_merge_on_failed(op, key, unlocked);
+}
+
 /* Takes `members` (NULL: none). */
 void vm_operation_end(Operation *op, const Vm *vm, Json *members)
 {
 	g_autofree char *key = key_vm_runtime(vm->id);
-	Json *unlocked = json_object();
 
 	if (members == NULL)
 		members = json_object();
 	json_put(members, "operation", json_null());
 	operation_merge_on_done(op, key, members);
-	json_put(unlocked, "operation", json_null());
-	operation_merge_on_failed(op, key, unlocked);
+	vm_unlock_on_failure(op, vm);
 }
 
 Operation *vm_operation_begin(const PlanRequest *req, const char *kind, const VmSeen *seen, VmAction action,
@@ -181,8 +188,7 @@ static Json *stopped_members(const PlanRequest *req, const char *state, const ch
 	return m;
 }
 
-/* The start left the steps that take down what it built around QEMU. */
-static bool add_cleanup(Operation *op, const VmSeen *seen, GError **err)
+bool vm_add_cleanup(Operation *op, const VmSeen *seen, GError **err)
 {
 	g_autoptr(Plan) cleanup = plan_of_json(json_arr(seen->applied, "cleanup"), err);
 
@@ -201,7 +207,7 @@ static Operation *plan_end(const PlanRequest *req, Operation *op, const VmSeen *
 			   GError **err)
 {
 	plan_add(op->plan, STEP_QEMU_QUIT, seen->vm->name, vm_args(seen->vm));
-	if (!add_cleanup(op, seen, err))
+	if (!vm_add_cleanup(op, seen, err))
 		return operation_free(op);
 	vm_operation_end(op, seen->vm, stopped_members(req, "stopped", reason, NULL));
 	return op;
@@ -241,7 +247,7 @@ Operation *plan_vm_cleanup(const PlanRequest *req, const VmSeen *seen, const VmV
 	if (op == NULL)
 		return NULL;
 	plan_add(op->plan, STEP_QEMU_QUIT, seen->vm->name, vm_args(seen->vm));
-	if (!add_cleanup(op, seen, err))
+	if (!vm_add_cleanup(op, seen, err))
 		return operation_free(op);
 	members = stopped_members(req, vm_state_name(verdict->state), verdict->reason, exit);
 	json_put_int(members, "restarts", verdict->restarts);

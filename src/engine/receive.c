@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/receive.h"
+#include "base/fd.h"
+#include "base/str.h"
+#include "core/model/keys.h"
+#include "core/model/settings.h"
+#include "core/plan/plan_migrate.h"
+#include "engine/as_user.h"
+#include "engine/engine-impl.h"
+#include "engine/migrate_link.h"
+#include "engine/records.h"
+
+#include <inttypes.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#define MEMINFO_MAX 65536
+
+typedef struct Request {
+	Engine *engine;
+	const Json *json;
+	const char *source, *operation; /* operation NULL: it is only asked */
+	Vm *vm;                         /* as it runs */
+	EngineRequest *req;
+	char *address, *key_dir;
+	GArray *disk;    /* struct plan_receive_disk */
+	GPtrArray *text; /* what these borrow */
+	struct plan_receive from;
+	Operation *op;
+	Json *applied;
+	Json *blockers; /* errors */
+} Request;
+
+static void request_clear(Request *r)
+{
+	vm_free(r->vm);
+	engine_request_free(r->req);
+	g_free(r->address);
+	g_free(r->key_dir);
+	g_array_unref(r->disk);
+	g_ptr_array_unref(r->text);
+	operation_free(r->op);
+	json_unref(r->applied);
+	json_unref(r->blockers);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Request, request_clear)
+
+/* ---- what was asked ---- */
+
+static bool request_read(Request *r, GError **err)
+{
+	const Json *config = json_obj(json_obj(r->json, "applied"), "config");
+	const char *id = json_str(r->json, "vm");
+	g_autofree char *run_dir = NULL;
+
+	r->operation = json_str(r->json, "operation");
+	if (id == NULL || !uuid_valid(id) || config == NULL || json_arr(r->json, "disks") == NULL ||
+	    json_str(r->json, "machine") == NULL || (r->operation != NULL && !uuid_valid(r->operation)))
+		return fail(err, ERR_INVALID, "a request to receive a guest lacks what it needs");
+	if (r->operation != NULL && !migrate_key_check(json_str(r->json, "key"), err))
+		return false;
+	r->vm = vm_of_json(config, err);
+	if (r->vm == NULL)
+		return false;
+	if (!g_str_equal(r->vm->id, id))
+		return fail(err, ERR_INVALID, "the request is about two vms");
+	if (r->engine->member == NULL)
+		return fail(err, ERR_UNSUPPORTED, "this host is not in a pool");
+	run_dir = path_vm_run_dir(&r->engine->folders, id);
+	r->key_dir = g_build_filename(run_dir, "key", NULL);
+	r->address = pool_address_host(r->engine->member->address);
+	return true;
+}
+
+static void block(Request *r, GError *take)
+{
+	json_array_append_new(r->blockers, err_to_json(take));
+	g_error_free(take);
+}
+
+static bool need_memory(uint64_t want, GError **err)
+{
+	g_autofree char *text = file_read_virtual("/proc/meminfo", MEMINFO_MAX, NULL, NULL), *has = NULL,
+			*wants = print_size(want);
+	const char *at = text != NULL ? strstr(text, "MemAvailable:") : NULL;
+	uint64_t kib;
+
+	if (at == NULL || sscanf(at, "MemAvailable: %" SCNu64, &kib) != 1 || kib * 1024 >= want)
+		return true;
+	has = print_size(kib * 1024);
+	return fail_advice(err, ERR_LIMIT, "Move or stop another guest of that host first.",
+			   "the guest has %s of memory, and the host has %s left", wants, has);
+}
+
+static bool need_bridge(const VmNic *n, GError **err)
+{
+	const char *bridge = n->network + strlen("bridge:");
+
+	if (!g_str_has_prefix(n->network, "bridge:") || if_nametoindex(bridge) != 0)
+		return true;
+	return fail_advice(err, ERR_NOT_FOUND, "Make the bridge there, connected to the same network.",
+			   "the network of its card '%s' is the bridge '%s', which the host does not have",
+			   n->name, bridge);
+}
+
+static bool need_file(const char *what, const char *path, GError **err)
+{
+	if (path == NULL || path[0] == '\0' || access(path, R_OK) == 0)
+		return true;
+	return fail_advice(err, ERR_NOT_FOUND, "Copy the file to the same place there.",
+			   "its %s is '%s', which the host does not have", what, path);
+}
+
+/* ---- disks ---- */
+
+static const char *keep(Request *r, char *take)
+{
+	g_ptr_array_add(r->text, take);
+	return take;
+}
+
+/* One that only the other host sees. */
+static bool take_copied(Request *r, const Json *d, struct plan_receive_disk *disk, GError **err)
+{
+	const char *volume = json_str(d, "volume"), *format = json_str(d, "format");
+	uint64_t size = json_uint(d, "size", 0);
+
+	if (volume == NULL)
+		return fail_advice(
+		    err, ERR_UNSUPPORTED,
+		    "Put it on storage that both hosts see under this path, or make a volume of it.",
+		    "its disk '%s' is '%s', which the host does not see", disk->name, json_str(d, "path"));
+	if (!uuid_valid(volume) || format == NULL ||
+	    (!g_str_equal(format, "qcow2") && !g_str_equal(format, "raw")))
+		return fail(err, ERR_INVALID, "disk '%s' makes no sense", disk->name);
+	if (!volume_check_size(disk->name, size, err))
+		return false;
+	disk->copied = true;
+	disk->volume = volume;
+	disk->format = format;
+	disk->size = size;
+	disk->path = keep(r, path_volume(&r->engine->folders, volume, format));
+	if (access(disk->path, F_OK) == 0)
+		return fail_advice(
+		    err, ERR_CONFLICT,
+		    "If it is the same disk, make the folder readable for root on both hosts, so that "
+		    "they notice; else move the file away.",
+		    "there is a file '%s' already, where its disk '%s' would be copied to", disk->path,
+		    disk->name);
+	return true;
+}
+
+static bool take_disk(Request *r, const Json *d, GError **err)
+{
+	struct plan_receive_disk disk = { .name = json_str(d, "name"), .path = json_str(d, "path") };
+	bool ok = true;
+
+	if (disk.name == NULL || disk.path == NULL)
+		return fail(err, ERR_INVALID, "a disk of the guest has no name or no path");
+	if (!marker_seen(json_obj(d, "marker")) || access(disk.path, F_OK) != 0)
+		ok = take_copied(r, d, &disk, err);
+	g_array_append_val(r->disk, disk);
+	return ok;
+}
+
+/* In the order of the vm's own list, which the plan follows. */
+static void take_disks(Request *r)
+{
+	const Json *disks = json_arr(r->json, "disks");
+
+	for (guint i = 0; i < r->vm->disk->len; i++) {
+		const VmDisk *own = r->vm->disk->pdata[i];
+		const Json *d = json_array_get(disks, i);
+		GError *e = NULL;
+
+		if (g_strcmp0(json_str(d, "name"), own->name) != 0)
+			fail(&e, ERR_INVALID, "the request's disks are not the vm's");
+		else
+			take_disk(r, d, &e);
+		if (e != NULL)
+			block(r, e);
+	}
+}
+
+static bool need_space(Request *r, GError **err)
+{
+	g_autofree char *folder = g_build_filename(r->engine->folders.state, "volumes", NULL), *wants = NULL,
+			*has = NULL;
+	const Json *disks = json_arr(r->json, "disks");
+	uint64_t want = 0, free;
+	struct statvfs st;
+
+	for (guint i = 0; i < r->disk->len; i++)
+		if (g_array_index(r->disk, struct plan_receive_disk, i).copied)
+			want += json_uint(json_array_get(disks, i), "allocated", 0);
+	if (want == 0 || statvfs(folder, &st) < 0)
+		return true;
+	free = (uint64_t)st.f_bavail * st.f_frsize;
+	if (free >= want)
+		return true;
+	wants = print_size(want);
+	has = print_size(free);
+	return fail_advice(err, ERR_NO_SPACE, "Make room there, or use storage that both hosts see.",
+			   "its disks need %s, and '%s' of the host has %s left", wants, folder, has);
+}
+
+/* ---- all of it ---- */
+
+static void check(Request *r, bool ok, GError *take)
+{
+	g_assert(ok == (take == NULL));
+	if (take != NULL)
+		block(r, take);
+}
+
+static bool make_plan(Request *r, GError **err)
+{
+	const Json *applied = json_obj(r->json, "applied");
+
+	r->req = engine_request_new(r->engine, "plimsolld");
+	r->from = (struct plan_receive){
+		.operation = r->operation,
+		.source_id = r->source,
+		.address = r->address,
+		.key_dir = r->key_dir,
+		.machine = json_str(r->json, "machine"),
+		.applied = applied,
+		.run = json_bool(r->json, "run", true),
+		.post_copy = json_bool(r->json, "post_copy", false),
+		.shared_dir = marker_seen(json_obj(r->json, "dir")),
+		.disk = (const struct plan_receive_disk *)(void *)r->disk->data,
+		.n_disks = r->disk->len,
+	};
+	r->op = plan_vm_receive(&r->req->plan, r->vm, &r->from, &r->applied, err);
+	return r->op != NULL;
+}
+
+static bool not_here_yet(Request *r, GError **err)
+{
+	g_autoptr(Vmm) v = r->engine->fleet != NULL ? fleet_vmm(r->engine->fleet, r->vm->id) : NULL;
+
+	return v == NULL || fail_advice(err, ERR_BUSY, "Wait for the end of its last move.",
+					"a QEMU of '%s' is on the host still", r->vm->name);
+}
+
+static const char *argument(const Json *applied, const char *option)
+{
+	const Json *args = json_arr(applied, "arguments"), *a;
+	size_t i;
+
+	json_array_foreach(args, i, a)
+	{
+		if (g_strcmp0(json_str(a, "option"), option) == 0)
+			return json_str(a, "value");
+	}
+	return NULL;
+}
+
+static void look(Request *r)
+{
+	const Json *applied = json_obj(r->json, "applied");
+	_cleanup_json_ Json *memory = setting_effective(r->vm->settings, "memory.start");
+	GError *e = NULL;
+	bool ok;
+
+	ok = not_here_yet(r, &e);
+	check(r, ok, g_steal_pointer(&e));
+	take_disks(r);
+	ok = need_space(r, &e);
+	check(r, ok, g_steal_pointer(&e));
+	ok = need_memory((uint64_t)json_integer_value(memory), &e);
+	check(r, ok, g_steal_pointer(&e));
+	for (guint i = 0; i < r->vm->nic->len; i++) {
+		ok = need_bridge(r->vm->nic->pdata[i], &e);
+		check(r, ok, g_steal_pointer(&e));
+	}
+	ok = need_file("kernel", argument(applied, "-kernel"), &e);
+	check(r, ok, g_steal_pointer(&e));
+	ok = need_file("initrd", argument(applied, "-initrd"), &e);
+	check(r, ok, g_steal_pointer(&e));
+	ok = make_plan(r, &e);
+	check(r, ok, g_steal_pointer(&e));
+}
+
+static Request request_new(Engine *e, const char *source, const Json *json)
+{
+	return (Request){
+		.engine = e,
+		.json = json,
+		.source = source,
+		.disk = g_array_new(FALSE, TRUE, sizeof(struct plan_receive_disk)),
+		.text = g_ptr_array_new_with_free_func(g_free),
+		.blockers = json_array(),
+	};
+}
+
+Json *receive_blockers(Engine *e, const char *source, const Json *json, GError **err)
+{
+	g_auto(Request) r = request_new(e, source, json);
+
+	if (!request_read(&r, err))
+		return NULL;
+	look(&r);
+	return json_ref(r.blockers);
+}
+
+/* ---- and it is meant ---- */
+
+/* Only the host that has a guest gives it away, and only in an operation that has it locked. */
+static bool may_give(const Request *r, GError **err)
+{
+	g_autofree char *key = key_vm_runtime(r->vm->id);
+	_cleanup_json_ Json *runtime = record_get(r->engine->store, key, NULL, err);
+
+	if (runtime == NULL)
+		return (err != NULL && *err != NULL) ||
+		       fail(err, ERR_NOT_FOUND, "there is no vm '%s'", r->vm->id);
+	if (g_strcmp0(json_str(runtime, "host"), r->source) == 0 &&
+	    g_strcmp0(json_str(runtime, "operation"), r->operation) == 0)
+		return true;
+	return fail(err, ERR_CONFLICT, "'%s' is not yours to give away", r->vm->name);
+}
+
+static bool fail_blocked(const Request *r, GError **err)
+{
+	g_autoptr(GError) first = err_of_json(json_array_get(r->blockers, 0));
+
+	g_propagate_error(err, g_steal_pointer(&first));
+	return err_detail(err, "blockers", json_ref(r->blockers));
+}
+
+static bool write_key(const Request *r, GError **err)
+{
+	const char *name = engine_facts(r->engine)->run_as;
+	SpawnUser user;
+
+	if (name != NULL && !spawn_user_find(name, qemu_user_groups, &user))
+		return fail(err, ERR_NOT_FOUND, "there is no user '%s' for QEMU to run as", name);
+	return migrate_key_write(r->key_dir, json_str(r->json, "key"), name != NULL ? &user : NULL, err);
+}
+
+static Json *answer_of(const Request *r)
+{
+	Json *j = json_object(), *copied = json_array();
+
+	for (guint i = 0; i < r->disk->len; i++) {
+		const struct plan_receive_disk *d = &g_array_index(r->disk, struct plan_receive_disk, i);
+
+		if (d->copied)
+			json_array_append_new(copied,
+					      json_pack("{s:s,s:s}", "name", d->name, "path", d->path));
+	}
+	json_put_str(j, "reception", r->req->op_id);
+	json_put(j, "applied", json_ref(r->applied));
+	json_put(j, "copied", copied);
+	json_put_bool(j, "shared_dir", r->from.shared_dir);
+	return j;
+}
+
+Json *receive_begin(Engine *e, const char *source, const Json *json, GError **err)
+{
+	g_auto(Request) r = request_new(e, source, json);
+
+	if (!request_read(&r, err))
+		return NULL;
+	if (r.operation == NULL) {
+		fail(err, ERR_INVALID, "the request does not say which operation sends the guest");
+		return NULL;
+	}
+	if (!may_give(&r, err))
+		return NULL;
+	look(&r);
+	if (json_array_size(r.blockers) > 0) {
+		fail_blocked(&r, err);
+		return NULL;
+	}
+	if (!write_key(&r, err))
+		return NULL;
+	reception_add(e->receptions, r.req->op_id, source);
+	if (!exec_submit(e->exec, g_steal_pointer(&r.op), err)) {
+		reception_end(e->receptions, r.req->op_id, err != NULL ? *err : NULL);
+		dir_remove(r.key_dir, NULL);
+		return NULL;
+	}
+	return answer_of(&r);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guests that are on their way to this host: where the requests of the other
+ * host and the steps that receive a guest meet. In memory only: a daemon that
+ * was restarted decides by the store (steps_receive.c). Any thread.
+ *
+ * States of a reception, and who moves it on:
+ *     PREPARING  QEMU is being started      -> OPEN    reception_open()
+ *     OPEN       it waits for the guest     -> ENDED   reception_end()
+ *     ENDED      how, says its error
+ * and what the other host wants of it: nothing yet, to go on, or to give up.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/json.h"
+
+typedef struct Receptions Receptions;
+
+typedef enum ReceptionWish { RECEPTION_WAIT, RECEPTION_FINISH, RECEPTION_ABORT } ReceptionWish;
+
+Receptions *receptions_new(void);
+Receptions *receptions_free(Receptions *r);
+
+/* `source` is the host that asked: nobody else may wish anything. */
+void reception_add(Receptions *r, const char *id, const char *source);
+/* Both: nothing happens for one that is not known. Ended ones are forgotten after some more have come. */
+void reception_open(Receptions *r, const char *id, unsigned memory_port, unsigned disk_port);
+/* Takes nothing of `e`; NULL: the guest runs here. The first call counts. */
+void reception_end(Receptions *r, const char *id, const GError *e);
+
+/* For the step that receives: what is wished, waited for `timeout` us. */
+ReceptionWish reception_wish(Receptions *r, const char *id, uint64_t timeout);
+
+/*
+ * For the other host. ERR_NOT_FOUND when there is no such reception, or not of
+ * that source. {state: "preparing"|"open"|"ended", memory_port, disk_port, error}.
+ */
+Json *reception_show(Receptions *r, const char *id, const char *source, GError **err);
+/* Wait while it is preparing, and show it. */
+Json *reception_wait_open(Receptions *r, const char *id, const char *source, uint64_t timeout, GError **err);
+/* Wish, wait until it has ended, and show it. ERR_TIMEOUT when it does not. */
+Json *reception_tell(Receptions *r, const char *id, const char *source, ReceptionWish wish, uint64_t timeout,
+		     GError **err);

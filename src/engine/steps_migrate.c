@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The steps of the host that a guest leaves. Their arguments:
+ *   MIGRATE_PREPARE  those of MIGRATE_SEND, and source, run_as, dir, run_dir, machine, disks
+ *   MIGRATE_SEND     vm, name, host and host_name (where to), address, run, settings
+ *   MIGRATE_LEAVE    vm, name, dir
+ * Facts between them: copied ([{name, volume, path, old_path}]), shared_dir; and
+ * `migration`, what is told of it in the vm's record.
+ */
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "core/model/keys.h"
+#include "core/plan/plan_migrate.h"
+#include "engine/as_user.h"
+#include "engine/engine-impl.h"
+#include "engine/migrate_link.h"
+#include "engine/migrate_out.h"
+#include "engine/move.h"
+#include "engine/owner.h"
+#include "engine/steps-impl.h"
+#include "engine/volume/volume.h"
+
+#define SECOND UINT64_C(1000000)
+#define PREPARE_TIMEOUT (120 * SECOND)
+#define ASK_TIMEOUT (10 * SECOND)
+#define TELL_TIMEOUT (30 * SECOND)
+#define ABORT_TIMEOUT (60 * SECOND)
+/* Between two looks at the other daemon while memory is copied. */
+#define LOOK (SECOND)
+
+static Engine *engine_of(StepContext *ctx)
+{
+	return step_engine(ctx);
+}
+
+static const char *own_id(StepContext *ctx)
+{
+	return step_operation(ctx)->id;
+}
+
+static char *key_dir_of(const Json *args)
+{
+	return g_build_filename(json_str(args, "run_dir"), "key", NULL);
+}
+
+static char *reception_path(const Move *m, const char *rest)
+{
+	return g_strconcat(RECEPTIONS "/", m->reception, rest, NULL);
+}
+
+/* ---- the other host gets ready ---- */
+
+/* What both hosts, and nobody else, know of this migration. */
+static bool make_key(const Json *args, char **ret, GError **err)
+{
+	g_autofree char *key = migrate_key_new(), *dir = key_dir_of(args);
+	const char *name = json_str(args, "run_as");
+	SpawnUser user;
+
+	if (name != NULL && !spawn_user_find(name, qemu_user_groups, &user))
+		return fail(err, ERR_NOT_FOUND, "there is no user '%s' for QEMU to run as", name);
+	if (!migrate_key_write(dir, key, name != NULL ? &user : NULL, err))
+		return false;
+	*ret = g_steal_pointer(&key);
+	return true;
+}
+
+static Json *disk_named(const Json *args, const char *name)
+{
+	const Json *disks = json_arr(args, "disks");
+	Json *d;
+	size_t i;
+
+	json_array_foreach((Json *)disks, i, d)
+	{
+		if (g_strcmp0(json_str(d, "name"), name) == 0)
+			return d;
+	}
+	return NULL;
+}
+
+/* What it says of the disks: which are copied, and to where. */
+static bool take_disks(StepContext *ctx, const Json *args, Move *m, const Json *answer, GError **err)
+{
+	const Json *disks = json_arr(answer, "copied"), *d;
+	GPtrArray *node = g_ptr_array_new();
+	size_t i;
+
+	m->copied = json_array();
+	json_array_foreach(disks, i, d)
+	{
+		const char *name = json_str(d, "name"), *path = json_str(d, "path");
+		const Json *own = disk_named(args, name);
+
+		if (own == NULL || path == NULL || json_str(own, "volume") == NULL)
+			break;
+		g_ptr_array_add(node, migrate_node(name));
+		json_array_append_new(m->copied, json_pack("{s:s,s:s,s:s,s:s}", "name", name, "volume",
+							   json_str(own, "volume"), "path", path, "old_path",
+							   json_str(own, "path")));
+	}
+	g_ptr_array_add(node, NULL);
+	m->node = (GStrv)g_ptr_array_free(node, FALSE);
+	step_fact(ctx, "copied", json_ref(m->copied));
+	step_fact(ctx, "shared_dir", json_boolean(json_bool(answer, "shared_dir", false)));
+	return i == json_array_size(disks) ||
+	       fail(err, ERR_UNAVAILABLE, "%s answers about disks that '%s' does not have",
+		    json_str(args, "host_name"), json_str(args, "name"));
+}
+
+static bool ask_for_reception(StepContext *ctx, const Json *args, Move *m, GError **err)
+{
+	_cleanup_json_ Json *body = move_request(engine_of(ctx), args, err), *answer = NULL;
+	g_autofree char *key = NULL;
+
+	if (body == NULL)
+		return false;
+	if (make_key(args, &key, err)) {
+		json_put_str(body, "operation", own_id(ctx));
+		json_put_str(body, "key", key);
+		answer = peer_link_call(m->link, "POST", RECEPTIONS, body, PREPARE_TIMEOUT, err);
+	}
+	move_request_done(body);
+	if (answer == NULL)
+		return false;
+	m->reception = g_strdup(json_str(answer, "reception"));
+	m->applied = json_ref(json_obj(answer, "applied"));
+	if (m->reception == NULL || m->applied == NULL)
+		return fail(err, ERR_UNAVAILABLE, "%s answers what makes no sense",
+			    json_str(args, "host_name"));
+	step_fact(ctx, "reception", json_string(m->reception));
+	return take_disks(ctx, args, m, answer, err);
+}
+
+/* An error of the other host's operation, told as ours. */
+static bool fail_as_told(const Json *args, const Json *view, GError **err)
+{
+	const Json *error = json_obj(view, "error");
+	g_autoptr(GError) theirs = error != NULL ? err_of_json(error) : NULL;
+
+	if (theirs == NULL)
+		return fail(err, ERR_UNAVAILABLE, "%s gave the move of '%s' up", json_str(args, "host_name"),
+			    json_str(args, "name"));
+	g_prefix_error(&theirs, "%s: ", json_str(args, "host_name"));
+	g_propagate_error(err, g_steal_pointer(&theirs));
+	return false;
+}
+
+static bool wait_open(StepContext *ctx, const Json *args, Move *m, GError **err)
+{
+	g_autofree char *path = reception_path(m, "?wait=1");
+	uint64_t until = time_monotonic() + PREPARE_TIMEOUT;
+
+	while (time_monotonic() < until) {
+		_cleanup_json_ Json *view = peer_link_call(m->link, "GET", path, NULL, ASK_TIMEOUT, err);
+
+		if (view == NULL)
+			return false;
+		if (g_strcmp0(json_str(view, "state"), "ended") == 0)
+			return fail_as_told(args, view, err);
+		if (g_strcmp0(json_str(view, "state"), "open") == 0) {
+			m->memory_port = (unsigned)json_uint(view, "memory_port", 0);
+			m->disk_port = (unsigned)json_uint(view, "disk_port", 0);
+			return true;
+		}
+		if (step_cancelled(ctx))
+			return fail(err, ERR_CANCELLED, "the move was cancelled");
+	}
+	return fail(err, ERR_TIMEOUT, "%s does not get ready for '%s'", json_str(args, "host_name"),
+		    json_str(args, "name"));
+}
+
+bool step_MIGRATE_PREPARE_run(StepContext *ctx, const Json *args, GError **err)
+{
+	Engine *e = engine_of(ctx);
+	Move *m = move_begin(e->moves, own_id(ctx));
+
+	m->link = peer_link_open(e, json_str(args, "host"), err);
+	return m->link != NULL && ask_for_reception(ctx, args, m, err) && wait_open(ctx, args, m, err);
+}
+
+/*
+ * A host that does not answer finds out by itself, in the store, that nothing
+ * will come: this operation has failed then.
+ */
+bool step_MIGRATE_PREPARE_undo(StepContext *ctx, const Json *args, GError **err)
+{
+	Engine *e = engine_of(ctx);
+	const char *reception = json_str(step_operation(ctx)->facts, "reception");
+	g_autofree char *key_dir = key_dir_of(args),
+			*path =
+			    reception != NULL ? g_strconcat(RECEPTIONS "/", reception, "/abort", NULL) : NULL;
+	g_autoptr(GError) e2 = NULL;
+	_cleanup_json_ Json *view = NULL;
+
+	move_end(e->moves, own_id(ctx));
+	if (path != NULL)
+		view = peer_call(e, json_str(args, "host"), "POST", path, NULL, ABORT_TIMEOUT, &e2);
+	if (e2 != NULL && !g_error_matches(e2, ERR, ERR_NOT_FOUND))
+		log_warning("vm %s: %s was not told that nothing comes: %s", json_str(args, "name"),
+			    json_str(args, "host_name"), e2->message);
+	return dir_remove(key_dir, err);
+}
+
+/* ---- the guest goes ---- */
+
+typedef struct Sending {
+	StepContext *ctx;
+	const Json *args;
+	Move *move;
+	Vmm *vmm;
+	uint64_t looked_at;
+	bool stands; /* the guest does: nothing may take long */
+	bool owned;  /* by the other host */
+	uint64_t ran_at;
+} Sending;
+
+/* The other daemon is looked at: it must be there to let the guest go on. */
+static bool other_lives(Sending *s, GError **err)
+{
+	g_autofree char *path = reception_path(s->move, "");
+	_cleanup_json_ Json *view = NULL;
+	uint64_t now = time_monotonic();
+
+	if (now - s->looked_at < LOOK)
+		return true;
+	s->looked_at = now;
+	view = peer_link_call(s->move->link, "GET", path, NULL, ASK_TIMEOUT, err);
+	if (view == NULL)
+		return false;
+	return g_strcmp0(json_str(view, "state"), "open") == 0 || fail_as_told(s->args, view, err);
+}
+
+/* The last look, without a word: its connection would be closed if it had died. */
+static bool other_is_there(const Sending *s, GError **err)
+{
+	return peer_link_lives(s->move->link) ||
+	       fail(err, ERR_UNAVAILABLE, "the daemon of %s went away", json_str(s->args, "host_name"));
+}
+
+static bool on_ended(void *data, GError **err)
+{
+	Sending *s = data;
+
+	if (s->owned)
+		return false;
+	if (step_cancelled(s->ctx))
+		return fail(err, ERR_CANCELLED, "the move was cancelled"), true;
+	return !s->stands && !other_lives(s, err);
+}
+
+static void on_progress(unsigned percent, uint64_t left, const struct migrate_sample *x, void *data)
+{
+	Sending *s = data;
+	Json *j = json_object();
+
+	json_put_uint(j, "left", left);
+	json_put_uint(j, "transferred", x->transferred);
+	json_put_uint(j, "remaining", x->remaining);
+	json_put_uint(j, "rounds", x->rounds);
+	json_put_uint(j, "rate", x->rate);
+	json_put_uint(j, "dirty_rate", x->dirty_rate);
+	step_result(s->ctx, "progress", j);
+	step_progress(s->ctx, percent);
+}
+
+/* The guest is the other host's from here on, or, on failure, still ours. */
+static bool hand_over(Sending *s, GError **err)
+{
+	struct owner_change c = {
+		.vm = json_str(s->args, "vm"),
+		.from_host = engine_of(s->ctx)->host_id,
+		.from_operation = own_id(s->ctx),
+		.to_host = json_str(s->args, "host"),
+		.to_operation = s->move->reception,
+		.applied = s->move->applied,
+		.copied = s->move->copied,
+	};
+
+	if (!step_forbid_cancel(s->ctx))
+		return fail(err, ERR_CANCELLED, "the move was cancelled");
+	if (!other_is_there(s, err) || !owner_change(engine_of(s->ctx)->store, &c, err))
+		return false;
+	s->owned = true;
+	return true;
+}
+
+/* True unless the other host says for certain that the guest does not, and never will, run there. */
+static bool let_go_on(Sending *s, GError **err)
+{
+	g_autofree char *path = reception_path(s->move, "/finish");
+	g_autoptr(GError) e = NULL;
+	_cleanup_json_ Json *view = peer_link_call(s->move->link, "POST", path, NULL, TELL_TIMEOUT, &e);
+
+	s->ran_at = time_monotonic();
+	if (view != NULL && json_obj(view, "error") != NULL)
+		return fail_as_told(s->args, view, err);
+	if (view == NULL)
+		log_warning("vm %s: %s could not be told to let it go on, and will find out by itself: %s",
+			    json_str(s->args, "name"), json_str(s->args, "host_name"), e->message);
+	return true;
+}
+
+/* The other host could not let it go on, and ended its QEMU: if nobody took the guest yet, it is ours again.
+ */
+static bool take_back(Sending *s, GError **err)
+{
+	struct owner_change c = {
+		.vm = json_str(s->args, "vm"),
+		.from_host = json_str(s->args, "host"),
+		.from_operation = s->move->reception,
+		.to_host = engine_of(s->ctx)->host_id,
+		.to_operation = own_id(s->ctx),
+		.copied = s->move->copied,
+		.back = true,
+	};
+
+	if (!owner_change(engine_of(s->ctx)->store, &c, err))
+		return false;
+	s->owned = false;
+	return true;
+}
+
+static bool switch_over(Sending *s, MigrateOut *out, GError **err)
+{
+	g_autoptr(GError) e = NULL;
+
+	s->stands = true;
+	if (migrate_out_is_post_copy(out))
+		return hand_over(s, err) && migrate_out_switch(out, err) && let_go_on(s, err) &&
+		       migrate_out_follow(out, err);
+	if (!migrate_out_switch(out, err) || !hand_over(s, err))
+		return false;
+	if (let_go_on(s, &e))
+		return true;
+	if (!take_back(s, NULL))
+		log_error("vm %s: %s could not let it go on, and deals with that: %s",
+			  json_str(s->args, "name"), json_str(s->args, "host_name"), e->message);
+	g_propagate_error(err, g_steal_pointer(&e));
+	return false;
+}
+
+/* What is told of it in the operation's result, the vm's record and an event. */
+static Json *numbers_of(const Sending *s, MigrateOut *out)
+{
+	struct migrate_stats st;
+	g_autofree char *now = time_stamp();
+	uint64_t down;
+	Json *j = json_object();
+
+	migrate_out_stats(out, &st);
+	down = st.stopped_at != 0 && s->ran_at > st.stopped_at ? s->ran_at - st.stopped_at : 0;
+	json_put_str(j, "at", now);
+	json_put_str(j, "from", engine_of(s->ctx)->host_id);
+	json_put_str(j, "to", json_str(s->args, "host"));
+	json_put_uint(j, "total", st.total);
+	json_put_uint(j, "downtime", json_bool(s->args, "run", true) ? down : 0);
+	json_put_uint(j, "rounds", st.rounds);
+	json_put_uint(j, "bytes", st.bytes);
+	json_put_uint(j, "memory", st.memory);
+	json_put_uint(j, "disk_time", st.disks);
+	json_put_uint(j, "disk_bytes", st.disk_bytes);
+	json_put_uint(j, "throttled", st.throttled);
+	json_put_bool(j, "post_copy", st.post_copy);
+	return j;
+}
+
+static void tell(const Sending *s, const Json *numbers)
+{
+	Engine *e = engine_of(s->ctx);
+	const char *key, *name = json_str(s->args, "name");
+	g_autofree char *total = print_duration(json_uint(numbers, "total", 0)),
+			*down = print_duration(json_uint(numbers, "downtime", 0));
+	Json *v;
+
+	json_object_foreach((Json *)numbers, key, v) step_result(s->ctx, key, json_ref(v));
+	step_result(s->ctx, "progress", json_null());
+	step_fact(s->ctx, "migration", json_deep_copy(numbers));
+	events_emit(e->events, EVENT_VM_MIGRATED, "vm", json_str(s->args, "vm"), name,
+		    json_deep_copy(numbers), "%s moved to %s in %s; it stood still for %s", name,
+		    json_str(s->args, "host_name"), total, down);
+}
+
+static bool send_guest(Sending *s, const char *key_dir, GError **err)
+{
+	struct migrate_out_spec spec = {
+		.host = json_str(s->args, "address"),
+		.memory = s->move->memory_port,
+		.disks = s->move->disk_port,
+		.key_dir = key_dir,
+		.node = (const char *const *)s->move->node,
+		.ended = on_ended,
+		.progress = on_progress,
+		.data = s,
+	};
+	g_autoptr(MigrateOut) out = NULL;
+	_cleanup_json_ Json *numbers = NULL;
+
+	if (!migrate_settings_of_json(json_obj(s->args, "settings"), &spec.settings, err))
+		return false;
+	out = migrate_out_new(s->vmm, &spec);
+	if (!migrate_out_send(out, err) || !switch_over(s, out, err))
+		return false;
+	numbers = numbers_of(s, out);
+	tell(s, numbers);
+	return true;
+}
+
+/* Idempotent; only while the guest is ours. */
+static bool come_back(Engine *e, const Json *args, const char *const *node, GError **err)
+{
+	g_autoptr(Vmm) v = fleet_vmm(e->fleet, json_str(args, "vm"));
+
+	return v == NULL || migrate_out_revert(v, node, json_bool(args, "run", true), err);
+}
+
+/* It is the other host's, and something went wrong there: nothing of it may stay here all the same. */
+static bool leave_damaged(Sending *s, GError **err)
+{
+	step_result(s->ctx, "warning", err != NULL && *err != NULL ? err_to_json(*err) : json_null());
+	log_error("vm %s moved to %s, but not well: %s", json_str(s->args, "name"),
+		  json_str(s->args, "host_name"), err != NULL && *err != NULL ? (*err)->message : "");
+	g_clear_error(err);
+	return true;
+}
+
+bool step_MIGRATE_SEND_run(StepContext *ctx, const Json *args, GError **err)
+{
+	Engine *e = engine_of(ctx);
+	g_autofree char *run_dir = path_vm_run_dir(&e->folders, json_str(args, "vm"));
+	g_autofree char *key_dir = g_build_filename(run_dir, "key", NULL);
+	g_autoptr(Vmm) v = fleet_vmm(e->fleet, json_str(args, "vm"));
+	Sending s = { .ctx = ctx, .args = args, .move = move_find(e->moves, own_id(ctx)), .vmm = v };
+	bool ours = true;
+
+	if (!owner_is(e->store, json_str(args, "vm"), e->host_id, &ours, err))
+		return false;
+	if (!ours) {
+		/* Another daemon got so far before it died. */
+		return true;
+	}
+	if (s.move == NULL)
+		return fail_advice(err, ERR_UNAVAILABLE, "Nothing moved; ask for it again.",
+				   "the daemon ended in the middle of this move");
+	if (v == NULL)
+		return fail(err, ERR_GONE, "QEMU of '%s' has ended", json_str(args, "name"));
+	if (send_guest(&s, key_dir, err))
+		return true;
+	if (s.owned)
+		return leave_damaged(&s, err);
+	/* A daemon that is being stopped undoes nothing now, but the guest must not wait for its return. */
+	come_back(e, args, (const char *const *)s.move->node, NULL);
+	return false;
+}
+
+bool step_MIGRATE_SEND_undo(StepContext *ctx, const Json *args, GError **err)
+{
+	Engine *e = engine_of(ctx);
+	const Json *copied = json_arr(step_operation(ctx)->facts, "copied"), *d;
+	GPtrArray *node = g_ptr_array_new_with_free_func(g_free);
+	bool ours = true, ok;
+	size_t i;
+
+	json_array_foreach(copied, i, d) g_ptr_array_add(node, migrate_node(json_str(d, "name")));
+	g_ptr_array_add(node, NULL);
+	ok = owner_is(e->store, json_str(args, "vm"), e->host_id, &ours, err) &&
+	     (!ours || come_back(e, args, (const char *const *)node->pdata, err));
+	g_ptr_array_unref(node);
+	return ok;
+}
+
+/* ---- what moved is removed here ---- */
+
+bool step_MIGRATE_LEAVE_run(StepContext *ctx, const Json *args, GError **err)
+{
+	const Json *facts = step_operation(ctx)->facts, *copied = json_arr(facts, "copied"), *d;
+	size_t i;
+
+	move_end(engine_of(ctx)->moves, own_id(ctx));
+	json_array_foreach(copied, i, d)
+	{
+		if (!volume_delete(json_str(d, "old_path"), err))
+			return false;
+	}
+	return json_bool(facts, "shared_dir", false) || dir_remove(json_str(args, "dir"), err);
+}
