@@ -30,6 +30,8 @@ bool api_vm_disk_add(ApiCall *c, GError **err);
 bool api_vm_disk_remove(ApiCall *c, GError **err);
 bool api_vm_nic_add(ApiCall *c, GError **err);
 bool api_vm_nic_remove(ApiCall *c, GError **err);
+bool api_vm_migrate(ApiCall *c, GError **err);
+bool api_vm_moves(ApiCall *c, GError **err);
 bool api_vm_nmi(ApiCall *c, GError **err);
 bool api_vm_explain(ApiCall *c, GError **err);
 bool api_vm_export(ApiCall *c, GError **err);
@@ -39,6 +41,12 @@ bool api_vm_log(ApiCall *c, GError **err);
 bool api_vm_agent(ApiCall *c, GError **err);
 bool api_vm_agent_exec(ApiCall *c, GError **err);
 bool api_vm_agent_file(ApiCall *c, GError **err);
+
+bool api_reception_check(ApiCall *c, GError **err);
+bool api_reception_begin(ApiCall *c, GError **err);
+bool api_reception_show(ApiCall *c, GError **err);
+bool api_reception_finish(ApiCall *c, GError **err);
+bool api_reception_abort(ApiCall *c, GError **err);
 
 bool api_image_list(ApiCall *c, GError **err);
 bool api_image_import(ApiCall *c, GError **err);

@@ -6,7 +6,7 @@
 
 extern const Command vm_commands[], vm_create_commands[], vm_device_commands[], vm_guest_commands[],
     image_commands[], volume_commands[], host_commands[], operation_commands[], event_commands[],
-    cpu_commands[];
+    cpu_commands[], move_commands[];
 
 /* Call `one` for each argument; tells every error, returns the first. */
 bool each_name(Cli *c, bool (*one)(Cli *c, const char *name, GError **err), GError **err);

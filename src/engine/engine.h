@@ -14,8 +14,8 @@
 #include "engine/events.h"
 #include "engine/exec.h"
 #include "engine/fleet.h"
-#include "engine/reception.h"
 #include "engine/membership.h"
+#include "engine/reception.h"
 
 typedef struct Engine Engine;
 

@@ -80,16 +80,24 @@ static void block(Request *r, GError *take)
 	g_error_free(take);
 }
 
-static bool need_memory(uint64_t want, GError **err)
+/* 0: not known. */
+static uint64_t free_memory(void)
 {
-	g_autofree char *text = file_read_virtual("/proc/meminfo", MEMINFO_MAX, NULL, NULL), *has = NULL,
-			*wants = print_size(want);
+	g_autofree char *text = file_read_virtual("/proc/meminfo", MEMINFO_MAX, NULL, NULL);
 	const char *at = text != NULL ? strstr(text, "MemAvailable:") : NULL;
 	uint64_t kib;
 
-	if (at == NULL || sscanf(at, "MemAvailable: %" SCNu64, &kib) != 1 || kib * 1024 >= want)
+	return at != NULL && sscanf(at, "MemAvailable: %" SCNu64, &kib) == 1 ? kib * 1024 : 0;
+}
+
+static bool need_memory(uint64_t want, GError **err)
+{
+	g_autofree char *has = NULL, *wants = print_size(want);
+	uint64_t free = free_memory();
+
+	if (free == 0 || free >= want)
 		return true;
-	has = print_size(kib * 1024);
+	has = print_size(free);
 	return fail_advice(err, ERR_LIMIT, "Move or stop another guest of that host first.",
 			   "the guest has %s of memory, and the host has %s left", wants, has);
 }
@@ -296,14 +304,18 @@ static Request request_new(Engine *e, const char *source, const Json *json)
 	};
 }
 
-Json *receive_blockers(Engine *e, const char *source, const Json *json, GError **err)
+Json *receive_check(Engine *e, const char *source, const Json *json, GError **err)
 {
 	g_auto(Request) r = request_new(e, source, json);
+	Json *j;
 
 	if (!request_read(&r, err))
 		return NULL;
 	look(&r);
-	return json_ref(r.blockers);
+	j = json_object();
+	json_put(j, "blockers", json_ref(r.blockers));
+	json_put_uint(j, "free_memory", free_memory());
+	return j;
 }
 
 /* ---- and it is meant ---- */

@@ -13,11 +13,11 @@
 #include "engine/engine.h"
 
 /*
- * Everything that keeps the guest from coming here, as errors with advice; an
- * empty array: nothing. NULL and ERR_INVALID for a request that makes no sense.
- * New reference.
+ * {blockers, free_memory}: everything that keeps the guest from coming here, as
+ * errors with advice; none: nothing does. NULL and ERR_INVALID for a request
+ * that makes no sense. New reference.
  */
-Json *receive_blockers(Engine *e, const char *source, const Json *request, GError **err);
+Json *receive_check(Engine *e, const char *source, const Json *request, GError **err);
 /*
  * Begin: {reception, applied, copied: [{name, path}], shared_dir}. The first
  * blocker is the error, all are its detail `blockers`. New reference.

@@ -162,20 +162,7 @@ static Json *view(const Reception *x)
 	return j;
 }
 
-Json *reception_show(Receptions *r, const char *id, const char *source, GError **err)
-{
-	Reception *x;
-	Json *j = NULL;
-
-	g_mutex_lock(&r->lock);
-	x = need(r, id, source, err);
-	if (x != NULL)
-		j = view(x);
-	g_mutex_unlock(&r->lock);
-	return j;
-}
-
-/* Locked. It can't be dropped before it has ended, but then it can. */
+/* Locked. Until it is beyond `last` or the time is over; once it has ended it may be dropped. */
 static Reception *wait_while(Receptions *r, const char *id, const char *source, State last, uint64_t timeout,
 			     GError **err)
 {
@@ -186,10 +173,6 @@ static Reception *wait_while(Receptions *r, const char *id, const char *source, 
 	while (x != NULL && x->state <= last && in_time) {
 		in_time = g_cond_wait_until(&r->changed, &r->lock, until);
 		x = need(r, id, source, err);
-	}
-	if (x != NULL && x->state <= last) {
-		fail(err, ERR_TIMEOUT, "the reception '%s' takes too long", id);
-		x = NULL;
 	}
 	return x;
 }
@@ -221,7 +204,9 @@ Json *reception_tell(Receptions *r, const char *id, const char *source, Receptio
 		g_cond_broadcast(&r->changed);
 	}
 	x = x != NULL ? wait_while(r, id, source, OPEN, timeout, err) : NULL;
-	if (x != NULL)
+	if (x != NULL && x->state != ENDED)
+		fail(err, ERR_TIMEOUT, "the reception '%s' takes too long", id);
+	else if (x != NULL)
 		j = view(x);
 	g_mutex_unlock(&r->lock);
 	return j;

@@ -33,11 +33,10 @@ void reception_end(Receptions *r, const char *id, const GError *e);
 ReceptionWish reception_wish(Receptions *r, const char *id, uint64_t timeout);
 
 /*
- * For the other host. ERR_NOT_FOUND when there is no such reception, or not of
- * that source. {state: "preparing"|"open"|"ended", memory_port, disk_port, error}.
+ * For the other host: {reception, state: "preparing"|"open"|"ended",
+ * memory_port, disk_port, error}, after at most `timeout` us if it is preparing.
+ * ERR_NOT_FOUND when there is no such reception, or not of that source.
  */
-Json *reception_show(Receptions *r, const char *id, const char *source, GError **err);
-/* Wait while it is preparing, and show it. */
 Json *reception_wait_open(Receptions *r, const char *id, const char *source, uint64_t timeout, GError **err);
 /* Wish, wait until it has ended, and show it. ERR_TIMEOUT when it does not. */
 Json *reception_tell(Receptions *r, const char *id, const char *source, ReceptionWish wish, uint64_t timeout,
