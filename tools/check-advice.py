@@ -26,7 +26,7 @@ def commands(plim):
     """{("vm", "disk", "add"): {"--wait", ...}}"""
     found = {}
     for line in ask(plim, "help").splitlines():
-        words = re.match(r"  plim ((?:[a-z]+ ?)+)", line)
+        words = re.match(r"  plim ((?:[a-z]+(?:-[a-z]+)* ?)+)", line)
         if words:
             name = tuple(words[1].split())
             found[name] = set(re.findall(r"--[a-z-]+", ask(plim, *name, "--help")))
