@@ -102,7 +102,7 @@ void featureset_meet_numbers(struct featureset *into, const struct featureset *o
 		into->model = other->model;
 		into->stepping = other->stepping;
 	}
-	if (strcmp(other->vendor, into->vendor) < 0)
+	if (memcmp(other->vendor, into->vendor, sizeof(into->vendor)) < 0)
 		memcpy(into->vendor, other->vendor, sizeof(into->vendor));
 	into->level = MIN(into->level, other->level);
 	into->xlevel = MIN(into->xlevel, other->xlevel);

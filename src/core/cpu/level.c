@@ -234,42 +234,38 @@ static void refresh(Level *l)
 	drop_conflicts(&l->now, &conflicts);
 }
 
-/* Components that members keep at different places. */
-static void find_conflicts(const struct featureset *const *set, size_t n, struct featureset *s,
-			   struct cpu_bits *ret)
+/* Components that sets keep at different places: the features of those go to `conflicts`. */
+static void meet_layouts(struct featureset *s, const struct featureset *other, struct cpu_bits *conflicts)
 {
-	*ret = (struct cpu_bits){ 0 };
-	memset(s->xsave, 0, sizeof(s->xsave));
-	for (size_t k = 0; k < n; k++) {
-		if (memcmp(s->xsave, set[k]->xsave, sizeof(s->xsave)) == 0)
+	if (memcmp(s->xsave, other->xsave, sizeof(s->xsave)) == 0)
+		return;
+	for (size_t i = 0; i < CPU_XSAVE_COMPONENTS; i++) {
+		if (!has_layout(other, i))
 			continue;
-		for (size_t i = 0; i < CPU_XSAVE_COMPONENTS; i++) {
-			if (!has_layout(set[k], i))
-				continue;
-			if (s->xsave[i].size == 0)
-				s->xsave[i] = set[k]->xsave[i];
-			else if (!same_layout(&s->xsave[i], &set[k]->xsave[i]))
-				cpu_bits_set(ret, xsave_components[i].feature);
-		}
+		if (s->xsave[i].size == 0)
+			s->xsave[i] = other->xsave[i];
+		else if (!same_layout(&s->xsave[i], &other->xsave[i]))
+			cpu_bits_set(conflicts, xsave_components[i].feature);
 	}
 }
 
 void level_of_sets(const struct featureset *const *set, size_t n, struct featureset *ret)
 {
-	struct cpu_bits all, conflicts;
+	struct cpu_bits conflicts = { 0 };
 	struct featureset s;
 
 	g_assert(n > 0);
-	all = set[0]->has;
 	s = *set[0];
-	for (size_t i = 1; i < n; i++) {
-		cpu_bits_and(&all, &all, &set[i]->has);
-		featureset_meet_numbers(&s, set[i]);
-	}
-	s.has = all;
 	s.tsc_khz = 0;
 	s.tsc_scaling = false;
-	find_conflicts(set, n, &s, &conflicts);
+	for (size_t i = 0; i < CPU_XSAVE_COMPONENTS; i++)
+		if (!has_layout(&s, i))
+			s.xsave[i] = (struct xsave_layout){ 0 };
+	for (size_t i = 1; i < n; i++) {
+		cpu_bits_and(&s.has, &s.has, &set[i]->has);
+		featureset_meet_numbers(&s, set[i]);
+		meet_layouts(&s, set[i], &conflicts);
+	}
 	drop_conflicts(&s, &conflicts);
 	*ret = s;
 }
