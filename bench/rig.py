@@ -30,18 +30,22 @@ class UnixConnection(http.client.HTTPConnection):
 class Daemon:
     """plimsolld on folders of its own. Leaving ends its guests, then it, then the folders."""
 
-    def __init__(self, build):
+    def __init__(self, build, run=None):
+        """`run` is where the folder of sockets is made: on an installed host /run, which is in memory."""
         self.plim = os.path.join(build, "src/cli/plim")
         self.program = os.path.join(build, "src/daemon/plimsolld")
         self.dir = tempfile.mkdtemp(prefix="plimsoll-bench.")
         os.chmod(self.dir, 0o755)  # QEMU's user reads the kernel here
         self.kernel = shutil.copy(os.path.join(build, "guest/payload/payload.elf"), self.dir)
-        self.socket = os.path.join(self.dir, "run/api.sock")
+        self.run = tempfile.mkdtemp(prefix="plimsoll-bench.", dir=run) if run else os.path.join(self.dir, "run")
+        if run:
+            os.chmod(self.run, 0o755)
+        self.socket = os.path.join(self.run, "api.sock")
         self.process = None
 
     def __enter__(self):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through __exit__, so that no guest stays behind
-        folders = [word for name in ("state", "run", "log") for word in ("--" + name, os.path.join(self.dir, name))]
+        folders = ["--state", os.path.join(self.dir, "state"), "--run", self.run, "--log", os.path.join(self.dir, "log")]
         with open(os.path.join(self.dir, "daemon.log"), "wb") as log:
             self.process = subprocess.Popen([self.program, *folders], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             start_new_session=True)
@@ -74,7 +78,8 @@ class Daemon:
     def end_daemon(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
-        shutil.rmtree(self.dir)
+        for folder in {self.dir, self.run}:
+            shutil.rmtree(folder, ignore_errors=folder != self.dir)
 
     def call(self, method, path, body=None, connection=None):
         """One exchange; every refusal ends the bench."""
@@ -93,10 +98,29 @@ class Daemon:
         value = self.call("GET", path)
         return value["items"] if isinstance(value, dict) and "items" in value else value
 
-    def create(self, name):
+    def text(self, path):
+        c = UnixConnection(self.socket)
+        c.request("GET", path)
+        answer = c.getresponse()
+        text = answer.read().decode()
+        c.close()
+        if answer.status != 200:
+            raise SystemExit(f"GET {path}: {answer.status} {text}")
+        return text
+
+    def create(self, name, settings=None, **more):
         self.call("POST", "/v1/vms?wait=60", {
-            "name": name, "settings": {"memory.start": 16 << 20, "boot.kernel": self.kernel},
-            "nics": [{"network": "none"}]})
+            "name": name, "settings": {"memory.start": 16 << 20, "boot.kernel": self.kernel, **(settings or {})},
+            "nics": [{"network": "none"}], **more})
+
+
+def memory_folder():
+    """Where files lie in memory, as in /run of an installed host."""
+    return next((f for f in ("/run", "/dev/shm") if file_system(f) == "tmpfs"), None)
+
+
+def file_system(path):
+    return subprocess.run(["stat", "-f", "-c", "%T", path], capture_output=True, text=True).stdout.strip()
 
 
 def milliseconds(seconds):
