@@ -14,6 +14,7 @@ struct Engine {
 	Folders folders;
 	char *host_name, *host_id;
 	int lock_fd;
+	bool booted;        /* the host started anew since a daemon was up here last */
 	Membership *member; /* NULL: a pool of one */
 	Store *store, *local;
 	Events *events;

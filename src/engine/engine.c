@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "core/model/keys.h"
+#include "engine/boot.h"
 #include "engine/engine-impl.h"
 #include "engine/probe.h"
 #include "engine/sim.h"
@@ -398,6 +399,7 @@ bool engine_start(Engine *e, GError **err)
 {
 	if (!take_facts(e, e->sim != NULL ? sim_probe(e->sim) : host_probe(e->local, &e->folders, err), err))
 		return false;
+	e->booted = boot_is_new(e->local);
 	if (e->sim == NULL && (!make_fleet(e, err) || !supervisor_adopt(e->supervisor, err)))
 		return false;
 	if (!exec_recover(e->exec, tell_recovery, e, err))
@@ -405,6 +407,7 @@ bool engine_start(Engine *e, GError **err)
 	events_emit(e->events, EVENT_DAEMON_STARTED, NULL, NULL, NULL, NULL, "the daemon of host %s is up",
 		    e->host_name);
 	supervisor_begin(e->supervisor);
+	boot_remember(e->local);
 	return true;
 }
 

@@ -542,6 +542,13 @@ void supervisor_operation_ended(Supervisor *s, const Operation *op)
 
 /* ---- begin and end of the daemon ---- */
 
+/* The end of a QEMU that nobody saw. */
+static Json *unseen_exit(const Supervisor *s, const char *last_words)
+{
+	return json_pack("{s:n,s:n,s:n,s:b,s:b,s:s}", "code", "signal", "shutdown", "panicked", 0,
+			 "host_restarted", s->engine->booted, "last_words", last_words);
+}
+
 static void adopted(const char *vm_id, const char *name, const GError *gone, void *data)
 {
 	Supervisor *s = data;
@@ -556,9 +563,7 @@ static void adopted(const char *vm_id, const char *name, const GError *gone, voi
 	}
 	events_emit(s->engine->events, EVENT_VM_LOST, "vm", vm_id, name, NULL,
 		    "%s ended while no daemon looked: %s", name, gone->message);
-	remember_exit(s, vm_id,
-		      json_pack("{s:n,s:n,s:n,s:b,s:s}", "code", "signal", "shutdown", "panicked", 0,
-				"last_words", gone->message));
+	remember_exit(s, vm_id, unseen_exit(s, gone->message));
 }
 
 typedef void (*VmFunc)(Supervisor *s, const char *vm_id, const Vm *vm, const Json *runtime);
@@ -597,9 +602,7 @@ static void check_missing(Supervisor *s, const char *vm_id, const Vm *vm, const 
 		return;
 	events_emit(s->engine->events, EVENT_VM_LOST, "vm", vm_id, vm->name, NULL, "%s ended with its host",
 		    vm->name);
-	remember_exit(s, vm_id,
-		      json_pack("{s:n,s:n,s:n,s:b,s:s}", "code", "signal", "shutdown", "panicked", 0,
-				"last_words", "the host ended"));
+	remember_exit(s, vm_id, unseen_exit(s, "the host ended"));
 }
 
 bool supervisor_adopt(Supervisor *s, GError **err)
@@ -614,8 +617,8 @@ static void autostart(Supervisor *s, const char *vm_id, const Vm *vm, const Json
 
 	if (exit != NULL)
 		push(s, look_at_exit, vm_id, NULL, false);
-	else if (json_is_true(vm_setting(vm, "autostart")) && (state == VM_STOPPED || state == VM_CRASHED) &&
-		 json_str(runtime, "operation") == NULL)
+	else if (s->engine->booted && json_is_true(vm_setting(vm, "autostart")) &&
+		 (state == VM_STOPPED || state == VM_CRASHED) && json_str(runtime, "operation") == NULL)
 		push(s, start_again, vm_id, NULL, false);
 }
 

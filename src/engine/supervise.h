@@ -25,7 +25,8 @@ Supervisor *supervisor_free(Supervisor *s);
  * Blocks; not on the loop's thread.
  */
 bool supervisor_adopt(Supervisor *s, GError **err);
-/* From now on ends are dealt with, and vms whose setting `autostart` is true are started. */
+/* From now on ends are dealt with, and after a start of the host vms whose setting `autostart` is true are
+ * started. */
 void supervisor_begin(Supervisor *s);
 /* No restarts any more. Any thread. */
 void supervisor_end(Supervisor *s);

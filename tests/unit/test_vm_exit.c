@@ -69,6 +69,28 @@ static void test_restart_follows_the_policy(void)
 	}
 }
 
+static void test_what_ended_with_its_host_comes_back_with_it_when_it_is_to_start_with_it(void)
+{
+	static const struct {
+		bool autostart, host_restarted, restart;
+	} cases[] = { { true, true, true }, { false, true, false }, { true, false, false } };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(Vm) vm = vm_new();
+		_cleanup_json_ Json *exit = parse("{\"code\":null,\"signal\":null}"), *r = parse("{}");
+		VmVerdict v;
+
+		json_put_bool(vm->settings, "autostart", cases[i].autostart);
+		json_put_bool(exit, "host_restarted", cases[i].host_restarted);
+		vm_exit_judge(vm, r, exit, 1000, &v);
+		g_assert_cmpint(v.restart, ==, cases[i].restart);
+		g_assert_cmpint(v.state, ==, VM_CRASHED);
+		if (cases[i].host_restarted)
+			g_assert_cmpstr(v.reason, ==, "it ended with its host");
+		vm_verdict_done(&v);
+	}
+}
+
 static void test_pauses_grow_to_a_bound_and_calm_resets_them(void)
 {
 	VmVerdict v;
@@ -89,6 +111,8 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/vm-exit/states", test_each_end_has_its_state_and_event);
 	g_test_add_func("/vm-exit/policy", test_restart_follows_the_policy);
+	g_test_add_func("/vm-exit/host",
+			test_what_ended_with_its_host_comes_back_with_it_when_it_is_to_start_with_it);
 	g_test_add_func("/vm-exit/pauses", test_pauses_grow_to_a_bound_and_calm_resets_them);
 	return g_test_run();
 }

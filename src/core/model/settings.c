@@ -46,7 +46,7 @@ const Setting settings[] = {
 	  "none reads and writes disks past the host's page cache, writeback through it; auto is none where the host's "
 	  "file system can." },
 	{ "agent", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "true", "A channel for qemu-guest-agent." },
-	{ "autostart", SETTING_BOOL, APPLIES_NOW, 0, 0, NULL, "false", "Start the vm when its host starts." },
+	{ "autostart", SETTING_BOOL, APPLIES_NOW, 0, 0, NULL, "false", "Start the vm when its host starts; a restart of the daemon alone starts nothing." },
 	{ "restart", SETTING_ENUM, APPLIES_NOW, 0, 0, restarts, "never",
 	  "Start the vm again by itself, with growing pauses: on-failure after a crash, always also after it powered itself off." },
 	{ "on_panic", SETTING_ENUM, APPLIES_NOW, 0, 0, panics, "auto",

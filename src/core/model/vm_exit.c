@@ -24,6 +24,8 @@ static char *how_it_died(const Json *exit)
 {
 	int64_t signal = json_int(exit, "signal", 0), code = json_int(exit, "code", -1);
 
+	if (json_bool(exit, "host_restarted", false))
+		return g_strdup("it ended with its host");
 	if (signal > 0)
 		return g_strdup_printf("QEMU was killed by signal %d", (int)signal);
 	if (code > 0)
@@ -60,9 +62,11 @@ void vm_exit_judge(const Vm *vm, const Json *runtime, const Json *exit, uint64_t
 
 	*ret = (VmVerdict){ .restarts = before };
 	judge_state(exit, ret);
-	ret->restart = g_strcmp0(policy, "always") == 0 ||
-		       (g_strcmp0(policy, "on-failure") == 0 && ret->state == VM_CRASHED) ||
-		       (g_strcmp0(on_panic, "restart") == 0 && ret->event == EVENT_VM_PANICKED);
+	ret->restart =
+	    g_strcmp0(policy, "always") == 0 ||
+	    (g_strcmp0(policy, "on-failure") == 0 && ret->state == VM_CRASHED) ||
+	    (g_strcmp0(on_panic, "restart") == 0 && ret->event == EVENT_VM_PANICKED) ||
+	    (json_bool(exit, "host_restarted", false) && json_is_true(vm_setting(vm, "autostart")));
 	if (ret->restart) {
 		ret->delay = vm_restart_delay(before);
 		ret->restarts = before + 1;

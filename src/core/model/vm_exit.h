@@ -8,6 +8,7 @@
  *   {code, signal,          how the process ended; null when nobody could see it
  *    shutdown,              reason of QEMU's SHUTDOWN event ("guest-shutdown", ...), or null
  *    panicked,              the guest's kernel reported a panic
+ *    host_restarted,        nobody saw it, and the host was started anew; may be missing
  *    last_words}            the end of QEMU's log
  */
 #pragma once
