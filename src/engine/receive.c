@@ -146,6 +146,7 @@ static bool take_copied(Request *r, const Json *d, struct plan_receive_disk *dis
 	if (!volume_check_size(disk->name, size, err))
 		return false;
 	disk->copied = true;
+	disk->backing = NULL;
 	disk->volume = volume;
 	disk->format = format;
 	disk->size = size;
@@ -162,7 +163,9 @@ static bool take_copied(Request *r, const Json *d, struct plan_receive_disk *dis
 
 static bool take_disk(Request *r, const Json *d, GError **err)
 {
-	struct plan_receive_disk disk = { .name = json_str(d, "name"), .path = json_str(d, "path") };
+	struct plan_receive_disk disk = { .name = json_str(d, "name"),
+					  .path = json_str(d, "path"),
+					  .backing = json_str(d, "backing") };
 	bool ok = true;
 
 	if (disk.name == NULL || disk.path == NULL)

@@ -20,16 +20,19 @@ static const Vm *running_vm(const VmSeen *seen, Vm **ret_own, GError **err)
 }
 
 /* What MIGRATE_PREPARE must know of each disk to look whether the other host sees it, or to have it made. */
-static Json *disks_of(const VmSeen *seen, const Vm *vm)
+static Json *disks_of(const PlanRequest *req, const VmSeen *seen, const Vm *vm)
 {
 	Json *list = json_array();
 
 	for (guint i = 0; i < vm->disk->len; i++) {
 		const VmDisk *d = vm->disk->pdata[i];
 		const Volume *v = i < seen->volume->len ? seen->volume->pdata[i] : NULL;
+		g_autofree char *backing =
+		    v != NULL && v->image_id != NULL ? path_image(&req->host->folders, v->image_id) : NULL;
 		Json *j = json_object();
 
 		json_put_str(j, "name", d->name);
+		json_put_str(j, "backing", backing);
 		json_put_str(j, "path", d->path != NULL || v == NULL ? d->path : v->path);
 		json_put_str(j, "volume", v != NULL ? v->id : NULL);
 		json_put_str(j, "format", v != NULL ? v->format : d->format);
@@ -64,7 +67,7 @@ static Json *prepare_args(const PlanRequest *req, const VmSeen *seen, const Vm *
 	json_put_str(args, "dir", dir);
 	json_put_str(args, "run_dir", run);
 	json_put_str(args, "machine", json_str(seen->runtime, "machine"));
-	json_put(args, "disks", disks_of(seen, vm));
+	json_put(args, "disks", disks_of(req, seen, vm));
 	return args;
 }
 

@@ -42,8 +42,9 @@ Operation *plan_vm_migrate(const PlanRequest *req, const VmSeen *seen, const str
 /* A disk of the guest that comes. */
 struct plan_receive_disk {
 	const char *name;
-	const char *path; /* on this host; a volume's that is made, or one that both hosts see */
-	bool copied;      /* it is made empty, and filled by the other host */
+	const char *path;    /* on this host; a volume's that is made, or one that both hosts see */
+	const char *backing; /* what it is an overlay of, as its header must say; NULL: nothing */
+	bool copied;         /* it is made empty, and filled by the other host */
 	const char *volume, *format;
 	uint64_t size;
 };

@@ -98,6 +98,17 @@ static void add_firmware(Start *s)
 	add(s, STEP_NVRAM_CREATE, _STEP_MAX, s->vm->name, args);
 }
 
+/* The image that a disk is an overlay of, as its header must say; NULL: none. Caller frees. */
+static char *backing_of(const Start *s, guint i)
+{
+	const Volume *v;
+
+	if (s->from != NULL)
+		return g_strdup(s->from->disk[i].backing);
+	v = s->seen->volume->pdata[i];
+	return v != NULL && v->image_id != NULL ? path_image(s->folders, v->image_id) : NULL;
+}
+
 /*
  * A qcow2 file can name other files, which QEMU opens with it: guests wrote to
  * our volumes, and anybody to a file that lies elsewhere. Each start looks again.
@@ -106,13 +117,12 @@ static void add_checks(Start *s)
 {
 	for (guint i = 0; i < s->vm->disk->len; i++) {
 		const VmDisk *d = s->vm->disk->pdata[i];
-		const Volume *v = s->seen->volume->pdata[i];
-		g_autofree char *backing =
-		    v != NULL && v->image_id != NULL ? path_image(s->folders, v->image_id) : NULL;
+		g_autofree char *backing = NULL;
 		Json *args;
 
 		if (!g_str_equal(d->format, "qcow2"))
 			continue;
+		backing = backing_of(s, i);
 		args = path_args(s->vm, s->disk_path->pdata[i]);
 		json_put_bool(args, "volume", d->path == NULL);
 		json_put_str(args, "backing", backing);
