@@ -526,12 +526,23 @@ static const char *why_missing(const CpuFile *host, const struct cpu_verdict *v)
 	return host->kind == CPU_FILE_RECORD ? "not in what it can accept" : "not in the CPU";
 }
 
+/* The max set; *ret_max is NULL for a host that runs no such guests, which is an answer and no error. */
+static bool read_max(const CpuFile *host, GuestType guest, struct featureset *max,
+		     const struct featureset **ret_max, GError **err)
+{
+	bool runs = host->kind != CPU_FILE_RECORD || host->record.guest[guest].there;
+
+	*ret_max = runs ? max : NULL;
+	return !runs || cpu_file_set(host, guest, SET_MAX, max, err);
+}
+
 static bool cpu_check_move(Cli *c, GError **err)
 {
 	g_autoptr(CpuFile) host = NULL;
 	_cleanup_json_ Json *j = NULL;
 	struct cpu_check_names names = { 0 };
 	struct featureset pin, max;
+	const struct featureset *offered;
 	struct cpu_verdict v;
 	GuestType guest;
 
@@ -541,9 +552,9 @@ static bool cpu_check_move(Cli *c, GError **err)
 	if (!guest_of(c, &guest, err) || !read_vm(c, guest, &pin, err))
 		return false;
 	host = read_file(cli_text(c, "host"), err);
-	if (host == NULL || !cpu_file_set(host, guest, SET_MAX, &max, err))
+	if (host == NULL || !read_max(host, guest, &max, &offered, err))
 		return false;
-	cpu_check(&pin, guest, &max, &v);
+	cpu_check(&pin, guest, offered, &v);
 	names.host = host->name;
 	names.why = why_missing(host, &v);
 	j = cpu_verdict_to_json(&v, &names);

@@ -250,6 +250,12 @@ def test_a_host_record_is_a_host(file):
     assert "no raw set" in refused(4, "level", a, "--set", "raw")
 
 
+def test_a_host_without_such_guests_takes_none(file):
+    done = run("check", "--vm", "fpu", "--host", file("a.json", host_record()), "--guest", "tcg", "-o", "json")
+    assert done.returncode == CANNOT_MOVE
+    assert [r["code"] for r in json.loads(done.stdout)["reasons"]] == ["no-set"]
+
+
 def test_a_mask_is_told_as_the_reason(file):
     kvm = {"max": host_set(["fpu"]), "default": host_set(["fpu"])}
     masked = file("b.json", host_record("host2", kvm=kvm, masked=["tsc"]))

@@ -148,7 +148,7 @@ static void print_reason(GString *s, const struct cpu_reason *r, const struct cp
 		g_string_append(s, "nothing is known of the features that it was started with");
 		return;
 	case CPU_REASON_NO_SET:
-		g_string_append(s, "nothing is known of the features that the host offers");
+		g_string_append(s, "the host offers nothing for guests of this type, as far as is known");
 		return;
 	case CPU_REASON_VENDOR:
 		print_vendor(s, r);
