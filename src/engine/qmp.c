@@ -477,6 +477,47 @@ Json *qmp_call(Qmp *q, const char *command, Json *args, uint64_t timeout, GError
 	return qmp_call_fd(q, command, args, -EBADF, timeout, err);
 }
 
+/* Locked. */
+static void begin_all(Qmp *q, struct qmp_ask *ask, Call *call, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (call[i].error == NULL && may_call(q, &call[i].error))
+			call_begin(q, &call[i], ask[i].args);
+}
+
+void qmp_call_all(Qmp *q, struct qmp_ask *ask, size_t n, uint64_t timeout)
+{
+	g_autofree Call *call = g_new0(Call, n);
+
+	g_assert(!loop_on_thread(q->loop));
+	for (size_t i = 0; i < n; i++) {
+		call[i] = (Call){ .fd = -EBADF, .blocking = true };
+		g_cond_init(&call[i].wake);
+		call_prepare(&call[i], ask[i].command, json_ref(ask[i].args), timeout, &call[i].error);
+	}
+	g_mutex_lock(&q->lock);
+	begin_all(q, ask, call, n);
+	for (size_t i = 0; i < n; i++)
+		if (call[i].id != 0)
+			call_wait(q, &call[i]);
+	g_mutex_unlock(&q->lock);
+	for (size_t i = 0; i < n; i++) {
+		g_cond_clear(&call[i].wake);
+		json_unref(ask[i].args);
+		ask[i].args = NULL;
+		ask[i].reply = call[i].reply;
+		ask[i].error = call[i].error;
+	}
+}
+
+void qmp_ask_clear(struct qmp_ask *a)
+{
+	json_unref(a->args);
+	json_unref(a->reply);
+	g_clear_error(&a->error);
+	*a = (struct qmp_ask){ 0 };
+}
+
 /*
  * Receiving
  */

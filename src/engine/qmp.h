@@ -78,7 +78,26 @@ void qmp_drain(Qmp *q);
 Json *qmp_call(Qmp *q, const char *command, Json *args, uint64_t timeout, GError **err);
 /* The same with a descriptor for add-fd or getfd, which stays the caller's. */
 Json *qmp_call_fd(Qmp *q, const char *command, Json *args, int fd, uint64_t timeout, GError **err);
-/* The same for the loop's thread. Calls `func` exactly once, never before it returns. `func` may be NULL. */
+/* One of several calls that are made together. */
+struct qmp_ask {
+	const char *command;
+	Json *args; /* taken by qmp_call_all(); NULL: none */
+	Json *reply;
+	GError *error;
+};
+
+/*
+ * Several commands in one go: all are sent before the first answer is waited
+ * for, so that they cost one turn. QEMU carries them out in their order, also
+ * those behind one that it refuses: each has its own reply or error. `timeout`
+ * is for all of them; 0: the longest of the table's. Blocks; never on the
+ * loop's thread. Clear each ask with qmp_ask_clear().
+ */
+void qmp_call_all(Qmp *q, struct qmp_ask *ask, size_t n, uint64_t timeout);
+void qmp_ask_clear(struct qmp_ask *a);
+
+/* The same as qmp_call() for the loop's thread. Calls `func` exactly once, never before it returns. `func`
+ * may be NULL. */
 void qmp_send(Qmp *q, const char *command, Json *args, uint64_t timeout, QmpReplyFunc func, void *data);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Qmp, qmp_unref)

@@ -150,6 +150,44 @@ static void test_a_worker_gets_its_answer(void)
 	rig_done(&r);
 }
 
+static void call_several(void *data)
+{
+	struct qmp_ask ask[] = { { .command = "query-status" },
+				 { .command = "query-unknown" },
+				 { .command = "query-kvm" },
+				 { .command = "query-uuid" } };
+	g_autoptr(GError) e = NULL;
+	Rig *r = data;
+
+	g_assert_true(qmp_wait_ready(r->qmp, 10 * SECONDS, &e));
+	qmp_call_all(r->qmp, ask, G_N_ELEMENTS(ask), 0);
+	g_assert_no_error(ask[0].error);
+	g_assert_cmpstr(json_str(ask[0].reply, "status"), ==, "running");
+	g_assert_error(ask[1].error, ERR, ERR_INTERNAL); /* not in the table */
+	g_assert_error(ask[2].error, ERR, ERR_QEMU);
+	g_assert_null(ask[2].reply);
+	g_assert_no_error(ask[3].error);
+	g_assert_nonnull(json_str(ask[3].reply, "UUID"));
+	for (size_t i = 0; i < G_N_ELEMENTS(ask); i++)
+		qmp_ask_clear(&ask[i]);
+}
+
+/* The fake answers nothing before it has heard the last of them. */
+static void test_several_calls_are_sent_before_the_first_answer(void)
+{
+	Rig r;
+
+	rig_init(&r);
+	fake_greet(r.fake);
+	fake_hold(r.fake, "query-status", NULL);
+	fake_refuse(r.fake, "query-kvm", "GenericError", "no");
+	fake_answer(r.fake, "query-uuid", NULL, UUID_REPLY);
+	fake_answer_held(r.fake, 0, RUNNING);
+	rig_start(&r);
+	drive_worker(r.loop, call_several, &r);
+	rig_done(&r);
+}
+
 static void test_answers_may_come_in_any_order(void)
 {
 	unsigned counter = 0;
@@ -626,6 +664,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/qmp/answered", test_calls_wait_for_the_greeting_and_are_answered);
 	g_test_add_func("/qmp/worker", test_a_worker_gets_its_answer);
+	g_test_add_func("/qmp/several", test_several_calls_are_sent_before_the_first_answer);
 	g_test_add_func("/qmp/any-order", test_answers_may_come_in_any_order);
 	g_test_add_func("/qmp/refusal", test_refusals_become_errors_with_qemus_text);
 	g_test_add_func("/qmp/not-in-table", test_what_is_not_in_the_table_is_not_sent);
