@@ -4,6 +4,7 @@
  *   probe.c        what can be seen: files, devices, the processor
  *   probe_qemu.c   what QEMU says of itself
  *   probe_accel.c  which accelerators work
+ *   probe_cpu.c    which CPU features guests can have under each of them
  */
 #pragma once
 
@@ -21,5 +22,13 @@ typedef struct Probe {
 
 /* Version and machine types of facts->qemu. ERR_QEMU with what went wrong. */
 bool probe_qemu(Probe *p, GError **err);
+/*
+ * One conversation with a QEMU whose -M is `machine` ("none,accel=kvm"):
+ * `question` is lines of QMP commands, between the greeting and `quit`. What it
+ * said, a JSON text a line. ERR_QEMU when it does not answer.
+ */
+bool probe_ask(const Probe *p, const char *machine, const char *question, GString *ret_text, GError **err);
+/* The programs that a result of a probe depends on: kernel, QEMU, payload. Caller frees. */
+char *probe_programs(const Probe *p, const char *payload, size_t len);
 /* Fills facts->accel. Fails on nothing: what goes wrong is the reason why an accelerator does not work. */
 void probe_accel(Probe *p);

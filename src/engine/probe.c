@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 
 #define CPUINFO_MAX (4u << 20)
 #define BLOCK 4096u
@@ -114,6 +115,19 @@ static bool takes_direct_io(const char *dir)
 	_cleanup_close_ int fd = nameless_file(dir);
 
 	return fd >= 0 && fcntl(fd, F_SETFL, O_DIRECT) == 0 && write(fd, block, sizeof block) == BLOCK;
+}
+
+char *probe_programs(const Probe *p, const char *payload, size_t len)
+{
+	g_autofree char *sum = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)payload, len);
+	struct stat qemu = { 0 };
+	struct utsname u = { 0 };
+
+	uname(&u);
+	stat(p->facts->qemu, &qemu);
+	return g_strdup_printf("%s %s|%s %" G_GUINT64_FORMAT " %" G_GINT64_FORMAT ".%09ld|%s", u.release,
+			       u.version, p->facts->qemu, (uint64_t)qemu.st_size,
+			       (int64_t)qemu.st_mtim.tv_sec, qemu.st_mtim.tv_nsec, sum);
 }
 
 static HostFacts *probe(Store *local, const Folders *folders, bool fresh, GError **err)

@@ -7,15 +7,13 @@
 #include "base/time.h"
 #include "core/host/payload_report.h"
 #include "engine/as_user.h"
-#include "engine/image/limited.h"
+#include "engine/payload_run.h"
 #include "engine/probe-impl.h"
 
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/utsname.h>
 
-#define PAYLOAD_MAX (16u << 20)
 /* More on a slow or busy host: as many times what the run under TCG took. */
 #define KVM_TIMEOUT UINT64_C(4000000)
 #define KVM_SLOWNESS 5
@@ -62,104 +60,25 @@ typedef struct Search {
 	uint64_t tcg_rate, tcg_took;
 } Search;
 
-/* A program that runs from its build folder takes the payload from there. */
-static char *payload_path(void)
-{
-	const char *told = g_getenv("PLIMSOLL_PAYLOAD");
-	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
-
-	if (told != NULL)
-		return g_strdup(told);
-	if (self != NULL && g_str_has_prefix(self, BUILD_ROOT "/"))
-		return g_strdup(BUILD_ROOT "/guest/payload/payload.elf");
-	return g_strdup(PAYLOAD_INSTALLED);
-}
-
-static char *last_line(char *text)
-{
-	char *nl;
-
-	g_strchomp(text);
-	nl = strrchr(text, '\n');
-	return g_utf8_make_valid(nl != NULL ? nl + 1 : text, -1);
-}
-
 /* The fastest burn: noise only slows down. */
-static void take_report(Trial *t, const char *out)
+static void take_report(Trial *t, const PayloadRun *r)
 {
-	g_autofree struct payload_report *r = g_new0(struct payload_report, 1);
-
-	if (!payload_report_parse(out, strlen(out), r, NULL))
-		return;
-	t->entered = r->ready;
-	for (size_t i = 0; i < r->n_burn; i++)
-		t->rate = MAX(t->rate, payload_burn_rate(&r->burn[i]));
-}
-
-static void judge_end(Trial *t, const struct limited_result *r, const GError *e, uint64_t timeout)
-{
-	g_autofree char *said = last_line(r->err);
-
-	if (e == NULL && r->status == 0)
-		return;
-	t->late = e != NULL && err_code(e) == ERR_TIMEOUT;
-	if (t->late)
-		t->why = g_strdup_printf("it was ended after %.1f s", (double)timeout / 1e6);
-	else if (said[0] != '\0')
-		t->why = g_steal_pointer(&said);
-	else if (e != NULL)
-		t->why = g_strdup(e->message);
-	else
-		t->why = g_strdup_printf("QEMU ended with status %d", r->status);
-}
-
-/* QEMU runs with one group here: the one that opens /dev/kvm when it has it. */
-static void set_user(struct limited *l, const SpawnUser *u)
-{
-	l->uid = u != NULL ? u->uid : LIMITED_KEEP_USER;
-	l->gid = u != NULL ? (u->n_group > 0 ? u->group[0] : u->gid) : 0;
+	t->entered = r->report != NULL && r->report->ready;
+	for (size_t i = 0; r->report != NULL && i < r->report->n_burn; i++)
+		t->rate = MAX(t->rate, payload_burn_rate(&r->report->burn[i]));
 }
 
 static void try_accel(const Search *s, Accel accel, const char *cpu, uint64_t timeout, Trial *ret)
 {
-	const char *qemu = s->p->facts->qemu;
-	g_autofree char *machine = g_strdup_printf("q35,accel=%s,usb=off", accel_name(accel)),
-			*bin = g_path_get_dirname(qemu), *prefix = g_path_get_dirname(bin),
-			*share = g_build_filename(prefix, "share", NULL);
-	const char *const argv[] = { qemu,
-				     "-M",
-				     machine,
-				     "-cpu",
-				     cpu,
-				     "-m",
-				     "64",
-				     "-nodefaults",
-				     "-display",
-				     "none",
-				     "-no-user-config",
-				     "-no-reboot",
-				     "-kernel",
-				     s->payload,
-				     "-append",
-				     CMDLINE,
-				     "-chardev",
-				     "stdio,id=out,signal=off",
-				     "-device",
-				     "isa-debugcon,chardev=out",
-				     NULL };
-	const char *const readable[] = { s->payload, share, NULL }, *const writable[] = { "/dev/kvm", NULL };
-	struct limited l = { .argv = argv,
-			     .readable = readable,
-			     .writable = accel == ACCEL_KVM ? writable : NULL,
-			     .deadline = timeout,
-			     .output_max = PAYLOAD_TEXT_MAX };
-	_cleanup_limited_ struct limited_result r = { 0 };
-	g_autoptr(GError) e = NULL;
+	const struct payload_try how = {
+		.payload = s->payload, .accel = accel, .cpu = cpu, .cmdline = CMDLINE, .timeout = timeout
+	};
+	g_auto(PayloadRun) r = { 0 };
 
-	set_user(&l, s->p->user);
-	(void)limited_run(&l, &r, &e);
-	take_report(ret, r.out);
-	judge_end(ret, &r, e, timeout);
+	payload_run(s->p, &how, &r);
+	take_report(ret, &r);
+	ret->late = r.late;
+	ret->why = g_steal_pointer(&r.why);
 }
 
 static const char *why_of(const Trial *t)
@@ -257,19 +176,13 @@ static char *kvm_obstacle(const Probe *p)
  */
 static char *circumstances(const Probe *p, const char *payload, size_t len, const char *obstacle)
 {
-	g_autofree char *sum = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)payload, len);
-	struct stat qemu = { 0 }, kvm = { 0 };
-	struct utsname u = { 0 };
+	g_autofree char *programs = probe_programs(p, payload, len);
+	struct stat kvm = { 0 };
 
-	uname(&u);
-	stat(p->facts->qemu, &qemu);
 	if (stat("/dev/kvm", &kvm) < 0)
 		kvm = (struct stat){ 0 };
-	return g_strdup_printf("%s %s|%s %" G_GUINT64_FORMAT " %" G_GINT64_FORMAT
-			       ".%09ld|%s|kvm %u:%u|%s|%s|%s|%s",
-			       u.release, u.version, p->facts->qemu, (uint64_t)qemu.st_size,
-			       (int64_t)qemu.st_mtim.tv_sec, qemu.st_mtim.tv_nsec, sum, major(kvm.st_rdev),
-			       minor(kvm.st_rdev), p->facts->run_as != NULL ? p->facts->run_as : "",
+	return g_strdup_printf("%s|kvm %u:%u|%s|%s|%s|%s", programs, major(kvm.st_rdev), minor(kvm.st_rdev),
+			       p->facts->run_as != NULL ? p->facts->run_as : "",
 			       p->facts->cpu_model != NULL ? p->facts->cpu_model : "", CMDLINE,
 			       obstacle != NULL ? obstacle : "");
 }
@@ -312,16 +225,13 @@ static void keep(const Probe *p, const char *when)
 	store_commit(p->local, tx, STORE_RELAXED, NULL, NULL);
 }
 
-/*
- * From the run folder, whose way everybody may pass: QEMU's user may not reach
- * a build folder or a home. `obstacle` is what keeps KVM from being tried, or NULL.
- */
+/* `obstacle` is what keeps KVM from being tried, or NULL. */
 static bool search(Probe *p, const char *payload, size_t len, const char *obstacle, GError **err)
 {
-	g_autofree char *path = g_strdup_printf("%s/.probe-%d.elf", p->folders->run, (int)getpid());
+	g_autofree char *path = payload_place(p->folders, payload, len, err);
 	Search s = { .p = p, .payload = path };
 
-	if (!file_write_atomic(path, payload, len, 0644, err))
+	if (path == NULL)
 		return false;
 	search_tcg(&s);
 	if (obstacle != NULL)
@@ -334,10 +244,9 @@ static bool search(Probe *p, const char *payload, size_t len, const char *obstac
 
 static bool recall_or_search(Probe *p, GError **err)
 {
-	g_autofree char *path = payload_path(), *payload = NULL, *obstacle = kvm_obstacle(p), *when = NULL;
 	size_t len;
+	g_autofree char *payload = payload_read(&len, err), *obstacle = kvm_obstacle(p), *when = NULL;
 
-	payload = file_read(path, PAYLOAD_MAX, &len, err);
 	if (payload == NULL)
 		return false;
 	when = circumstances(p, payload, len, obstacle);

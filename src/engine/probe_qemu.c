@@ -18,9 +18,10 @@
 /* All that it says; 7.2 prints 20 KiB. */
 #define ANSWER_MAX (4u << 20)
 
-static const char commands[] = "{\"execute\": \"qmp_capabilities\"}\n"
-			       "{\"execute\": \"query-machines\", \"id\": \"machines\"}\n"
-			       "{\"execute\": \"quit\"}\n";
+#define HELLO "{\"execute\": \"qmp_capabilities\"}\n"
+#define GOODBYE "{\"execute\": \"quit\"}\n"
+
+static const char ask_machines[] = "{\"execute\": \"query-machines\", \"id\": \"machines\"}\n";
 
 /* What came until the end of the stream, or what went wrong. */
 static bool listen_to_end(int fd, GString *text, GError **err)
@@ -44,8 +45,7 @@ static bool listen_to_end(int fd, GString *text, GError **err)
 		if (text->len > ANSWER_MAX)
 			return fail(err, ERR_QEMU, "QEMU says more than can be true");
 	}
-	return fail(err, ERR_QEMU, "QEMU did not tell its machine types in %u s",
-		    (unsigned)(TIMEOUT / 1000000));
+	return fail(err, ERR_QEMU, "QEMU did not answer in %u s", (unsigned)(TIMEOUT / 1000000));
 }
 
 /* It was asked to quit, or is not wanted any more. */
@@ -61,12 +61,13 @@ static void end_process(int pidfd)
 }
 
 /* Takes `theirs`. */
-static bool converse(const Probe *p, int ours, int theirs, GString *text, GError **err)
+static bool converse(const Probe *p, const char *machine, const char *commands, int ours, int theirs,
+		     GString *text, GError **err)
 {
 	_cleanup_close_ int end = theirs;
 	g_autofree char *chardev = g_strdup_printf("socket,id=qmp,fd=%d", theirs);
 	const char *const argv[] = {
-		p->facts->qemu, "-M",       "none",  "-nodefaults", "-no-user-config",          "-display",
+		p->facts->qemu, "-M",       machine, "-nodefaults", "-no-user-config",          "-display",
 		"none",         "-chardev", chardev, "-mon",        "chardev=qmp,mode=control", NULL
 	};
 	_cleanup_close_ int null = open("/dev/null", O_WRONLY | O_CLOEXEC), pidfd = -EBADF;
@@ -128,17 +129,23 @@ static bool take_answers(HostFacts *h, const char *text, GError **err)
 	return true;
 }
 
-bool probe_qemu(Probe *p, GError **err)
+bool probe_ask(const Probe *p, const char *machine, const char *question, GString *ret_text, GError **err)
 {
+	g_autofree char *commands = g_strconcat(HELLO, question, GOODBYE, NULL);
 	_cleanup_close_ int ours = -EBADF;
-	g_autoptr(GString) text = g_string_new(NULL);
 	int pair[2];
-	bool ok;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return fail_errno(err, errno, "can't make a pair of sockets");
 	ours = pair[0];
-	ok = converse(p, ours, pair[1], text, err) && take_answers(p->facts, text->str, err);
-	return ok || err_advise(err, "Run `%s -M none -version`: it must work as the user that QEMU runs as.",
-				p->facts->qemu);
+	return converse(p, machine, commands, ours, pair[1], ret_text, err) ||
+	       err_advise(err, "Run `%s -M none -version`: it must work as the user that QEMU runs as.",
+			  p->facts->qemu);
+}
+
+bool probe_qemu(Probe *p, GError **err)
+{
+	g_autoptr(GString) text = g_string_new(NULL);
+
+	return probe_ask(p, "none", ask_machines, text, err) && take_answers(p->facts, text->str, err);
 }
