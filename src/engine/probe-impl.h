@@ -28,7 +28,7 @@ bool probe_qemu(Probe *p, GError **err);
  * said, a JSON text a line. ERR_QEMU when it does not answer.
  */
 bool probe_ask(const Probe *p, const char *machine, const char *question, GString *ret_text, GError **err);
-/* The programs that a result of a probe depends on: kernel, QEMU, payload. Caller frees. */
-char *probe_programs(const Probe *p, const char *payload, size_t len);
+/* Path, size and time of QEMU's file: it is another QEMU when they change. Caller frees. */
+char *probe_qemu_file(const Probe *p);
 /* Fills facts->accel. Fails on nothing: what goes wrong is the reason why an accelerator does not work. */
 void probe_accel(Probe *p);

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 
 #define CPUINFO_MAX (4u << 20)
 #define BLOCK 4096u
@@ -117,17 +116,13 @@ static bool takes_direct_io(const char *dir)
 	return fd >= 0 && fcntl(fd, F_SETFL, O_DIRECT) == 0 && write(fd, block, sizeof block) == BLOCK;
 }
 
-char *probe_programs(const Probe *p, const char *payload, size_t len)
+char *probe_qemu_file(const Probe *p)
 {
-	g_autofree char *sum = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)payload, len);
-	struct stat qemu = { 0 };
-	struct utsname u = { 0 };
+	struct stat st = { 0 };
 
-	uname(&u);
-	stat(p->facts->qemu, &qemu);
-	return g_strdup_printf("%s %s|%s %" G_GUINT64_FORMAT " %" G_GINT64_FORMAT ".%09ld|%s", u.release,
-			       u.version, p->facts->qemu, (uint64_t)qemu.st_size,
-			       (int64_t)qemu.st_mtim.tv_sec, qemu.st_mtim.tv_nsec, sum);
+	stat(p->facts->qemu, &st);
+	return g_strdup_printf("%s %" G_GUINT64_FORMAT " %" G_GINT64_FORMAT ".%09ld", p->facts->qemu,
+			       (uint64_t)st.st_size, (int64_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 }
 
 static HostFacts *probe(Store *local, const Folders *folders, bool fresh, GError **err)

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/utsname.h>
 
 /* More on a slow or busy host: as many times what the run under TCG took. */
 #define KVM_TIMEOUT UINT64_C(4000000)
@@ -176,12 +177,16 @@ static char *kvm_obstacle(const Probe *p)
  */
 static char *circumstances(const Probe *p, const char *payload, size_t len, const char *obstacle)
 {
-	g_autofree char *programs = probe_programs(p, payload, len);
+	g_autofree char *sum = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)payload, len),
+			*qemu = probe_qemu_file(p);
 	struct stat kvm = { 0 };
+	struct utsname u = { 0 };
 
+	uname(&u);
 	if (stat("/dev/kvm", &kvm) < 0)
 		kvm = (struct stat){ 0 };
-	return g_strdup_printf("%s|kvm %u:%u|%s|%s|%s|%s", programs, major(kvm.st_rdev), minor(kvm.st_rdev),
+	return g_strdup_printf("%s %s|%s|%s|kvm %u:%u|%s|%s|%s|%s", u.release, u.version, qemu, sum,
+			       major(kvm.st_rdev), minor(kvm.st_rdev),
 			       p->facts->run_as != NULL ? p->facts->run_as : "",
 			       p->facts->cpu_model != NULL ? p->facts->cpu_model : "", CMDLINE,
 			       obstacle != NULL ? obstacle : "");

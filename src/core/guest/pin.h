@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pin: the CPU that a guest is started with and keeps until its next
+ * power cycle. Pure.
+ *
+ *	pin = close((what the vm asks for, or the level) & the level)
+ *
+ * so that a guest can be moved to every member of the pool. The vm's settings
+ * can only lower it:
+ *   cpu.level     a set ("v1-..."), or x86-64, x86-64-v2, x86-64-v3, x86-64-v4:
+ *                 the level without what only higher ones of these have
+ *   cpu.features  "-avx2,-sha-ni" takes features away, with what needs them;
+ *                 "+avx2" starts the guest only where the level has it
+ * A vm with a cpu.model of its own has no pin.
+ *
+ * TCG hangs when a guest switches XSAVE on that has none of XSAVEOPT, XSAVEC,
+ * XGETBV1 and XSAVES (QEMU 7.2): a pin for TCG has no XSAVE then.
+ */
+#pragma once
+
+#include "core/cpu/featureset.h"
+#include "core/guest/host_facts.h"
+#include "core/model/vm.h"
+
+/* What is on offer for guests of one type. */
+struct cpu_offer {
+	bool there;              /* there is a level, and the host was probed */
+	struct featureset level; /* of the pool */
+	struct featureset max;   /* of the host that starts the guest */
+	char *why;               /* a sentence why nothing is on offer, or NULL */
+};
+
+typedef struct CpuOffer {
+	struct cpu_offer guest[GUEST_TYPES];
+} CpuOffer;
+
+CpuOffer *cpu_offer_free(CpuOffer *o);
+
+GuestType guest_type_of(Accel a);
+
+/* Of a vm that asks for less than the level, or nothing. ERR_UNSUPPORTED, ERR_INVALID; with advice. */
+bool pin_of(const Vm *vm, const HostFacts *host, GuestType type, const struct cpu_offer *offer,
+	    struct featureset *ret, GError **err);
+/* Only whether the settings can be read: ERR_INVALID. */
+bool pin_settings_ok(const Vm *vm, GError **err);
+/* The vm's settings ask for less than the level: "cpu.features=-avx2", or NULL. Caller frees. */
+char *pin_wish(const Vm *vm);
+/* Take out what would hang an emulated guest. */
+void pin_spare_tcg(struct featureset *s);
+
+/* {guest, set, vendor, family, ..., machine}: as stored in applied.pin. New reference. */
+Json *pin_to_json(const struct featureset *pin, GuestType type, const char *machine);
+/* ERR_INVALID. `ret_type` may be NULL. */
+bool pin_of_json(const Json *j, struct featureset *ret, GuestType *ret_type, GError **err);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(CpuOffer, cpu_offer_free)
