@@ -86,7 +86,21 @@ static void test_a_guest_sees_exactly_what_is_found(void)
 	rig_down(&r);
 }
 
-/* A QEMU that lists AVX-512 and then, as the real one, does not start with it. */
+/* QEMU's list of features goes through sed; every other run is as `other` says. */
+static void use_liar(Rig *r, const char *sed, const char *other)
+{
+	g_autofree char *body = g_strdup_printf(
+	    "case \"$*\" in *'-M none'*) ;; *) %s ;; esac\n"
+	    "for a in \"$@\"; do case \"$a\" in socket,*) fd=${a##*fd=};; esac; done\n"
+	    "fd=${fd%%%%,*}\n"
+	    "$REAL -nodefaults -no-user-config -display none -M none,accel=tcg -qmp stdio <&$fd |"
+	    " sed -u '%s' >&$fd",
+	    other, sed);
+
+	use_script(r, body);
+}
+
+/* The real one does not start with what it did not list. */
 static void test_what_qemu_promises_and_refuses_is_taken_away(void)
 {
 	g_auto(CpuFound) f = { 0 }, plain = { 0 };
@@ -95,13 +109,8 @@ static void test_what_qemu_promises_and_refuses_is_taken_away(void)
 
 	rig_up(&r);
 	probe_cpu(&r.probe, ACCEL_TCG, NULL, &plain);
-	use_script(
-	    &r,
-	    "case \"$*\" in *'-M none'*) ;; *) exec $REAL \"$@\" ;; esac\n"
-	    "args=(\"$@\"); for i in \"${!args[@]}\"; do case \"${args[i]}\" in socket,*) fd=${args[i]##*fd=};; esac; done\n"
-	    "fd=${fd%%,*}\n"
-	    "$REAL -nodefaults -no-user-config -display none -M none,accel=tcg -qmp stdio <&$fd |"
-	    " sed -u 's/\"avx512f\": false/\"avx512f\": true/; s/\"avx512bw\": false/\"avx512bw\": true/' >&$fd");
+	use_liar(&r, "s/\"avx512f\": false/\"avx512f\": true/; s/\"avx512bw\": false/\"avx512bw\": true/",
+		 "exec $REAL \"$@\"");
 	probe_cpu(&r.probe, ACCEL_TCG, NULL, &f);
 	g_assert_cmpstr(f.reason, ==, NULL);
 	g_assert_true(f.known);
@@ -121,12 +130,11 @@ static void test_what_guest_code_does_not_see_is_taken_away(void)
 	Rig r;
 
 	rig_up(&r);
-	use_script(
-	    &r, "args=(); for a in \"$@\"; do args+=(\"${a/,avx2=on/}\"); done\nexec $REAL \"${args[@]}\"");
+	use_script(&r, "args=(); for a in \"$@\"; do args+=(\"${a/,avx2=on/}\"); done\n"
+		       "exec $REAL \"${args[@]}\"");
 	probe_cpu(&r.probe, ACCEL_TCG, NULL, &f);
 	g_assert_cmpstr(f.reason, ==, NULL);
 	g_assert_true(f.known && !has(&f.max, "avx2") && has(&f.max, "avx"));
-	g_assert_false(has(&f.max, "vaes") && !has(&f.max, "avx"));
 	rig_down(&r);
 }
 
@@ -137,12 +145,12 @@ static void test_a_guest_that_sees_more_is_an_error(void)
 	Rig r;
 
 	rig_up(&r);
-	use_script(
-	    &r,
-	    "args=(); for a in \"$@\"; do args+=(\"${a/enforce/3dnowprefetch=on}\"); done\nexec $REAL \"${args[@]}\"");
+	use_liar(&r, "s/\"sse4a\": true/\"sse4a\": false/",
+		 "args=(); for a in \"$@\"; do args+=(\"${a/enforce/sse4a=on}\"); done;"
+		 " exec $REAL \"${args[@]}\"");
 	probe_cpu(&r.probe, ACCEL_TCG, NULL, &f);
 	g_assert_false(f.known);
-	g_assert_nonnull(strstr(f.reason, "3dnowprefetch"));
+	g_assert_nonnull(strstr(f.reason, "sse4a"));
 	rig_down(&r);
 }
 
