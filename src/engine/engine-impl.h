@@ -19,6 +19,8 @@ struct Engine {
 	Store *store, *local;
 	Events *events;
 	WorkerPool *pool;
+	LevelKeeper *level;
+	HostCpu *cpu;
 	Exec *exec;
 	Sim *sim; /* or: */
 	Fleet *fleet;

@@ -15,6 +15,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+/* The first probe of a daemon takes half a second for each accelerator; a busy host takes longer. */
+#define CPU_TIMEOUT UINT64_C(30000000)
+
 Store *engine_store(Engine *e)
 {
 	return e->store;
@@ -50,6 +53,22 @@ bool engine_is_sim(const Engine *e)
 	return e->sim != NULL;
 }
 
+HostCpu *engine_cpu(Engine *e)
+{
+	return e->cpu;
+}
+
+LevelKeeper *engine_level(Engine *e)
+{
+	return e->level;
+}
+
+void engine_await_cpu(Engine *e)
+{
+	if (!host_cpu_wait(e->cpu, CPU_TIMEOUT))
+		log_warning("the CPU features of this host are still not known");
+}
+
 const HostFacts *engine_facts(Engine *e)
 {
 	const HostFacts *f;
@@ -67,7 +86,10 @@ EngineRequest *engine_request_new(Engine *e, const char *user)
 	r->op_id = uuid_new();
 	r->now = time_stamp();
 	r->user = g_strdup(user);
-	r->plan = (PlanRequest){ .op_id = r->op_id, .now = r->now, .user = r->user, .host = engine_facts(e) };
+	r->cpu = host_cpu_offer(e->cpu);
+	r->plan = (PlanRequest){
+		.op_id = r->op_id, .now = r->now, .user = r->user, .host = engine_facts(e), .cpu = r->cpu
+	};
 	return r;
 }
 
@@ -77,6 +99,7 @@ EngineRequest *engine_request_free(EngineRequest *r)
 		g_free(r->op_id);
 		g_free(r->now);
 		g_free(r->user);
+		cpu_offer_free(r->cpu);
 		g_free(r);
 	}
 	return NULL;
@@ -205,6 +228,8 @@ static bool open_parts(Engine *e, const struct engine_config *config, GError **e
 	e->receptions = receptions_new();
 	e->moves = moves_new();
 	e->pool = worker_pool_new(config->workers);
+	e->level = level_keeper_new(e->loop, e->pool, e->store, e->events);
+	e->cpu = host_cpu_new(e);
 	exec.store = e->store;
 	exec.pool = e->pool;
 	exec.host = e->host_id;
@@ -316,8 +341,9 @@ static bool take_facts(Engine *e, HostFacts *f, GError **err)
 
 bool engine_probe(Engine *e, GError **err)
 {
-	return take_facts(
-	    e, e->sim != NULL ? sim_probe(e->sim) : host_probe_fresh(e->local, &e->folders, err), err);
+	HostFacts *f = e->sim != NULL ? sim_probe(e->sim) : host_probe_fresh(e->local, &e->folders, err);
+
+	return take_facts(e, f, err) && host_cpu_probe(e->cpu, err);
 }
 
 bool engine_set_accel(Engine *e, const char *accel, GError **err)
@@ -402,6 +428,8 @@ bool engine_start(Engine *e, GError **err)
 	e->booted = boot_is_new(e->local);
 	if (e->sim == NULL && (!make_fleet(e, err) || !supervisor_adopt(e->supervisor, err)))
 		return false;
+	host_cpu_begin(e->cpu);
+	level_keeper_begin(e->level);
 	if (!exec_recover(e->exec, tell_recovery, e, err))
 		return false;
 	events_emit(e->events, EVENT_DAEMON_STARTED, NULL, NULL, NULL, NULL, "the daemon of host %s is up",
@@ -427,6 +455,8 @@ Engine *engine_close(Engine *e)
 	fleet_free(e->fleet);
 	exec_free(e->exec);
 	worker_pool_free(e->pool);
+	level_keeper_free(e->level);
+	host_cpu_free(e->cpu);
 	supervisor_free(e->supervisor);
 	receptions_free(e->receptions);
 	moves_free(e->moves);

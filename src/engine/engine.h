@@ -14,6 +14,8 @@
 #include "engine/events.h"
 #include "engine/exec.h"
 #include "engine/fleet.h"
+#include "engine/host_cpu.h"
+#include "engine/level.h"
 #include "engine/membership.h"
 #include "engine/reception.h"
 
@@ -62,10 +64,20 @@ bool engine_probe(Engine *e, GError **err);
 /* The host's own choice of accelerator: "auto", "kvm" or "tcg". Stored. */
 bool engine_set_accel(Engine *e, const char *accel, GError **err);
 
+/* The CPU features that guests here can have, and the level of the pool that they make. */
+HostCpu *engine_cpu(Engine *e);
+LevelKeeper *engine_level(Engine *e);
+/*
+ * Before a request that starts a guest: waits, for some seconds at most, until
+ * the first probe of this daemon told what CPU guests are offered.
+ */
+void engine_await_cpu(Engine *e);
+
 /* A request of this moment, with a new operation id and this host's facts. */
 typedef struct EngineRequest {
 	char *op_id, *now, *user;
-	PlanRequest plan; /* borrows the three */
+	CpuOffer *cpu;
+	PlanRequest plan; /* borrows the four */
 } EngineRequest;
 
 EngineRequest *engine_request_new(Engine *e, const char *user);

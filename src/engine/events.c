@@ -47,6 +47,9 @@ struct emission {
 	EventType type;
 	const char *object_type, *object_id, *object_name, *message;
 	Json *details; /* borrowed, or NULL */
+	/* a write that belongs to it; key NULL: none */
+	const char *key, *value;
+	int64_t rev;
 };
 
 /* One try with the number that is thought to be free. */
@@ -60,6 +63,8 @@ static bool append_once(Events *ev, const struct emission *e, GError **err)
 
 	text = json_print(j);
 	store_tx_set(tx, key, 0, text);
+	if (e->key != NULL)
+		store_tx_set(tx, e->key, e->rev, e->value);
 	if (ev->next > KEEP) {
 		g_autofree char *old = key_event(ev->next - KEEP);
 
@@ -98,6 +103,12 @@ static bool find_end(Events *ev, GError **err)
 	return true;
 }
 
+/* It was the other write that found something else, not the number. */
+static bool conflict_is_other(const struct emission *e, const GError *error)
+{
+	return e->key != NULL && g_strcmp0(json_str(err_details(error), "key"), e->key) == 0;
+}
+
 /*
  * Under the lock, so that numbers become visible in their order. The daemons
  * of a pool number their events together: who finds his number taken looks for
@@ -110,7 +121,7 @@ static bool append(Events *ev, const struct emission *e, GError **err)
 
 		if (append_once(ev, e, &e2))
 			return true;
-		if (tries == TRIES || !store_is_conflict(e2)) {
+		if (tries == TRIES || !store_is_conflict(e2) || conflict_is_other(e, e2)) {
 			g_propagate_error(err, g_steal_pointer(&e2));
 			return false;
 		}
@@ -140,7 +151,7 @@ void events_emit(Events *ev, EventType type, const char *object_type, const char
 	va_start(ap, message);
 	text = g_strdup_vprintf(message, ap);
 	va_end(ap);
-	e = (struct emission){ type, object_type, object_id, object_name, text, details };
+	e = (struct emission){ type, object_type, object_id, object_name, text, details, NULL, NULL, 0 };
 	g_mutex_lock(&ev->lock);
 	ok = append(ev, &e, &err);
 	g_mutex_unlock(&ev->lock);
@@ -148,4 +159,21 @@ void events_emit(Events *ev, EventType type, const char *object_type, const char
 	log_line(level_of(type), "%s: %s", event_type_name(type), text);
 	if (!ok)
 		log_warning("event %s was not stored: %s", event_type_name(type), err->message);
+}
+
+bool events_emit_with(Events *ev, const char *key, int64_t rev, const char *value, EventType type,
+		      const char *object_type, const char *object_id, const char *object_name, Json *details,
+		      const char *text, GError **err)
+{
+	_cleanup_json_ Json *own = details;
+	const struct emission e = { type, object_type, object_id,      object_name, text,
+				    own,  .key = key,  .value = value, .rev = rev };
+	bool ok;
+
+	g_mutex_lock(&ev->lock);
+	ok = append(ev, &e, err);
+	g_mutex_unlock(&ev->lock);
+	if (ok)
+		log_line(level_of(type), "%s: %s", event_type_name(type), text);
+	return ok;
 }

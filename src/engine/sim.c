@@ -248,11 +248,53 @@ HostFacts *sim_probe(Sim *s)
 	const char *reason = json_str(orders, "no_accel");
 	HostFacts *h = sim_facts();
 
+	if (json_obj(json_obj(orders, "cpu"), "kvm") != NULL) {
+		h->accel[ACCEL_KVM].works = true;
+		g_clear_pointer(&h->accel[ACCEL_KVM].reason, g_free);
+	}
 	if (reason != NULL) {
 		h->accel[ACCEL_TCG].works = false;
 		h->accel[ACCEL_TCG].reason = g_strdup(reason);
 	}
 	return h;
+}
+
+/* What QEMU 7.2 emulates. */
+#define SIM_FEATURES                                                                                         \
+	"fpu,de,pse,tsc,msr,pae,mce,cx8,apic,sep,mtrr,pge,mca,cmov,pat,pse36,clflush,acpi,mmx,fxsr,sse,"     \
+	"sse2,ss,pni,pclmulqdq,ssse3,fma,cx16,sse4.1,sse4.2,movbe,popcnt,aes,xsave,avx,f16c,rdrand,"         \
+	"hypervisor,syscall,nx,mmxext,pdpe1gb,rdtscp,lm,3dnowext,3dnow,lahf-lm,svm,cr8legacy,abm,sse4a,"     \
+	"npt,fsgsbase,bmi1,avx2,smep,bmi2,erms,adx,smap,clflushopt,clwb,umip,pku,vaes,xsaveopt,xgetbv1,arat"
+
+static uint32_t ordered(const Json *o, const char *key, uint32_t usual)
+{
+	return (uint32_t)MIN(json_uint(o, key, usual), UINT32_MAX);
+}
+
+void sim_cpu(Sim *s, Accel accel, CpuFound *ret)
+{
+	_cleanup_json_ Json *orders = read_object(s->orders_path);
+	const Json *o = json_obj(json_obj(orders, "cpu"), accel_name(accel));
+	const char *vendor = json_str(o, "vendor");
+	struct featureset *m = &ret->max;
+	struct cpu_bits with = { 0 }, without = { 0 };
+	bool ok = cpu_bits_parse_names(SIM_FEATURES, &m->has, NULL);
+
+	g_assert(ok);
+	cpu_bits_of_json(json_arr(o, "with"), &with, NULL);
+	cpu_bits_of_json(json_arr(o, "without"), &without, NULL);
+	cpu_bits_or(&m->has, &m->has, &with);
+	g_strlcpy(m->vendor, vendor != NULL ? vendor : "AuthenticAMD", sizeof(m->vendor));
+	m->family = ordered(o, "family", 15);
+	m->model = ordered(o, "model", 107);
+	m->stepping = ordered(o, "stepping", 1);
+	m->level = ordered(o, "level", 0xd);
+	m->xlevel = ordered(o, "xlevel", 0x8000000a);
+	m->phys_bits = ordered(o, "phys_bits", 40);
+	featureset_remove(m, &without, CLOSE_HARD);
+	featureset_make_max(m, NULL);
+	ret->known = true;
+	ret->dropped = json_array();
 }
 
 static gint compare(gconstpointer a, gconstpointer b)

@@ -11,7 +11,10 @@
  *    "fail_after": {"QEMU_SPAWN": "..."},        fail with the effect left behind
  *    "delay_ms": {"QEMU_SPAWN": 50},
  *    "kill_at": 3,                               _exit(9) at the n-th kill point (from 1)
- *    "no_accel": "the module is gone"}           from the next probe on no accelerator works
+ *    "no_accel": "the module is gone",           from the next probe on no accelerator works
+ *    "cpu": {"tcg": {"without": ["avx2"]}}}      from the next probe on guests under it have other CPUs:
+ *                                                also with, vendor, family, model, stepping, level,
+ *                                                xlevel, phys_bits; "kvm": KVM works too
  *
  * The step that was delayed last is named in the file ORDERS.delayed, from the
  * beginning of its delay. There is a kill point before and one after the effect of every step and of
@@ -21,6 +24,7 @@
 
 #include "core/guest/host_facts.h"
 #include "engine/exec.h"
+#include "engine/probe_cpu.h"
 
 typedef struct Sim Sim;
 
@@ -35,6 +39,9 @@ extern const struct step_impl sim_steps[_STEP_MAX];
 HostFacts *sim_facts(void);
 /* The same as a probe finds it, with what was ordered. */
 HostFacts *sim_probe(Sim *s);
+
+/* The CPU of its guests, with what was ordered. */
+void sim_cpu(Sim *s, Accel accel, CpuFound *ret);
 
 /* The resources that exist, sorted, one a line. Caller frees. */
 char *sim_print(Sim *s);

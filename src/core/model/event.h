@@ -15,6 +15,11 @@
 	X(DAEMON_STOPPED,    "daemon.stopped",    "info")    \
 	X(HOST_PROBED,       "host.probed",       "info")    \
 	X(HOST_ACCEL_UNUSABLE, "host.accel-unusable", "warning") \
+	X(HOST_CPU_FOUND,    "host.cpu-found",    "info")    \
+	X(HOST_CPU_CHANGED,  "host.cpu-changed",  "warning") \
+	X(HOST_CPU_UNKNOWN,  "host.cpu-unknown",  "warning") \
+	X(HOST_CPU_MASKED,   "host.cpu-masked",   "info")    \
+	X(POOL_LEVEL_CHANGED, "pool.level-changed", "info")  \
 	X(VM_CREATED,        "vm.created",        "info")    \
 	X(VM_CHANGED,        "vm.changed",        "info")    \
 	X(VM_RENAMED,        "vm.renamed",        "info")    \

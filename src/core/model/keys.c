@@ -23,6 +23,16 @@ char *key_host(const char *id)
 	return g_strconcat(KEYS_HOSTS, id, NULL);
 }
 
+char *key_cpu(const char *host_id)
+{
+	return g_strconcat(KEYS_CPUS, host_id, NULL);
+}
+
+char *key_cpu_mask(const char *host_id)
+{
+	return g_strconcat(KEY_ROOT "cpu-masks/", host_id, NULL);
+}
+
 char *key_image(const char *id)
 {
 	return g_strconcat(KEYS_IMAGES, id, NULL);

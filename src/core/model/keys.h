@@ -16,12 +16,19 @@
 #define KEYS_VOLUMES KEY_ROOT "volumes/"
 #define KEYS_OPERATIONS KEY_ROOT "operations/"
 #define KEYS_EVENTS KEY_ROOT "events/"
+#define KEYS_CPUS KEY_ROOT "cpus/"
+
+/* The CPU level of the pool (engine/level.h). */
+#define KEY_LEVEL KEY_ROOT "level"
 
 char *key_vm_config(const char *id);
 char *key_vm_runtime(const char *id);
 /* What the last start used: {config, arguments}. */
 char *key_vm_applied(const char *id);
 char *key_host(const char *id);
+/* The CPU record of a host (core/cpu/record.h), and what an admin took out of it: {features, by, at}. */
+char *key_cpu(const char *host_id);
+char *key_cpu_mask(const char *host_id);
 char *key_image(const char *id);
 char *key_volume(const char *id);
 char *key_operation(const char *id);

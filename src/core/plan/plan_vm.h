@@ -10,6 +10,7 @@
 #pragma once
 
 #include "core/guest/host_facts.h"
+#include "core/guest/pin.h"
 #include "core/model/operation.h"
 #include "core/model/vm.h"
 #include "core/model/vm_exit.h"
@@ -18,6 +19,7 @@
 typedef struct PlanRequest {
 	const char *op_id, *now, *user;
 	const HostFacts *host;
+	const CpuOffer *cpu; /* of the host, for plans that start a guest; NULL: its CPU is not levelled */
 } PlanRequest;
 
 /* A vm's records as they were read, with their revisions. */
