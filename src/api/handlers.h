@@ -66,6 +66,10 @@ bool api_host_list(ApiCall *c, GError **err);
 bool api_host_show(ApiCall *c, GError **err);
 bool api_host_update(ApiCall *c, GError **err);
 bool api_host_probe(ApiCall *c, GError **err);
+bool api_host_cpu_show(ApiCall *c, GError **err);
+bool api_host_cpu_mask(ApiCall *c, GError **err);
+bool api_host_cpu_unmask(ApiCall *c, GError **err);
+bool api_level_show(ApiCall *c, GError **err);
 
 bool api_operation_list(ApiCall *c, GError **err);
 bool api_operation_show(ApiCall *c, GError **err);
@@ -76,6 +80,10 @@ bool api_event_list(ApiCall *c, GError **err);
 
 /* For several files: the vm, image, ... that the route names. */
 VmRecords *call_vm(ApiCall *c, GError **err);
+Json *call_host(ApiCall *c, int64_t *ret_rev, GError **err);
+Json *host_cpu_brief(ApiCall *c, const Json *host);
+/* ERR_UNSUPPORTED for what only the daemon of that host can do. */
+bool call_is_this_host(const ApiCall *c, const Json *host, GError **err);
 /* The records below a prefix, with their revisions, filtered and sorted as asked, as the answer. */
 bool call_list(ApiCall *c, const char *prefix, GError **err);
 /* What several ways to change a vm check: see vm_create.c. */

@@ -8,7 +8,7 @@ bool api_host_list(ApiCall *c, GError **err)
 	return call_list(c, KEYS_HOSTS, err);
 }
 
-static Json *call_host(ApiCall *c, int64_t *ret_rev, GError **err)
+Json *call_host(ApiCall *c, int64_t *ret_rev, GError **err)
 {
 	Store *s = engine_store(c->engine);
 	g_autofree char *id = record_resolve(s, "hosts", call_path(c, "host"), err), *key = NULL;
@@ -31,11 +31,14 @@ bool api_host_show(ApiCall *c, GError **err)
 	int64_t rev;
 	Json *j = call_host(c, &rev, err);
 
-	return j != NULL && call_answer_object(c, j, rev);
+	if (j == NULL)
+		return false;
+	json_put(j, "cpu_features", host_cpu_brief(c, j));
+	return call_answer_object(c, j, rev);
 }
 
 /* Only the daemon of a host writes its record; in a pool the request would be passed on. */
-static bool is_this_host(const ApiCall *c, const Json *host, GError **err)
+bool call_is_this_host(const ApiCall *c, const Json *host, GError **err)
 {
 	if (g_strcmp0(json_str(host, "id"), engine_facts(c->engine)->id) == 0)
 		return true;
@@ -52,8 +55,8 @@ bool api_host_update(ApiCall *c, GError **err)
 	const Json *body = call_body(c, err);
 	const char *accel = json_str(body, "accel");
 
-	if (host == NULL || body == NULL || !call_known(body, known, err) || !is_this_host(c, host, err) ||
-	    !call_check_match(c, rev, err))
+	if (host == NULL || body == NULL || !call_known(body, known, err) ||
+	    !call_is_this_host(c, host, err) || !call_check_match(c, rev, err))
 		return false;
 	if (accel != NULL && !engine_set_accel(c->engine, accel, err))
 		return false;
@@ -64,7 +67,7 @@ bool api_host_probe(ApiCall *c, GError **err)
 {
 	_cleanup_json_ Json *host = call_host(c, NULL, err);
 
-	if (host == NULL || !is_this_host(c, host, err) || !engine_probe(c->engine, err))
+	if (host == NULL || !call_is_this_host(c, host, err) || !engine_probe(c->engine, err))
 		return false;
 	return api_host_show(c, err);
 }

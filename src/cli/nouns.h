@@ -5,9 +5,11 @@
 #include "cli/command.h"
 
 extern const Command vm_commands[], vm_create_commands[], vm_device_commands[], vm_guest_commands[],
-    image_commands[], volume_commands[], host_commands[], operation_commands[], event_commands[],
-    cpu_commands[], move_commands[];
+    image_commands[], volume_commands[], host_commands[], host_cpu_commands[], operation_commands[],
+    event_commands[], cpu_commands[], move_commands[];
 
+/* "/v1/hosts/HOST" and `rest`; without a name the host of the daemon that is asked. Caller frees. */
+char *host_path_of(Cli *c, const char *host, const char *rest, GError **err);
 /* Call `one` for each argument; tells every error, returns the first. */
 bool each_name(Cli *c, bool (*one)(Cli *c, const char *name, GError **err), GError **err);
 /* "memory" -> "memory.start" */

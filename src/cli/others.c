@@ -142,15 +142,19 @@ static bool host_list(Cli *c, GError **err)
 	return list_of(c, "hosts", host_columns, err);
 }
 
-/* Without a name: the host of the daemon that is asked. */
-static char *host_path(Cli *c, const char *rest, GError **err)
+char *host_path_of(Cli *c, const char *host, const char *rest, GError **err)
 {
 	_cleanup_json_ Json *daemon = NULL;
 
-	if (c->args[0] != NULL)
-		return cli_path("hosts", c->args[0], rest);
+	if (host != NULL)
+		return cli_path("hosts", host, rest);
 	daemon = client_call(c->client, "GET", "/v1", NULL, err);
 	return daemon != NULL ? cli_path("hosts", json_str(daemon, "host"), rest) : NULL;
+}
+
+static char *host_path(Cli *c, const char *rest, GError **err)
+{
+	return host_path_of(c, c->args[0], rest, err);
 }
 
 static bool host_show(Cli *c, GError **err)
@@ -331,8 +335,8 @@ const Command event_commands[] = {
 	{ 0 },
 };
 
-const Command *const commands[] = { vm_create_commands, vm_commands,        vm_device_commands,
-				    vm_guest_commands,  image_commands,     volume_commands,
-				    host_commands,      operation_commands, event_commands,
-				    cpu_commands,       move_commands };
+const Command *const commands[] = { vm_create_commands, vm_commands,       vm_device_commands,
+				    vm_guest_commands,  image_commands,    volume_commands,
+				    host_commands,      host_cpu_commands, operation_commands,
+				    event_commands,     cpu_commands,      move_commands };
 const size_t n_commands = G_N_ELEMENTS(commands);
