@@ -18,6 +18,7 @@ static bool act(ApiCall *c, SimplePlan plan, GError **err)
 
 bool api_vm_start(ApiCall *c, GError **err)
 {
+	engine_await_cpu(c->engine);
 	return act(c, plan_vm_start, err);
 }
 

@@ -141,11 +141,12 @@ bool vm_check_files(const Vm *vm, GError **err)
 }
 
 /* What a start would refuse is better refused now. */
-bool vm_check_startable(const Vm *vm, const HostFacts *host, const char *machine, GError **err)
+bool vm_check_startable(const Vm *vm, const HostFacts *host, const CpuOffer *cpu, const char *machine,
+			GError **err)
 {
 	_cleanup_json_ Json *j = vm_to_json(vm);
 	g_autoptr(Vm) checked = vm_of_json(j, err);
-	g_autoptr(Profile) p = checked != NULL ? profile_of(checked, host, machine, err) : NULL;
+	g_autoptr(Profile) p = checked != NULL ? profile_of(checked, host, cpu, machine, err) : NULL;
 
 	return p != NULL && vm_check_files(vm, err);
 }
@@ -166,7 +167,8 @@ bool api_vm_create(ApiCall *c, GError **err)
 		return false;
 	if (image != NULL && !add_root_disk(n, image, json_uint(body, "size", 0), err))
 		return false;
-	if (!add_wished_disks(n, body, err) || !vm_check_startable(n->vm, n->req->plan.host, NULL, err))
+	if (!add_wished_disks(n, body, err) ||
+	    !vm_check_startable(n->vm, n->req->plan.host, n->req->plan.cpu, NULL, err))
 		return false;
 	return call_submit(c, plan_vm_create(&n->req->plan, n->vm, n->wish), err);
 }

@@ -98,6 +98,7 @@ bool api_settings_list(ApiCall *c, GError **err)
 
 /* What the next start would use: the same functions that a start calls. */
 typedef struct Hardware {
+	CpuOffer *cpu;
 	Profile *profile;
 	Argv *next, *applied;
 	GPtrArray *path; /* of disks, NULL-terminated, borrowed */
@@ -105,6 +106,7 @@ typedef struct Hardware {
 
 static void hardware_done(Hardware *h)
 {
+	cpu_offer_free(h->cpu);
 	profile_free(h->profile);
 	argv_free(h->next);
 	argv_free(h->applied);
@@ -128,7 +130,8 @@ static bool find_hardware(ApiCall *c, const VmRecords *r, Hardware *h, GError **
 			return fail(err, ERR_NOT_FOUND, "the volume of disk '%s' is gone", d->name);
 	}
 	g_ptr_array_add(h->path, NULL);
-	h->profile = profile_of(r->vm, host, json_str(r->runtime, "machine"), err);
+	h->cpu = host_cpu_offer(engine_cpu(c->engine));
+	h->profile = profile_of(r->vm, host, h->cpu, json_str(r->runtime, "machine"), err);
 	if (h->profile == NULL)
 		return false;
 	h->next = argv_of(h->profile, r->vm, host, (const char *const *)h->path->pdata, err);

@@ -38,6 +38,7 @@ static const struct {
 	[STEP_NET_TAP_ADD] = { ADDS, "tap", "tap" },
 	[STEP_NET_TAP_DEL] = { REMOVES, "tap", "tap" },
 	[STEP_QEMU_SPAWN] = { ADDS, "qemu", "vm" },
+	[STEP_CPU_CHECK] = { NOTHING, NULL, NULL },
 	[STEP_QEMU_CONT] = { NOTHING, NULL, NULL },
 	[STEP_GUEST_SHUTDOWN] = { NOTHING, NULL, NULL },
 	[STEP_QEMU_QUIT] = { REMOVES, "qemu", "vm" },

@@ -2,6 +2,7 @@
 /* Steps about QEMU processes and their guests. */
 #include "base/log.h"
 #include "base/time.h"
+#include "core/guest/pin.h"
 #include "engine/engine-impl.h"
 #include "engine/net.h"
 #include "engine/steps-impl.h"
@@ -155,6 +156,14 @@ static bool with_vmm(StepContext *ctx, const Json *args, VmOp op, GError **err)
 bool step_QEMU_CONT_run(StepContext *ctx, const Json *args, GError **err)
 {
 	return with_vmm(ctx, args, vm_resume, err);
+}
+
+bool step_CPU_CHECK_run(StepContext *ctx, const Json *args, GError **err)
+{
+	g_autoptr(Vmm) v = vmm_of(ctx, args, err);
+	struct featureset pin;
+
+	return v != NULL && pin_of_json(json_obj(args, "pin"), &pin, NULL, err) && vm_cpu_check(v, &pin, err);
 }
 
 bool step_QEMU_PAUSE_run(StepContext *ctx, const Json *args, GError **err)

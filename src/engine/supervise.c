@@ -462,9 +462,14 @@ static void start_again(void *data)
 {
 	VmJob *j = data;
 	g_autoptr(GError) err = NULL;
-	g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, &err);
-	g_autoptr(EngineRequest) req = engine_request_new(j->s->engine, USER);
-	Operation *op = r != NULL ? plan_vm_start(&req->plan, &r->seen, &err) : NULL;
+	g_autoptr(VmRecords) r = NULL;
+	g_autoptr(EngineRequest) req = NULL;
+	Operation *op;
+
+	engine_await_cpu(j->s->engine);
+	r = vm_records_load(j->s->engine->store, j->vm_id, &err);
+	req = engine_request_new(j->s->engine, USER);
+	op = r != NULL ? plan_vm_start(&req->plan, &r->seen, &err) : NULL;
 
 	/* Somebody else was faster, or the vm is gone: nothing to do. */
 	if (op != NULL && exec_submit(j->s->engine->exec, op, &err))

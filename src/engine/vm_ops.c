@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/vm_ops.h"
 #include "base/fd.h"
+#include "core/guest/pin.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -43,6 +44,47 @@ char *vm_status(Vmm *v, GError **err)
 	_cleanup_json_ Json *reply = qmp_call(vmm_qmp(v), "query-status", NULL, 0, err);
 
 	return g_strdup(json_str(reply, "status"));
+}
+
+/*
+ * The CPU. Where its object is: the first thing that a machine makes, and
+ * asking for the path would cost another turn.
+ */
+#define FIRST_CPU "/machine/unattached/device[0]"
+
+/* {property: value}; NULL with the first refusal. */
+static Json *collect_answers(struct qmp_ask *ask, char *const *property, size_t n, GError **err)
+{
+	_cleanup_json_ Json *answers = json_object();
+
+	for (size_t i = 0; i < n; i++) {
+		if (ask[i].reply == NULL) {
+			g_propagate_error(err, g_steal_pointer(&ask[i].error));
+			return NULL;
+		}
+		json_put(answers, property[i], json_incref(ask[i].reply));
+	}
+	return json_incref(answers);
+}
+
+bool vm_cpu_check(Vmm *v, const struct featureset *pin, GError **err)
+{
+	g_auto(GStrv) property = pin_questions(pin);
+	size_t n = g_strv_length(property);
+	g_autofree struct qmp_ask *ask = g_new0(struct qmp_ask, n);
+	_cleanup_json_ Json *answers = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		ask[i].command = "qom-get";
+		ask[i].args = json_object();
+		json_put_str(ask[i].args, "path", FIRST_CPU);
+		json_put_str(ask[i].args, "property", property[i]);
+	}
+	qmp_call_all(vmm_qmp(v), ask, n, 0);
+	answers = collect_answers(ask, property, n, err);
+	for (size_t i = 0; i < n; i++)
+		qmp_ask_clear(&ask[i]);
+	return answers != NULL && pin_check_answers(pin, answers, err);
 }
 
 /*

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "core/cpu/featureset.h"
 #include "engine/vmm.h"
 
 /* A screenshot is not larger than this. */
@@ -19,6 +20,10 @@ bool vm_reset(Vmm *v, GError **err);
 /* As the power button: the guest decides what to make of it. */
 bool vm_powerdown(Vmm *v, GError **err);
 bool vm_nmi(Vmm *v, GError **err);
+
+/* Read back the vcpu that QEMU made: ERR_QEMU, with names, when it is not the pin. One turn of the monitor.
+ */
+bool vm_cpu_check(Vmm *v, const struct featureset *pin, GError **err);
 
 /* QEMU's name of the state ("running", "paused", "prelaunch", "guest-panicked", ...). Caller frees. */
 char *vm_status(Vmm *v, GError **err);

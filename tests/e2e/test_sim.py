@@ -382,7 +382,7 @@ def test_a_stream_that_breaks_off_again_and_again_misses_nothing(sim):
 
 CRASHES = {
     "create": (("VM_DIR_MAKE", "VOLUME_CREATE"), []),
-    "start": (("RUN_DIR_MAKE", "QEMU_SPAWN", "QEMU_CONT"), []),
+    "start": (("RUN_DIR_MAKE", "QEMU_SPAWN", "CPU_CHECK", "QEMU_CONT"), []),
     "stop": (("GUEST_SHUTDOWN", "QEMU_QUIT", "RUN_DIR_REMOVE"), ["start"]),
     "delete": (("VOLUME_DELETE", "VM_DIR_REMOVE"), []),
 }

@@ -31,8 +31,24 @@ typedef struct Bench {
 	WorkerPool *pool;
 	Exec *exec;
 	HostFacts *host;
+	CpuOffer *cpu;
 	int n; /* operations made */
 } Bench;
+
+/* A pool of one: the level is what the host offers. */
+static CpuOffer *offer_made(Sim *s)
+{
+	g_auto(CpuFound) found = { 0 };
+	CpuOffer *o = g_new0(CpuOffer, 1);
+	struct cpu_offer *tcg = &o->guest[GUEST_TCG];
+
+	sim_cpu(s, ACCEL_TCG, &found);
+	tcg->there = true;
+	tcg->max = tcg->level = found.max;
+	featureset_make_default(&tcg->level);
+	o->guest[GUEST_KVM].why = g_strdup("simulated host");
+	return o;
+}
 
 static void bench_open(Bench *b, const char *dir)
 {
@@ -48,6 +64,7 @@ static void bench_open(Bench *b, const char *dir)
 	b->sim = sim_open(b->world, b->orders);
 	b->pool = worker_pool_new(2);
 	b->host = sim_facts();
+	b->cpu = offer_made(b->sim);
 	b->host->id = g_strdup("99999999-9999-4999-8999-999999999999");
 	b->host->name = g_strdup("sim");
 	b->host->folders = (Folders){ g_strdup("/state"), g_strdup("/run"), g_strdup("/log") };
@@ -64,6 +81,7 @@ static void bench_close(Bench *b)
 	sim_close(b->sim);
 	store_close(b->store);
 	host_facts_free(b->host);
+	cpu_offer_free(b->cpu);
 	g_free(b->dir);
 	g_free(b->world);
 	g_free(b->orders);
@@ -72,7 +90,7 @@ static void bench_close(Bench *b)
 
 static PlanRequest request(Bench *b, const char *op_id)
 {
-	return (PlanRequest){ .op_id = op_id, .now = NOW, .user = "tester", .host = b->host };
+	return (PlanRequest){ .op_id = op_id, .now = NOW, .user = "tester", .host = b->host, .cpu = b->cpu };
 }
 
 static Volume *volume_made(const char *id, const char *name, const char *vm)
@@ -330,7 +348,7 @@ static const struct {
 	{ "vm.start",
 	  start,
 	  { create },
-	  "DISK_CHECK root\nRUN_DIR_MAKE web1\nSEED_WRITE web1\nNET_TAP_ADD net0\nQEMU_SPAWN web1\nQEMU_CONT web1\n" },
+	  "DISK_CHECK root\nRUN_DIR_MAKE web1\nSEED_WRITE web1\nNET_TAP_ADD net0\nQEMU_SPAWN web1\nCPU_CHECK web1\nQEMU_CONT web1\n" },
 	{ "vm.stop",
 	  stop,
 	  { create, start },

@@ -101,7 +101,7 @@ const GuestCase *guest_case(const GPtrArray *cases, const char *name)
 Profile *profile_of_case(const GuestCase *c)
 {
 	g_autoptr(GError) err = NULL;
-	Profile *p = profile_of(c->vm, c->host, NULL, &err);
+	Profile *p = profile_of(c->vm, c->host, NULL, NULL, &err);
 
 	g_assert_no_error(err);
 	return p;

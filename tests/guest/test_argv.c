@@ -114,7 +114,7 @@ static Argv *argv_of_vm(const Vm *vm, const HostFacts *host)
 {
 	g_autoptr(GPtrArray) paths = disk_paths(vm, host);
 	g_autoptr(GError) err = NULL;
-	g_autoptr(Profile) p = profile_of(vm, host, NULL, &err);
+	g_autoptr(Profile) p = profile_of(vm, host, NULL, NULL, &err);
 	Argv *argv;
 
 	g_assert_no_error(err);
@@ -334,7 +334,7 @@ static void test_text_that_looks_like_a_descriptor_is_refused(void)
 	for (size_t i = 0; i < G_N_ELEMENTS(vms); i++) {
 		g_autoptr(Vm) vm = vm_of_text(vms[i]);
 		g_autoptr(GPtrArray) paths = disk_paths(vm, host);
-		g_autoptr(Profile) p = profile_of(vm, host, NULL, NULL);
+		g_autoptr(Profile) p = profile_of(vm, host, NULL, NULL, NULL);
 		g_autoptr(GError) err = NULL;
 
 		vm->id = g_strdup("11111111-2222-4333-8444-555555555555");
@@ -357,7 +357,7 @@ static void test_what_sata_has_not_is_refused(void)
 
 	for (size_t i = 0; i < G_N_ELEMENTS(vms); i++) {
 		g_autoptr(Vm) vm = vm_of_text(vms[i]);
-		g_autoptr(Profile) p = profile_of(vm, host, NULL, NULL);
+		g_autoptr(Profile) p = profile_of(vm, host, NULL, NULL, NULL);
 		g_autoptr(GError) err = NULL;
 
 		vm->id = g_strdup("11111111-2222-4333-8444-555555555555");

@@ -14,7 +14,7 @@ static Argv *argv_with(const GuestCase *c, const char *key, const char *json)
 
 	if (key != NULL)
 		json_put(vm->settings, key, json_parse(json, strlen(json), NULL));
-	p = profile_of(vm, c->host, NULL, &err);
+	p = profile_of(vm, c->host, NULL, NULL, &err);
 	g_assert_no_error(err);
 	argv = argv_of(p, vm, c->host, (const char *const *)paths->pdata, &err);
 	g_assert_no_error(err);

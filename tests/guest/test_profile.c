@@ -18,7 +18,7 @@ static Profile *profile_with(const char *host, const char *properties, const cha
 	g_autoptr(HostFacts) h = host_of_name(host);
 	g_autoptr(Vm) vm = vm_with(properties, settings);
 	g_autoptr(GError) err = NULL;
-	Profile *p = profile_of(vm, h, NULL, &err);
+	Profile *p = profile_of(vm, h, NULL, NULL, &err);
 
 	g_assert_no_error(err);
 	return p;
@@ -204,7 +204,7 @@ static void test_what_the_host_cannot_is_refused_with_advice(void)
 		g_autoptr(GError) err = NULL;
 
 		g_test_message("{%s} {%s}", r->properties, r->settings);
-		g_assert_null(profile_of(vm, h, NULL, &err));
+		g_assert_null(profile_of(vm, h, NULL, NULL, &err));
 		g_assert_error(err, ERR, (gint)r->code);
 		g_assert_nonnull(strstr(err->message, r->says));
 		g_assert_nonnull(err_advice(err));
@@ -289,12 +289,12 @@ static void test_a_machine_type_stays_while_its_family_does(void)
 
 	for (size_t i = 0; i < G_N_ELEMENTS(row); i++) {
 		g_autoptr(Vm) vm = vm_with("", row[i].setting);
-		g_autoptr(Profile) p = profile_of(vm, h, row[i].kept, NULL);
+		g_autoptr(Profile) p = profile_of(vm, h, NULL, row[i].kept, NULL);
 
 		g_assert_cmpstr(profile_text(p, PROFILE_MACHINE), ==, row[i].machine);
 	}
 	/* rather no start than another machine behind the owner's back */
-	g_assert_null(profile_of(plain, old, "pc-q35-7.1", &err));
+	g_assert_null(profile_of(plain, old, NULL, "pc-q35-7.1", &err));
 	g_assert_error(err, ERR, ERR_UNSUPPORTED);
 	g_assert_nonnull(strstr(err->message, "pc-q35-7.1"));
 }
@@ -308,8 +308,8 @@ static void test_the_host_may_choose_the_accelerator(void)
 
 	g_free(h->accel_wanted);
 	h->accel_wanted = g_strdup("tcg");
-	p = profile_of(open, h, NULL, NULL);
-	q = profile_of(set, h, NULL, NULL);
+	p = profile_of(open, h, NULL, NULL, NULL);
+	q = profile_of(set, h, NULL, NULL, NULL);
 	g_assert_cmpstr(profile_text(p, PROFILE_ACCEL), ==, "tcg");
 	g_assert_cmpstr(profile_cause(p, PROFILE_ACCEL)->key, ==, "accel");
 	g_assert_cmpint(profile_cause(p, PROFILE_ACCEL)->source, ==, CAUSE_HOST);
@@ -317,7 +317,7 @@ static void test_the_host_may_choose_the_accelerator(void)
 	h->accel[ACCEL_KVM].works = h->accel[ACCEL_TCG].works = false;
 	g_free(h->accel_wanted);
 	h->accel_wanted = g_strdup("auto");
-	g_assert_null(profile_of(open, h, NULL, &err));
+	g_assert_null(profile_of(open, h, NULL, NULL, &err));
 	g_assert_error(err, ERR, ERR_UNSUPPORTED);
 }
 
@@ -342,7 +342,7 @@ static void test_disks_and_nics_may_say_themselves(void)
 		       "{\"name\":\"b\",\"network\":\"bridge:br0\",\"model\":\"virtio-net\"},"
 		       "{\"name\":\"c\",\"model\":\"virtio-net\"}]}");
 	g_autoptr(HostFacts) h = host_of_name("kvm");
-	g_autoptr(Profile) p = profile_of(vm, h, NULL, NULL);
+	g_autoptr(Profile) p = profile_of(vm, h, NULL, NULL, NULL);
 
 	g_assert_cmpstr(profile_disk_bus(p, vm_disk_find(vm, "x")), ==, "virtio-scsi");
 	g_assert_cmpstr(profile_disk_bus(p, vm_disk_find(vm, "y")), ==, "virtio-blk");

@@ -44,7 +44,7 @@ Cause *cause_of_vm(const char *key_prefix, const char *name, const char *member,
 /* The root bus: "pcie.0" or "pci.0". */
 const char *argv_root_bus(const ArgvBuilder *b);
 
-void argv_add_machine(ArgvBuilder *b);
+bool argv_add_machine(ArgvBuilder *b, GError **err);
 void argv_add_monitors(ArgvBuilder *b);
 void argv_add_firmware(ArgvBuilder *b);
 bool argv_add_disks(ArgvBuilder *b, GError **err);

@@ -166,7 +166,8 @@ Argv *argv_of(const Profile *p, const Vm *vm, const HostFacts *host, const char 
 	add_cause(argv->arg->pdata[0], host->qemu,
 		  cause_new(CAUSE_HOST, "qemu.version", host->qemu_version != NULL ? host->qemu_version : "?",
 			    NULL));
-	argv_add_machine(&b);
+	if (!argv_add_machine(&b, err))
+		return NULL;
 	argv_add_firmware(&b);
 	argv_add_monitors(&b);
 	argv_add_devices(&b);

@@ -2,12 +2,15 @@
 #include "core/guest/argv-impl.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #define LEAN "lean"
 #define IDENTITY "identity"
 #define ISOLATION "isolation"
 #define MONITORING "monitoring"
 #define LIFE "life-cycle"
+/* Of a part of -cpu that lists features; each is a row of `vm explain`. */
+#define FEATURES_LENGTH 80
 
 /* What the machine type brings along and this guest has no use for. */
 static void add_machine_type(ArgvBuilder *b)
@@ -43,22 +46,69 @@ static void add_hyperv(ArgvBuilder *b)
 #undef X
 }
 
-static void add_cpu(ArgvBuilder *b)
+static void add_model(ArgvBuilder *b)
 {
 	const Profile *p = b->p;
-	bool kvm = profile_is(p, PROFILE_ACCEL, "kvm"), chosen;
+	bool chosen = !profile_is(p, PROFILE_CPU, "host") && !profile_is(p, PROFILE_CPU, "max");
 
-	chosen = !profile_is(p, PROFILE_CPU, "host") && !profile_is(p, PROFILE_CPU, "max");
-	arg_begin(b, "-cpu");
 	arg_part(b, profile_cause(p, PROFILE_CPU), "%s", profile_text(p, PROFILE_CPU));
-	if (kvm && chosen)
+	if (profile_is(p, PROFILE_ACCEL, "kvm") && chosen)
 		arg_default(b, "cpu.model", "A CPU that the host can't give in full is refused, not trimmed.",
 			    "enforce");
+}
+
+/* In pieces that people can read. */
+static void add_features(ArgvBuilder *b, const Cause *cause, const char *list)
+{
+	g_auto(GStrv) word = g_strsplit(list, ",", -1);
+	g_autoptr(GString) line = g_string_new(NULL);
+
+	for (size_t i = 0; word[i] != NULL; i++) {
+		g_string_append_printf(line, "%s%s", line->len > 0 ? "," : "", word[i]);
+		if (line->len < FEATURES_LENGTH && word[i + 1] != NULL)
+			continue;
+		arg_part(b, cause, "%s", line->str);
+		g_string_truncate(line, 0);
+	}
+}
+
+/*
+ * What the CPU is, that the host must be able to give all of it, and the
+ * features: parts of "base,vendor=...,enforce,fpu=on,...".
+ */
+static bool add_pin(ArgvBuilder *b, GError **err)
+{
+	const Profile *p = b->p;
+	const Cause *cause = profile_cause(p, PROFILE_CPU);
+	g_autofree char *text = featureset_print_qemu(&p->pin, &p->qemu, err);
+	char *enforce = text != NULL ? strstr(text, ",enforce,") : NULL;
+
+	if (text == NULL)
+		return false;
+	g_assert(enforce != NULL);
+	*enforce = '\0';
+	arg_part(b, cause, "%s", text);
+	arg_default(b, "cpu.level", "A CPU that the host can't give in full is refused, not trimmed.",
+		    "enforce");
+	arg_part(b, cause, "%s", enforce + strlen(",enforce,"));
+	return true;
+}
+
+static bool add_cpu(ArgvBuilder *b, GError **err)
+{
+	const Profile *p = b->p;
+
+	arg_begin(b, "-cpu");
+	if (p->has_pin && !add_pin(b, err))
+		return false;
+	if (!p->has_pin)
+		add_model(b);
 	if (!profile_is(p, PROFILE_PMU, "auto"))
 		arg_part(b, profile_cause(p, PROFILE_PMU), "pmu=%s",
 			 profile_on(p, PROFILE_PMU) ? "on" : "off");
 	if (profile_has_hyperv(p))
 		add_hyperv(b);
+	return true;
 }
 
 /* In MiB where it is whole ones, for people. */
@@ -155,7 +205,7 @@ static void add_smbios(ArgvBuilder *b)
 		arg_part(b, profile_cause(b->p, PROFILE_SEED), "serial=ds=nocloud");
 }
 
-void argv_add_machine(ArgvBuilder *b)
+bool argv_add_machine(ArgvBuilder *b, GError **err)
 {
 	const Profile *p = b->p;
 
@@ -163,7 +213,8 @@ void argv_add_machine(ArgvBuilder *b)
 	add_isolation(b);
 	add_machine_type(b);
 	arg_whole(b, "-accel", PROFILE_ACCEL, "%s", profile_text(p, PROFILE_ACCEL));
-	add_cpu(b);
+	if (!add_cpu(b, err))
+		return false;
 	arg_begin(b, "-smp");
 	arg_part(b, profile_cause(p, PROFILE_VCPUS), "cpus=%s", profile_text(p, PROFILE_VCPUS));
 	arg_part(b, profile_cause(p, PROFILE_TOPOLOGY), "%s", profile_text(p, PROFILE_TOPOLOGY));
@@ -172,6 +223,7 @@ void argv_add_machine(ArgvBuilder *b)
 	add_power_management(b);
 	add_boot(b);
 	add_smbios(b);
+	return true;
 }
 
 void argv_add_firmware(ArgvBuilder *b)

@@ -11,6 +11,7 @@
 	X(IMAGE,   "image")    /* a property of the image */      \
 	X(VM,      "vm")       /* somebody set it on the vm */    \
 	X(HOST,    "host")     /* what the host is or can do */   \
+	X(POOL,    "pool")     /* what all hosts can do */        \
 	X(DEFAULT, "default")  /* nobody asked for anything else */
 // clang-format on
 

@@ -166,7 +166,9 @@ static void put_cpu_features(const Export *e, char **part)
 static void put_cpu(const Export *e)
 {
 	g_auto(GStrv) part = g_strsplit(profile_text(e->p, PROFILE_CPU), ",", -1);
-	bool host = g_str_equal(part[0], "host"), max = g_str_equal(part[0], "max");
+	/* libvirt builds on named models only: a pin becomes what its host has. */
+	bool host = g_str_equal(part[0], "host") || (e->p->has_pin && e->p->guest == GUEST_KVM),
+	     max = g_str_equal(part[0], "max") || (e->p->has_pin && e->p->guest == GUEST_TCG);
 
 	xml_open(e->x, "cpu");
 	xml_attr(e->x, "mode", host ? "host-passthrough" : max ? "maximum" : "custom");

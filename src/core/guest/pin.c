@@ -192,6 +192,10 @@ bool pin_of(const Vm *vm, const HostFacts *host, GuestType type, const struct cp
 	struct featureset pin = offer->level;
 	struct wish w = { 0 };
 
+	if (offer->fixed) {
+		*ret = pin;
+		return host_has(&pin, host, vm->name, type, &offer->max, err);
+	}
 	if (!read_wish(vm, &w, err) || !level_has(&offer->level, &w, vm->name, type, err))
 		return false;
 	if (w.has_only)
@@ -208,6 +212,147 @@ bool pin_of(const Vm *vm, const HostFacts *host, GuestType type, const struct cp
 		return false;
 	*ret = pin;
 	return true;
+}
+
+/* ---- what QEMU made of it ---- */
+
+#define WORDS_PROPERTY "feature-words"
+
+/* The numbers beside the features, as properties. */
+static const struct {
+	const char *property;
+	size_t offset;
+} numbers[] = {
+	{ "family", offsetof(struct featureset, family) },
+	{ "model", offsetof(struct featureset, model) },
+	{ "stepping", offsetof(struct featureset, stepping) },
+	{ "level", offsetof(struct featureset, level) },
+	{ "xlevel", offsetof(struct featureset, xlevel) },
+	{ "phys-bits", offsetof(struct featureset, phys_bits) },
+};
+
+static bool is_cpuid_word(unsigned bit)
+{
+	return bit / 32 < n_feature_words && feature_words[bit / 32].kind == WORD_CPUID;
+}
+
+/* The words of CPUID are one property; bits of MSRs are properties of their own. */
+char **pin_questions(const struct featureset *pin)
+{
+	g_autoptr(GStrvBuilder) b = g_strv_builder_new();
+
+	g_strv_builder_add(b, WORDS_PROPERTY);
+	g_strv_builder_add(b, "vendor");
+	for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
+		g_strv_builder_add(b, numbers[i].property);
+	for (unsigned bit = cpu_bits_next(&pin->has, 0); bit < CPU_BITS;
+	     bit = cpu_bits_next(&pin->has, bit + 1))
+		if (!is_cpuid_word(bit) && feature_at(bit) != NULL)
+			g_strv_builder_add(b, feature_at(bit)->name);
+	return g_strv_builder_end(b);
+}
+
+static int word_at(uint32_t leaf, uint32_t subleaf, const char *reg)
+{
+	static const char *const name[] = { "EAX", "EBX", "ECX", "EDX" };
+
+	for (size_t w = 0; w < n_feature_words; w++)
+		if (feature_words[w].kind == WORD_CPUID && feature_words[w].index == leaf &&
+		    feature_words[w].subleaf == subleaf && g_strcmp0(name[feature_words[w].reg], reg) == 0)
+			return (int)w;
+	return -1;
+}
+
+/* QEMU lists words that hold no features of guests too: the state components of leaf 0xd. */
+static bool read_words(const Json *list, struct cpu_bits *ret, GError **err)
+{
+	const Json *item;
+	size_t i;
+
+	if (json_array_size(list) == 0)
+		return fail(err, ERR_QEMU, "QEMU does not tell the features of its vcpu");
+	json_array_foreach(list, i, item)
+	{
+		uint32_t leaf = (uint32_t)json_uint(item, "cpuid-input-eax", UINT32_MAX),
+			 subleaf = (uint32_t)json_uint(item, "cpuid-input-ecx", 0);
+		int w = word_at(leaf, subleaf, json_str(item, "cpuid-register"));
+
+		if (w >= 0)
+			ret->word[w] = (uint32_t)json_uint(item, "features", 0);
+	}
+	return true;
+}
+
+/* The bits of MSRs that were asked for. */
+static void read_properties(const struct featureset *pin, const Json *answers, struct cpu_bits *ret)
+{
+	for (unsigned bit = cpu_bits_next(&pin->has, 0); bit < CPU_BITS;
+	     bit = cpu_bits_next(&pin->has, bit + 1))
+		if (!is_cpuid_word(bit) && feature_at(bit) != NULL &&
+		    json_bool(answers, feature_at(bit)->name, false))
+			cpu_bits_set(ret, bit);
+}
+
+/* What QEMU makes of the topology is no feature of the pin. */
+static void leave_topology(struct cpu_bits *b)
+{
+	static const char *const names[] = { "ht", "cmp-legacy" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+		cpu_bits_clear(b, feature_find(names[i])->id);
+}
+
+static Json *numbers_that_differ(const struct featureset *pin, const Json *answers)
+{
+	Json *list = json_array();
+
+	if (g_strcmp0(json_str(answers, "vendor"), pin->vendor) != 0)
+		json_array_append_new(list, json_string("vendor"));
+	for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
+		const uint32_t *want =
+		    (const uint32_t *)(const void *)((const char *)pin + numbers[i].offset);
+
+		if (json_uint(answers, numbers[i].property, UINT64_MAX) != *want)
+			json_array_append_new(list, json_string(numbers[i].property));
+	}
+	return list;
+}
+
+static void append_names(GString *text, const char *what, const struct cpu_bits *b)
+{
+	g_autofree char *names = cpu_bits_names_print(b, NAMES_SHOWN);
+
+	if (!cpu_bits_empty(b))
+		g_string_append_printf(text, "%s%s %s", text->len > 0 ? ", " : "", what, names);
+}
+
+bool pin_check_answers(const struct featureset *pin, const Json *answers, GError **err)
+{
+	struct cpu_bits seen = { 0 }, missing, extra;
+	g_autoptr(GString) text = g_string_new(NULL);
+	_cleanup_json_ Json *differ = NULL;
+
+	if (!read_words(json_arr(answers, WORDS_PROPERTY), &seen, err))
+		return false;
+	read_properties(pin, answers, &seen);
+	cpu_bits_and(&seen, &seen, &feature_known);
+	cpu_bits_minus(&missing, &pin->has, &seen);
+	cpu_bits_minus(&extra, &seen, &pin->has);
+	leave_topology(&missing);
+	leave_topology(&extra);
+	differ = numbers_that_differ(pin, answers);
+	if (cpu_bits_empty(&missing) && cpu_bits_empty(&extra) && json_array_size(differ) == 0)
+		return true;
+	append_names(text, "without", &missing);
+	append_names(text, "with", &extra);
+	for (size_t i = 0; i < json_array_size(differ); i++)
+		g_string_append_printf(text, "%sanother %s", text->len > 0 ? ", " : "",
+				       json_string_value(json_array_get(differ, i)));
+	fail(err, ERR_QEMU, "QEMU made another CPU than it was told to: %s", text->str);
+	err_detail(err, "missing", cpu_bits_names_json(&missing));
+	err_detail(err, "extra", cpu_bits_names_json(&extra));
+	err_detail(err, "differ", json_incref(differ));
+	return err_advise(err, "Look at the host again with `plim host probe`, and start the vm anew.");
 }
 
 /* ---- as records ---- */

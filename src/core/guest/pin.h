@@ -27,6 +27,7 @@ struct cpu_offer {
 	bool there;              /* there is a level, and the host was probed */
 	struct featureset level; /* of the pool */
 	struct featureset max;   /* of the host that starts the guest */
+	bool fixed;              /* `level` is the pin of a guest that runs: it gets all of it and no less */
 	char *why;               /* a sentence why nothing is on offer, or NULL */
 };
 
@@ -47,6 +48,14 @@ bool pin_settings_ok(const Vm *vm, GError **err);
 char *pin_wish(const Vm *vm);
 /* Take out what would hang an emulated guest. */
 void pin_spare_tcg(struct featureset *s);
+
+/*
+ * The check of a vcpu that QEMU made, before it runs: the properties of its
+ * object that must be read (g_strfreev()), and whether what came back, as
+ * {property: value}, is the pin. ERR_QEMU with details {missing, extra, differ}.
+ */
+char **pin_questions(const struct featureset *pin);
+bool pin_check_answers(const struct featureset *pin, const Json *answers, GError **err);
 
 /* {guest, set, vendor, family, ..., machine}: as stored in applied.pin. New reference. */
 Json *pin_to_json(const struct featureset *pin, GuestType type, const char *machine);

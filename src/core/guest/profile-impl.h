@@ -4,6 +4,7 @@
  *
  * profile.c         the object, and the decisions that look at several things
  * profile_rules.c   the decisions that are rows of a table
+ * profile_cpu.c     the CPU
  * profile_firmware.c  firmware, Secure Boot, TPM
  */
 #pragma once
@@ -13,6 +14,7 @@
 typedef struct ProfileMaker {
 	const Vm *vm;
 	const HostFacts *host;
+	const CpuOffer *cpu;
 	Profile *p;
 } ProfileMaker;
 
@@ -32,6 +34,8 @@ void profile_could_not(Profile *p, const char *what, Cause *cause, const char *r
 char *profile_setting_text(const ProfileMaker *m, const char *key);
 char *profile_property_text(const ProfileMaker *m, const char *key);
 
+/* The CPU: the pool's level, or a model of the vm's own; needs PROFILE_ACCEL. */
+bool profile_decide_cpu(ProfileMaker *m, GError **err);
 /* Firmware, Secure Boot, TPM; needs PROFILE_MACHINE. ERR_UNSUPPORTED when the host lacks what it takes. */
 bool profile_decide_firmware(ProfileMaker *m, GError **err);
 /* The table of plain decisions; needs PROFILE_OS. */

@@ -301,37 +301,6 @@ static bool decide_machine(ProfileMaker *m, const char *kept, GError **err)
 	return take_machine(m, "q35", kept, CAUSE_DEFAULT, "machine", err);
 }
 
-/* A model, then features with signs: "EPYC,-avx2,+x2apic,level=13". It becomes part of one argument. */
-static bool cpu_model_ok(const char *text)
-{
-	for (const char *c = text; *c != '\0'; c++)
-		if (!g_ascii_isalnum(*c) && strchr("._-+,=", *c) == NULL)
-			return false;
-	return g_ascii_isalnum(text[0]) && strstr(text, ",,") == NULL && !g_str_equal(text, "help");
-}
-
-static bool decide_cpu(ProfileMaker *m, GError **err)
-{
-	g_autofree char *set = profile_setting_text(m, "cpu.model");
-	bool kvm = profile_is(m->p, PROFILE_ACCEL, "kvm");
-
-	if (set == NULL) {
-		profile_decide_as(m->p, PROFILE_CPU, kvm ? "host" : "max", PROFILE_ACCEL,
-				  kvm ? "All features of the host's CPU that a guest can be moved with."
-				      : "All features that the emulator has.");
-		return true;
-	}
-	if (!cpu_model_ok(set))
-		return fail_advice(err, ERR_INVALID,
-				   "Write a model of QEMU, and features with + or - behind it: EPYC,-avx2.",
-				   "cpu.model can't be '%s'", set);
-	if (!kvm && g_str_has_prefix(set, "host"))
-		return fail_advice(err, ERR_UNSUPPORTED, "Set cpu.model to max, or to auto.",
-				   "the CPU model 'host' needs kvm, and this vm runs under tcg");
-	profile_decide(m->p, PROFILE_CPU, set, CAUSE_VM, "cpu.model", set, NULL);
-	return true;
-}
-
 /* The property as a number of 1 or more; 0 when the image doesn't say. */
 static uint64_t preferred(const ProfileMaker *m, const char *property)
 {
@@ -485,7 +454,7 @@ static bool decide_all(ProfileMaker *m, const char *machine_kept, GError **err)
 	if (!check_architecture(m, err))
 		return false;
 	decide_os(m);
-	if (!decide_accel(m, err) || !decide_machine(m, machine_kept, err) || !decide_cpu(m, err))
+	if (!decide_accel(m, err) || !decide_machine(m, machine_kept, err) || !profile_decide_cpu(m, err))
 		return false;
 	decide_number(m, PROFILE_VCPUS, "vcpus", 1);
 	decide_topology(m, profile_number(m->p, PROFILE_VCPUS));
@@ -501,10 +470,11 @@ static bool decide_all(ProfileMaker *m, const char *machine_kept, GError **err)
 	return true;
 }
 
-Profile *profile_of(const Vm *vm, const HostFacts *host, const char *machine_kept, GError **err)
+Profile *profile_of(const Vm *vm, const HostFacts *host, const CpuOffer *cpu, const char *machine_kept,
+		    GError **err)
 {
 	g_autoptr(Profile) p = g_new0(Profile, 1);
-	ProfileMaker m = { .vm = vm, .host = host, .p = p };
+	ProfileMaker m = { .vm = vm, .host = host, .cpu = cpu, .p = p };
 
 	p->could_not = g_ptr_array_new_with_free_func(could_not_free);
 	return decide_all(&m, machine_kept, err) ? g_steal_pointer(&p) : NULL;

@@ -20,6 +20,7 @@
 
 #include "core/guest/cause.h"
 #include "core/guest/host_facts.h"
+#include "core/guest/pin.h"
 #include "core/model/vm.h"
 
 /* name, as explain and the API call it; values */
@@ -28,7 +29,7 @@
 	X(OS,          "os")             /* linux, windows, other */                   \
 	X(ACCEL,       "accel")          /* kvm, tcg */                                \
 	X(MACHINE,     "machine")        /* versioned: pc-q35-7.2 */                   \
-	X(CPU,         "cpu")            /* host, max, or as set */                    \
+	X(CPU,         "cpu")            /* level, host, max, or as set */             \
 	X(PMU,         "pmu")            /* auto, true, false */                       \
 	X(VCPUS,       "vcpus")          /* a number */                                \
 	X(TOPOLOGY,    "topology")       /* sockets=1,cores=2,threads=1 */             \
@@ -87,6 +88,10 @@ typedef struct CouldNot {
 typedef struct Profile {
 	Decision decision[_PROFILE_MAX];
 	GPtrArray *could_not; /* CouldNot */
+	bool has_pin;         /* the CPU is the level: the vm is started with just these features */
+	GuestType guest;
+	struct featureset pin;
+	struct cpu_bits qemu; /* features that the host's QEMU has names for */
 } Profile;
 
 /*
@@ -117,9 +122,12 @@ typedef struct Profile {
  * `machine_kept`: the versioned machine type of the vm's last start (its
  * runtime record has it), or NULL; it stays while the family that is asked for
  * (q35, pc) stays, so that an upgrade of QEMU changes no guest's hardware.
+ * `cpu`: what CPUs are on offer; NULL: nothing is known, and the guest gets
+ * all that the host has.
  * ERR_UNSUPPORTED when the host can't run the vm as it is set, with advice.
  */
-Profile *profile_of(const Vm *vm, const HostFacts *host, const char *machine_kept, GError **err);
+Profile *profile_of(const Vm *vm, const HostFacts *host, const CpuOffer *cpu, const char *machine_kept,
+		    GError **err);
 Profile *profile_free(Profile *p);
 
 const char *profile_key_name(ProfileKey key);

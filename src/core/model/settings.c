@@ -17,6 +17,7 @@ static const char *const restarts[] = { "never", "on-failure", "always", NULL };
 static const char *const videos[] = { "auto", "none", "std", "virtio", NULL };
 static const char *const ports[] = { "none", "pty", NULL };
 static const char *const caches[] = { "auto", "none", "writeback", NULL };
+static const char *const relevels[] = { "never", "reboot", NULL };
 static const char *const panics[] = { "auto", "stop", "restart", "pause", NULL };
 
 // clang-format off
@@ -27,7 +28,13 @@ const Setting settings[] = {
 	{ "accel", SETTING_ENUM, APPLIES_START, 0, 0, accels, "auto",
 	  "Accelerator: kvm, tcg (emulation), or auto for the best one that was proven to work on the host." },
 	{ "cpu.model", SETTING_TEXT, APPLIES_START, 0, 0, NULL, "auto",
-	  "CPU model of QEMU; auto is the host's CPU under kvm and max under tcg." },
+	  "CPU model of QEMU, for a vm that shall have a CPU of its own; auto is the pool's CPU level, so that the vm can be moved." },
+	{ "cpu.level", SETTING_TEXT, APPLIES_START, 0, 0, NULL, "auto",
+	  "Lower than the pool's CPU level: x86-64, x86-64-v2, x86-64-v3, x86-64-v4, or a set as `plim cpu level` prints it." },
+	{ "cpu.features", SETTING_TEXT, APPLIES_START, 0, 0, NULL, "auto",
+	  "Features to take away from the level (-avx2,-sha-ni), or without which the vm does not start (+avx2)." },
+	{ "cpu.relevel", SETTING_ENUM, APPLIES_NOW, 0, 0, relevels, "never",
+	  "When a running guest follows a changed CPU level: never (at its next start), or reboot: when it reboots." },
 	{ "machine", SETTING_TEXT, APPLIES_START, 0, 0, NULL, "auto",
 	  "Machine type of QEMU; q35 and pc mean the newest version that the host knows. It stays as it was at the first start." },
 	{ "firmware", SETTING_ENUM, APPLIES_START, 0, 0, firmwares, "auto",

@@ -45,6 +45,7 @@
 	X(NET_TAP_ADD,      true,   false,     false,   false, "connecting networks")               \
 	X(NET_TAP_DEL,      false,  false,     false,   false, "disconnecting networks")            \
 	X(QEMU_SPAWN,       true,   false,     false,   true,  "starting QEMU")                     \
+	X(CPU_CHECK,        false,  false,     false,   false, "checking the CPU")                  \
 	X(QEMU_CONT,        false,  true,      false,   false, "starting the guest")                \
 	X(GUEST_SHUTDOWN,   false,  false,     false,   true,  "waiting for the guest to shut down")\
 	X(QEMU_QUIT,        false,  true,      false,   false, "ending QEMU")                       \

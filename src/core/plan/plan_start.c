@@ -220,6 +220,13 @@ static Json *argv_json(const Start *s)
 	return argv;
 }
 
+static Json *pin_record(const Start *s)
+{
+	const Profile *p = s->profile;
+
+	return p->has_pin ? pin_to_json(&p->pin, p->guest, profile_text(p, PROFILE_MACHINE)) : json_null();
+}
+
 static void add_qemu(Start *s)
 {
 	g_auto(GStrv) fds = argv_fds(s->argv);
@@ -234,6 +241,11 @@ static void add_qemu(Start *s)
 	json_put_str(args, "user", s->req->host->run_as);
 	json_put(args, "taps", json_deep_copy(s->taps));
 	add(s, STEP_QEMU_SPAWN, _STEP_MAX, s->vm->name, args);
+	if (s->profile->has_pin) {
+		args = vm_args(s->vm);
+		json_put(args, "pin", pin_record(s));
+		add(s, STEP_CPU_CHECK, _STEP_MAX, s->vm->name, args);
+	}
 }
 
 static Json *running_members(const Start *s)
@@ -264,6 +276,7 @@ static Json *applied_record(const Start *s)
 	json_put(j, "arguments", argv_to_json(s->argv));
 	json_put(j, "could_not", profile_could_not_to_json(s->profile));
 	json_put(j, "cleanup", plan_to_json(s->cleanup));
+	json_put(j, "pin", pin_record(s));
 	return j;
 }
 
@@ -294,7 +307,7 @@ static Operation *plan_of(Start *s, GError **err)
 	g_autofree char *applied = key_vm_applied(s->vm->id);
 	Operation *op;
 
-	s->profile = profile_of(s->vm, s->req->host, json_str(s->seen->runtime, "machine"), err);
+	s->profile = profile_of(s->vm, s->req->host, s->req->cpu, json_str(s->seen->runtime, "machine"), err);
 	if (s->profile == NULL || !find_disk_paths(s, err))
 		return NULL;
 	s->argv = argv_of(s->profile, s->vm, s->req->host, (const char *const *)s->disk_path->pdata, err);
@@ -417,12 +430,29 @@ static Json *received_record(const Start *s)
 	return j;
 }
 
+/* A guest that has a pin gets just that CPU; one that has none is given what it was started with before. */
+static CpuOffer *kept_cpu(const Start *s)
+{
+	struct featureset pin;
+	GuestType type;
+	CpuOffer *o;
+
+	if (!pin_of_json(json_obj(s->from->applied, "pin"), &pin, &type, NULL))
+		return NULL;
+	o = g_new0(CpuOffer, 1);
+	o->guest[type] = (struct cpu_offer){ .there = true, .fixed = true, .level = pin, .max = pin };
+	if (s->req->cpu != NULL && s->req->cpu->guest[type].there)
+		o->guest[type].max = s->req->cpu->guest[type].max;
+	return o;
+}
+
 static Operation *plan_reception(Start *s, GError **err)
 {
 	g_autofree char *runtime = key_vm_runtime(s->vm->id);
+	g_autoptr(CpuOffer) cpu = kept_cpu(s);
 	Operation *op;
 
-	s->profile = profile_of(s->vm, s->req->host, s->from->machine, err);
+	s->profile = profile_of(s->vm, s->req->host, cpu, s->from->machine, err);
 	if (s->profile == NULL)
 		return NULL;
 	for (size_t i = 0; i < s->from->n_disks; i++)
