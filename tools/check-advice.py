@@ -13,7 +13,7 @@ QUOTED = re.compile(r"`plim ([^`]*)`")
 LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 PAGES = ("README.md", "CONTRIBUTING.md", "quickstart", "docs/*.md", "man/*", "api/openapi.yaml", "guest/debian/*")
 # Commands that engines name already and plim gets with the pool; an entry that nobody needs any more is refused.
-COMING = {("pool",), ("host", "cpu")}
+COMING = {("pool",)}
 # Words of plim that are no noun and have no table.
 FREE = {"help", "version", "completion", "manual"}
 

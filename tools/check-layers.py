@@ -45,6 +45,7 @@ LIBRARIES = {
     "libmnl/*.h": ["engine/*"],
     "nftables/libnftables.h": ["engine/*"],
     "libkmod.h": ["engine/*"],
+    "cpuid.h": ["engine/cpu_raw.c"],
     "archive*.h": ["engine/*"],
     "libsmartcols/libsmartcols.h": ["cli/*"],
 }

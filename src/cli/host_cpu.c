@@ -145,7 +145,7 @@ static bool host_cpu(Cli *c, GError **err)
 }
 
 static const Option cpu_options[] = {
-	{ "export", 0, OPTION_FLAG, NULL, "Print the host record, for `plim cpu` and other pools" },
+	{ "export", 0, OPTION_FLAG, NULL, "Print the host record, for `plim cpu decode` and other pools" },
 	{ "host", 0, OPTION_TEXT, "HOST", "The host whose mask changes (the daemon's own)" },
 	{ 0 },
 };

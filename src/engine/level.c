@@ -366,11 +366,14 @@ static bool write_record(LevelKeeper *k, const Json *old, int64_t rev, const Jso
 {
 	_cleanup_json_ Json *details = json_object();
 	g_autofree char *text = json_print(now), *message = tell(old, now, details);
+	const Json *cause = json_obj(now, "cause");
 	StoreTx *tx;
 
 	if (message != NULL)
-		return events_emit_with(k->events, KEY_LEVEL, rev, text, EVENT_POOL_LEVEL_CHANGED, "pool",
-					NULL, NULL, json_incref(details), message, err);
+		return events_emit_with(k->events, KEY_LEVEL, rev, text, EVENT_POOL_LEVEL_CHANGED,
+					json_str(cause, "host") != NULL ? "host" : NULL,
+					json_str(cause, "host"), json_str(cause, "name"),
+					json_incref(details), message, err);
 	tx = store_tx_new();
 	store_tx_set(tx, KEY_LEVEL, rev, text);
 	return store_commit(k->store, tx, STORE_RELAXED, NULL, err);

@@ -62,7 +62,7 @@ class Advice(Tree):
 
     def advise_all_that_comes(self):
         """What the check lets pass until it exists."""
-        self.write("docs/coming.md", "`plim pool join`, `plim host cpu`\n")
+        self.write("docs/coming.md", "`plim pool join`, `plim pool status`\n")
 
     def test_what_came_is_not_let_pass_for_ever(self):
         self.advise('f("Run `plim vm start`.");\n')

@@ -90,7 +90,7 @@ static bool add_pin(ArgvBuilder *b, GError **err)
 	arg_part(b, cause, "%s", text);
 	arg_default(b, "cpu.level", "A CPU that the host can't give in full is refused, not trimmed.",
 		    "enforce");
-	arg_part(b, cause, "%s", enforce + strlen(",enforce,"));
+	add_features(b, cause, enforce + strlen(",enforce,"));
 	return true;
 }
 
