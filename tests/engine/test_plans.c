@@ -367,7 +367,7 @@ static const struct {
 	  receive,
 	  { create, start, kill_vm },
 	  "VOLUME_CREATE root\nDISK_CHECK root\nRUN_DIR_MAKE web1\nSEED_WRITE web1\nNET_TAP_ADD net0\n"
-	  "QEMU_SPAWN web1\nRECEIVE_OPEN web1\nRECEIVE_GUEST web1\n" },
+	  "QEMU_SPAWN web1\nCPU_CHECK web1\nRECEIVE_OPEN web1\nRECEIVE_GUEST web1\n" },
 	{ "vm.pause", pause_vm, { create, start }, "QEMU_PAUSE web1\n" },
 	{ "vm.clone", clone_vm, { create }, "VM_DIR_MAKE web2\nVOLUME_CLONE web2-root\n" },
 	{ "vm.delete", delete_vm, { create }, "VOLUME_DELETE web1-root\nVM_DIR_REMOVE web1\n" },
