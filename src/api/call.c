@@ -155,11 +155,21 @@ static bool answer_operation(ApiCall *c, const char *id, GError **err)
 	return call_answer(c, 202, operation_record_to_api(j));
 }
 
+/* What has been told must not be lost in a power cut: by then the begin is on disk, or the end is. */
+static bool wait_for_operation(ApiCall *c, const char *id, bool early, uint64_t wait, GError **err)
+{
+	Exec *e = engine_exec(c->engine);
+
+	if (early && !exec_sync(e, id, err))
+		return false;
+	return wait == 0 || exec_wait(e, id, wait * SECOND) || early || exec_sync(e, id, err);
+}
+
 bool call_submit(ApiCall *c, Operation *op, GError **err)
 {
 	g_autofree char *id = NULL;
+	bool dry, early;
 	uint64_t wait;
-	bool dry;
 
 	if (op == NULL)
 		return false;
@@ -173,14 +183,10 @@ bool call_submit(ApiCall *c, Operation *op, GError **err)
 		return true;
 	}
 	id = g_strdup(op->id);
+	early = wait == 0 || operation_replays(op);
 	if (!exec_submit(engine_exec(c->engine), op, err))
 		return false;
-	/* Its end is on disk. What has only begun may not be, and an answer must not be lost in a power cut.
-	 */
-	if ((wait == 0 || !exec_wait(engine_exec(c->engine), id, wait * SECOND)) &&
-	    !store_sync(engine_store(c->engine), err))
-		return false;
-	return answer_operation(c, id, err);
+	return wait_for_operation(c, id, early, wait, err) && answer_operation(c, id, err);
 }
 
 /* "runtime.state": a member of that very name, or a member of an object member. */

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/worker.h"
 
+/* Of all pools together; GLib ends them after 15 s. */
+#define UNUSED_MAX 8
+
 typedef struct Job {
 	WorkerFunc func;
 	void *data;
@@ -24,6 +27,8 @@ WorkerPool *worker_pool_new(unsigned n_threads)
 	WorkerPool *p = g_new0(WorkerPool, 1);
 
 	g_assert(n_threads > 0);
+	/* A request passes through some threads: those of the one before are there for some seconds. */
+	g_thread_pool_set_max_unused_threads(UNUSED_MAX);
 	/* Not exclusive: idle threads end, so a resting daemon holds none. */
 	p->threads = g_thread_pool_new(run_job, NULL, (gint)n_threads, FALSE, NULL);
 	return p;

@@ -17,6 +17,7 @@ typedef struct Task {
 	Exec *exec;
 	Operation *op;
 	int cancelled; /* atomic */
+	int synced;    /* atomic: its begin is on disk, and leads to the same end */
 } Task;
 
 struct StepContext {
@@ -129,8 +130,11 @@ static bool add_end_writes(Exec *e, StoreTx *tx, const Operation *op, GError **e
 	return true;
 }
 
-static bool commit_end(Exec *e, const Operation *op, GError **err)
+static bool commit_end(const Task *t, GError **err)
 {
+	StoreFlags flags = g_atomic_int_get(&t->synced) ? STORE_RELAXED : STORE_DURABLE;
+	const Operation *op = t->op;
+	Exec *e = t->exec;
 	StoreTx *tx = store_tx_new();
 
 	put_operation(tx, op);
@@ -138,7 +142,7 @@ static bool commit_end(Exec *e, const Operation *op, GError **err)
 		store_tx_free(tx);
 		return false;
 	}
-	return store_commit(e->config.store, tx, STORE_DURABLE, NULL, err);
+	return store_commit(e->config.store, tx, flags, NULL, err);
 }
 
 /*
@@ -146,12 +150,14 @@ static bool commit_end(Exec *e, const Operation *op, GError **err)
  * What is still not stored when the tries are used up is recovered at the next
  * start. A conflict only means that a merged record moved: try at once.
  */
-static void store_end(Exec *e, const Operation *op)
+static void store_end(const Task *t)
 {
+	const Operation *op = t->op;
+
 	for (int tries = 0; tries < END_TRIES;) {
 		g_autoptr(GError) err = NULL;
 
-		if (commit_end(e, op, &err))
+		if (commit_end(t, &err))
 			return;
 		if (g_error_matches(err, ERR, ERR_CONFLICT))
 			continue;
@@ -250,7 +256,7 @@ static void finish(Task *t, GError *failure)
 		set_end(t, g_error_matches(failure, ERR, ERR_CANCELLED) ? OPERATION_CANCELLED
 									: OPERATION_FAILED);
 	}
-	store_end(t->exec, op);
+	store_end(t);
 }
 
 /* The end of a task that was found after a crash and must go backwards. */
@@ -268,7 +274,7 @@ static void finish_backwards(Task *t)
 	op->index = operation_reach(op);
 	undo_begun(t);
 	set_end(t, OPERATION_FAILED);
-	store_end(t->exec, op);
+	store_end(t);
 }
 
 static void task_end(Task *t, bool ended)
@@ -434,6 +440,20 @@ void exec_thaw(Exec *e)
 	g_mutex_lock(&e->lock);
 	e->frozen = false;
 	g_mutex_unlock(&e->lock);
+}
+
+bool exec_sync(Exec *e, const char *id, GError **err)
+{
+	Task *t;
+
+	if (!store_sync(e->config.store, err))
+		return false;
+	g_mutex_lock(&e->lock);
+	t = g_hash_table_lookup(e->task, id);
+	if (t != NULL && operation_replays(t->op))
+		g_atomic_int_set(&t->synced, 1);
+	g_mutex_unlock(&e->lock);
+	return true;
 }
 
 bool exec_wait(Exec *e, const char *id, uint64_t timeout)

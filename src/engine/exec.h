@@ -9,7 +9,8 @@
  * is stored (relaxed: a crash of the daemon keeps it; after a power cut no QEMU
  * lives anyway and steps are idempotent). If a step fails or the operation is
  * cancelled, the steps that were begun are undone backwards. The end is one
- * durable transaction: the operation's last state and the writes it brings.
+ * transaction: the operation's last state and the writes it brings. It is
+ * durable, but for what exec_sync() says.
  *
  * After a crash exec_recover() finishes or undoes what it finds, as
  * operation_goes_forward() says. In a pool the store has the operations of all
@@ -57,10 +58,18 @@ Exec *exec_free(Exec *e);
 /*
  * Takes `op`, also on failure. True when the operation is stored, together
  * with its `begin` writes, and queued; who tells somebody so before its end
- * calls store_sync() first. ERR_CONFLICT when one of those does not
+ * calls exec_sync() first. ERR_CONFLICT when one of those does not
  * hold; ERR_UNAVAILABLE while the daemon stops.
  */
 bool exec_submit(Exec *e, Operation *op, GError **err);
+
+/*
+ * Puts the begin of an operation on disk, while it runs: an answer before its
+ * end needs that. For one that replays (operation_replays()) it is worth doing
+ * at once, because then its end need not be synced, which would come after all
+ * that its steps take.
+ */
+bool exec_sync(Exec *e, const char *id, GError **err);
 
 /*
  * Wait until the operation `id` has ended, `timeout` (us) at most. False when

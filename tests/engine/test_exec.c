@@ -108,6 +108,19 @@ static Operation *make_delete(const char *id)
 	return op;
 }
 
+/* It replays: synced at its begin, its end is relaxed. */
+static Operation *make_kill(const char *id)
+{
+	Operation *op = operation_new(id, "vm.kill", "2026-01-01T00:00:00Z");
+
+	operation_set_target(op, "vm", "v", "web1");
+	plan_add(op->plan, STEP_QEMU_QUIT, "web1", args_of("vm", "v"));
+	plan_add(op->plan, STEP_NET_TAP_DEL, "net0", args_of("tap", "t0"));
+	plan_add(op->plan, STEP_RUN_DIR_REMOVE, "web1", args_of("vm", "v"));
+	operation_merge_on_done(op, "/plimsoll/v1/vms/v/runtime", args_of("state", "stopped"));
+	return op;
+}
+
 static void put(Store *s, const char *key, const char *value)
 {
 	g_autoptr(GError) err = NULL;
@@ -280,7 +293,7 @@ typedef Operation *(*MakeFunc)(const char *id);
 static const struct {
 	const char *name;
 	MakeFunc make;
-} makers[] = { { "start", make_start }, { "delete", make_delete } };
+} makers[] = { { "start", make_start }, { "delete", make_delete }, { "kill", make_kill } };
 
 /* The program runs itself for this: a fork of a process with threads is no daemon. */
 static int child_main(const char *dir, const char *maker)
@@ -291,7 +304,7 @@ static int child_main(const char *dir, const char *maker)
 	bench_open(&b);
 	for (size_t i = 0; i < G_N_ELEMENTS(makers); i++)
 		if (g_str_equal(makers[i].name, maker) && exec_recover(b.exec, NULL, NULL, NULL) &&
-		    exec_submit(b.exec, makers[i].make("op1"), NULL) &&
+		    exec_submit(b.exec, makers[i].make("op1"), NULL) && exec_sync(b.exec, "op1", NULL) &&
 		    exec_wait(b.exec, "op1", UINT64_C(30000000)))
 			return 0;
 	return 1;
@@ -488,6 +501,11 @@ static void test_what_is_not_admitted_leaves_no_record(void)
 	bench_done(&b);
 }
 
+static void test_a_kill_at_every_point_of_a_kill_is_finished(void)
+{
+	check_kills("kill", "{\"qemu:v\":true,\"run:v\":true,\"tap:t0\":true}", "", "");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 4 && g_str_equal(argv[1], "--child"))
@@ -505,5 +523,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/exec/foreign", test_operations_of_other_hosts_are_left_alone);
 	g_test_add_func("/exec/frozen", test_a_frozen_executor_takes_nothing);
 	g_test_add_func("/exec/not-admitted", test_what_is_not_admitted_leaves_no_record);
+	g_test_add_func("/exec/kill-kill", test_a_kill_at_every_point_of_a_kill_is_finished);
 	return g_test_run();
 }

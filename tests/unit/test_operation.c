@@ -173,6 +173,25 @@ static void test_what_is_not_stored_is_within_reach(void)
 	}
 }
 
+static void test_an_end_that_the_begin_leads_to_replays(void)
+{
+	static const StepKind kill[] = { STEP_QEMU_QUIT, STEP_RUN_DIR_REMOVE },
+			      later[] = { STEP_GUEST_SHUTDOWN, STEP_QEMU_QUIT };
+	g_autoptr(Operation) op = operation_of_steps(kill, G_N_ELEMENTS(kill));
+	g_autoptr(Operation) stop = operation_of_steps(later, G_N_ELEMENTS(later));
+	g_autoptr(Operation) none = operation_of_steps(NULL, 0);
+	Json *found = json_object(), *list = json_array();
+
+	operation_on_done(op, "/k", json_object());
+	g_assert_true(operation_replays(op));
+	g_assert_false(operation_replays(stop));
+	g_assert_false(operation_replays(none));
+	json_array_append_new(list, operation_fact("pid"));
+	json_put(found, "deep", list);
+	operation_merge_on_done(op, "/k", found);
+	g_assert_false(operation_replays(op));
+}
+
 static void test_the_stage_is_that_of_the_step(void)
 {
 	g_autoptr(Operation) op = stop_of_web1();
@@ -236,6 +255,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/operation/no-injection", test_text_of_users_is_never_taken_for_a_fact);
 	g_test_add_func("/operation/crash", test_a_crash_ends_in_going_on_or_in_undoing);
 	g_test_add_func("/operation/reach", test_what_is_not_stored_is_within_reach);
+	g_test_add_func("/operation/replays", test_an_end_that_the_begin_leads_to_replays);
 	g_test_add_func("/operation/stage", test_the_stage_is_that_of_the_step);
 	g_test_add_func("/operation/note", test_a_step_may_say_more_than_its_stage);
 	g_test_add_func("/operation/api", test_the_api_shows_no_inner_workings);

@@ -318,6 +318,25 @@ int operation_reach(const Operation *op)
 	return (int)i - 1;
 }
 
+static bool has_fact(const Json *v)
+{
+	const char *key;
+	Json *item;
+	size_t i;
+
+	if (json_is_object(v) && json_object_get(v, FACT_KEY) != NULL)
+		return true;
+	json_object_foreach((Json *)v, key, item) if (has_fact(item)) return true;
+	json_array_foreach((Json *)v, i, item) if (has_fact(item)) return true;
+	return false;
+}
+
+bool operation_replays(const Operation *op)
+{
+	return op->plan->step->len > 0 && step_is_point_of_no_return(kind_at(op, 0)) &&
+	       !has_fact(op->on_done);
+}
+
 bool operation_goes_forward(const Operation *op)
 {
 	if (op->state == OPERATION_UNDOING)

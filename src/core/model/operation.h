@@ -97,7 +97,7 @@ Json *operation_end_writes(const Operation *op);
 /*
  * What must be on disk when. A power cut ends every guest, and a step that only
  * moves guests leaves nothing behind then: an operation of such steps begins
- * with a relaxed commit. Its end is always durable.
+ * with a relaxed commit. Its end is durable, or its begin is and it replays.
  */
 bool operation_begins_durable(const Operation *op);
 /*
@@ -110,6 +110,13 @@ bool operation_begins_durable(const Operation *op);
 bool operation_stores_step(const Operation *op, guint i);
 /* The last step that may have begun when the stored record says `index`: undoing starts there. */
 int operation_reach(const Operation *op);
+
+/*
+ * Does the begin alone lead to the same end after a power cut? Yes when the
+ * first step is the point of no return and the end holds nothing that steps
+ * find out. Then it is enough to have the begin on disk when the end is told.
+ */
+bool operation_replays(const Operation *op);
 
 /*
  * After a crash of the daemon: true when the plan is to be finished, false

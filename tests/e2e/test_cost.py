@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one start and one kill may cost, counted and not timed: a slow machine changes none of it.
+
+bench/start has the times. Whoever raises a number here says in the commit what it buys.
+"""
+import contextlib
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from daemon import PAYLOAD, PLIM, PLIMSOLLD, until
+
+# Commits to the store: the begin, the two steps of a start that are told or change what a crash leads to, the end,
+# the event. Syncs: of the begin when a step leaves something on disk (a file is opened to QEMU), and of the end; a
+# kill syncs its begin, while QEMU quits, and not its end. Commands to QEMU: the handshake, and what is asked there.
+LIMITS = {
+    "start": {"commits": 5, "syncs": 2, "commands": 3, "programs": 1, "requests": 1},
+    "kill": {"commits": 3, "syncs": 1, "commands": 1, "programs": 0, "requests": 1},
+}
+# Shared libraries that plim loads, the loader and the kernel's own left out: each costs every command some 50 us.
+LIBRARIES = 8
+
+
+def is_traced(pid):
+    tasks = os.listdir(f"/proc/{pid}/task")
+    return all("TracerPid:\t0\n" not in open(f"/proc/{pid}/task/{t}/status", encoding="ascii").read() for t in tasks)
+
+
+@contextlib.contextmanager
+def traced(pid, path):
+    """Afterwards the system calls of the process that cost, and of what it started, are in the file."""
+    calls = "trace=fdatasync,fsync,sync_file_range,sendmsg,sendto,execve"
+    with subprocess.Popen(["strace", "-f", "-q", "-s", "100", "-e", calls, "-o", path, "-p", str(pid)]) as strace:
+        try:
+            until(lambda: is_traced(pid), "strace that has begun")
+            yield
+        finally:
+            strace.send_signal(signal.SIGINT)
+
+
+def cost_of(daemon, verb, path):
+    before = daemon.get("/v1")["revision"]
+    with traced(daemon.process.pid, path):
+        ran = daemon.plim("vm", verb, "a", "--debug")
+        after = daemon.get("/v1")["revision"]
+    assert ran.status == 0, ran
+    calls = path.read_text(errors="replace")
+    return {
+        "commits": after - before,
+        "syncs": len(re.findall(r"\b(?:fdatasync|fsync|sync_file_range)\(", calls)),
+        "commands": len(re.findall(r'"\{\\"execute\\"', calls)),
+        "programs": len(re.findall(r"\bexecve\(", calls)),
+        "requests": len(re.findall(r"^> [A-Z]+ /", ran.err, re.M)),
+    }
+
+
+def test_a_start_and_a_kill_cost_no_more_than_is_known(daemon, tmp_path):
+    daemon.ok("vm", "create", "a", "--memory", "16MiB", "--kernel", str(PAYLOAD), "--nic", "none")
+    for _ in range(2):  # the first one may fill caches; both must hold
+        for verb, limits in LIMITS.items():
+            cost = cost_of(daemon, verb, tmp_path / verb)
+            assert cost["commits"] > 0 and cost["commands"] > 0, f"nothing was counted: {cost}"
+            assert all(cost[what] <= limit for what, limit in limits.items()), f"{verb}: {cost}, limits {limits}"
+
+
+@pytest.mark.parametrize("program", [PLIM, PLIMSOLLD])
+def test_only_the_daemon_loads_libcurl(program):
+    done = subprocess.run(["ldd", program], capture_output=True, text=True, check=True)
+    libraries = [line.split()[0] for line in done.stdout.splitlines() if "=>" in line]
+    assert ("curl" in done.stdout) == (program == PLIMSOLLD)
+    assert program == PLIMSOLLD or len(libraries) <= LIBRARIES, libraries
