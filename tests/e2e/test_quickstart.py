@@ -9,9 +9,17 @@ import pytest
 
 from daemon import PLIM, PLIMSOLLD, ROOT
 
+# Runs the command behind it with mounts of its own. In a chroot "/" is no mount most of the time and can't be made
+# private: then its tree is mounted once more, on /proc which can, and becomes the root. As tests/own_mounts.h does.
+OWN_MOUNTS = ["unshare", "-m", "--propagation", "unchanged", "sh", "-euc", """
+if mount --make-rprivate / 2>/dev/null; then exec "$@"; fi
+mount --make-rprivate /proc
+mount --rbind / /proc
+mount --make-rprivate /proc
+exec chroot /proc sh -c 'cd "$1"; shift; exec "$@"' sh "$PWD" "$@"
+""", "sh"]
 PREPARE = """
 set -eu
-mount --make-rprivate /
 mount -t tmpfs none /run
 mount -t tmpfs none /usr/local/bin
 mkdir /run/plimsoll
@@ -30,7 +38,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is 
 def run(tmp_path, script):
     env = dict(os.environ, PATH="/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     try:
-        return subprocess.run(["unshare", "-m", "sh", "-c", PREPARE + script, "sh", PLIM, PLIMSOLLD, tmp_path], cwd=ROOT, env=env,
+        return subprocess.run([*OWN_MOUNTS, "sh", "-c", PREPARE + script, "sh", PLIM, PLIMSOLLD, tmp_path], cwd=ROOT, env=env,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=True)
     finally:
         if (tmp_path / "pid").exists():
