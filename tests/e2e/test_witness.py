@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from daemon import CONTRACT, PAYLOAD, UnixConnection
-from witness import Witness
+from witness import Witness, read_request
 
 
 @pytest.fixture
@@ -21,7 +21,8 @@ def lying_daemon(tmp_path):
     def serve():
         for answer in answers:
             client = listener.accept()[0]
-            client.recv(65536)
+            with client.makefile("rb") as stream:
+                read_request(stream)
             client.sendall(answer)
             client.close()
 
