@@ -12,8 +12,6 @@ ANY = "%s"
 QUOTED = re.compile(r"`plim ([^`]*)`")
 LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 PAGES = ("README.md", "CONTRIBUTING.md", "quickstart", "docs/*.md", "man/*", "api/openapi.yaml", "guest/debian/*")
-# Commands that engines name already and plim gets with the pool; an entry that nobody needs any more is refused.
-COMING = {("pool",)}
 # Words of plim that are no noun and have no table.
 FREE = {"help", "version", "completion", "manual"}
 
@@ -75,15 +73,12 @@ def wrong(typed, known):
 def main():
     plim, root = sys.argv[1], pathlib.Path(sys.argv[2])
     known = commands(plim)
-    count, bad, waited = 0, [], set()
+    count, bad = 0, []
     for path, typed in told(root):
         count += 1
         reason = wrong(typed, known)
-        coming = {c for c in COMING if tuple(typed.split()[:len(c)]) == c}
-        waited |= coming if reason else set()
-        if reason and not coming:
+        if reason:
             bad.append(f"{path.relative_to(root)}: `plim {typed}`: {reason}")
-    bad += [f"tools/check-advice.py: COMING has {' '.join(c)}, and needs it no more" for c in COMING - waited] if count else []
     if bad or count == 0:
         sys.exit("\n".join(bad) or "no advice was found: is this the right folder?")
     print(f"{count} times plim is named, each time with a command that it has")

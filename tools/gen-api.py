@@ -20,6 +20,14 @@ def operations(doc):
                 yield path, method, item[method], item.get("parameters", [])
 
 
+def place(path, method, op):
+    """Which host of a pool carries it out: x-at, else what the path names, for all that is more than reading records."""
+    at = op.get("x-at")
+    if at is None and method != "get" and op["x-role"] not in ("peer", "none"):
+        at = "vm" if "{vm}" in path else "host" if "{host}" in path else None
+    return f"ROUTE_AT_{(at or 'here').upper()}"
+
+
 def routes(doc):
     rows = []
     for path, method, op, _ in operations(doc):
@@ -28,7 +36,7 @@ def routes(doc):
         role = f"ROLE_{op['x-role'].upper()}"
         # A fixed word goes before a variable in the same place: "/v1/images/latest".
         order = [segment.startswith("{") for segment in path.split("/")]
-        rows.append((order, f'\t{{ "{method.upper()}", "{path}", {role}, {kind}, {handler} }},\n'))
+        rows.append((order, f'\t{{ "{method.upper()}", "{path}", {role}, {kind}, {place(path, method, op)}, {handler} }},\n'))
     rows.sort(key=lambda r: r[0])
     return HEAD + '#include "api/route.h"\n#include "api/handlers.h"\n\nconst Route routes[] = {\n' + "".join(r[1] for r in rows) + \
         "};\nconst size_t n_routes = G_N_ELEMENTS(routes);\n"

@@ -11,6 +11,7 @@ struct Api {
 	Loop *loop;
 	HttpServer *server, *pool_server;
 	WorkerPool *pool;
+	unsigned jobs; /* under way; the loop thread's */
 	EventStreams *streams;
 	GPtrArray *console; /* ConsoleLink, open ones */
 	gid_t group;        /* of plimsoll, or (gid_t)-1 */

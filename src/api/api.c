@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/api-impl.h"
+#include "api/forward.h"
 #include "api/route.h"
 #include "base/log.h"
 #include "core/model/keys.h"
@@ -27,6 +28,7 @@ typedef struct Job {
 
 static void job_free(Job *j)
 {
+	j->api->jobs--;
 	http_request_unref(j->req);
 	g_clear_error(&j->error);
 	g_free(j->call.user);
@@ -179,8 +181,10 @@ static bool admit_peer(Job *j, GError **err)
 static void run_job(void *data)
 {
 	Job *j = data;
-	bool ok =
-	    (!j->from_pool || admit_peer(j, &j->error)) && call_run(&j->call, j->route->handler, &j->error);
+	bool done = false;
+	bool ok = (!j->from_pool || admit_peer(j, &j->error)) &&
+		  forward_call(&j->call, j->route, &done, &j->error) &&
+		  (done || call_run(&j->call, j->route->handler, &j->error));
 
 	g_assert(ok == (j->error == NULL));
 	loop_post(j->api->loop, send_answer, j);
@@ -209,6 +213,7 @@ static Job *job_new(Api *a, HttpRequest *req, const Route *route, GHashTable *pa
 	Job *j = g_new0(Job, 1);
 
 	j->api = a;
+	a->jobs++;
 	j->req = http_request_ref(req);
 	j->route = route;
 	j->call = (ApiCall){
@@ -279,7 +284,6 @@ static void on_pool_request(HttpRequest *req, void *data)
 	j->call.peer = g_strdup(http_request_peer(req)->cert_cn);
 	j->call.user = g_strdup(http_request_header(req, "Plimsoll-User"));
 	j->as_role = g_strdup(http_request_header(req, "Plimsoll-Role"));
-	j->call.forwarded = j->as_role != NULL;
 	start_job(j);
 }
 
@@ -342,14 +346,16 @@ Api *api_new(const struct api_config *config, GError **err)
 	return a->server != NULL ? g_steal_pointer(&a) : NULL;
 }
 
-/* Answers of workers that end meanwhile are posted to the loop, which does not turn any more: run them here.
- */
+bool api_is_busy(const Api *a)
+{
+	return a != NULL && a->jobs > 0;
+}
+
 Api *api_free(Api *a)
 {
 	if (a == NULL)
 		return NULL;
 	a->pool = worker_pool_free(a->pool);
-	loop_turn(a->loop, 0);
 	console_links_close(a);
 	event_streams_free(a->streams);
 	http_server_free(a->pool_server);

@@ -32,7 +32,9 @@ struct api_config {
 };
 
 Api *api_new(const struct api_config *config, GError **err);
-/* Answers what is under way, then closes. NULL is fine; returns NULL. */
+/* Are there requests that nobody has answered yet? Streams and consoles do not count. NULL is fine. */
+bool api_is_busy(const Api *a);
+/* Closes. NULL is fine; returns NULL. */
 Api *api_free(Api *a);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Api, api_free)

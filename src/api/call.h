@@ -19,8 +19,7 @@ typedef struct ApiCall {
 	Engine *engine;
 	Role role;
 	char *user;        /* who asks, for records: "root", a certificate's name */
-	char *peer;        /* id of the host that asks or passes this on, or NULL */
-	bool forwarded;    /* passed on by another host: it must not go further */
+	char *peer;        /* id of the host that asks or passes this on (it goes no further), or NULL */
 	GHashTable *path;  /* variable of the route -> text */
 	GHashTable *query; /* name -> GStrv of its values */
 	char *if_match;    /* the revision in it, or NULL */

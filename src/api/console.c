@@ -7,6 +7,7 @@
  * waits while the guest does not read.
  */
 #include "api/api-impl.h"
+#include "api/forward.h"
 #include "core/model/vm_state.h"
 #include "engine/records.h"
 
@@ -154,7 +155,8 @@ static void look_up(void *data)
 	}
 	if (r != NULL) {
 		k->name = g_strdup(r->vm->name);
-		if (json_str(r->runtime, "operation") == NULL)
+		if (forward_check_here(k->api->engine, r->runtime, "the console", &k->err) &&
+		    json_str(r->runtime, "operation") == NULL)
 			vm_allows(r->vm->name, r->runtime, VM_ACTION_console, &k->err);
 	}
 	loop_post(k->api->loop, found, k);

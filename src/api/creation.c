@@ -84,6 +84,7 @@ VolumeWish *creation_wish(Creation *n, const char *disk, uint64_t size, const ch
 	v->path = path_volume(&n->req->plan.host->folders, v->id, format);
 	v->vm_id = g_strdup(n->vm->id);
 	v->status = g_strdup("ready");
+	v->host_id = g_strdup(n->req->plan.host->id);
 	w->volume = v;
 	g_ptr_array_add(n->wish, w);
 	return w;

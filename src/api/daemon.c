@@ -8,6 +8,19 @@
 
 #include <string.h>
 
+static Json *pool_of(Engine *e)
+{
+	const Membership *m = engine_membership(e);
+	Json *j;
+
+	if (m == NULL)
+		return json_null();
+	j = json_object();
+	json_put_str(j, "id", m->pool_id);
+	json_put_str(j, "name", m->pool_name);
+	return j;
+}
+
 bool api_daemon_show(ApiCall *c, GError **err)
 {
 	int64_t revision = store_revision(engine_store(c->engine), err);
@@ -20,6 +33,7 @@ bool api_daemon_show(ApiCall *c, GError **err)
 	json_put_str(j, "version", plimsoll_version);
 	json_put_str(j, "api", "1");
 	json_put_str(j, "host", engine_facts(c->engine)->name);
+	json_put(j, "pool", pool_of(c->engine));
 	json_put_str(j, "engine", engine_is_sim(c->engine) ? "sim" : "qemu");
 	json_put_str(j, "user", c->user);
 	json_put_str(j, "role", role_name(c->role));

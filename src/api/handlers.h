@@ -71,6 +71,16 @@ bool api_host_cpu_mask(ApiCall *c, GError **err);
 bool api_host_cpu_unmask(ApiCall *c, GError **err);
 bool api_level_show(ApiCall *c, GError **err);
 
+bool api_host_evict(ApiCall *c, GError **err);
+
+bool api_pool_show(ApiCall *c, GError **err);
+bool api_pool_ca(ApiCall *c, GError **err);
+bool api_pool_admit(ApiCall *c, GError **err);
+bool api_pool_init(ApiCall *c, GError **err);
+bool api_pool_token(ApiCall *c, GError **err);
+bool api_pool_join(ApiCall *c, GError **err);
+bool api_pool_leave(ApiCall *c, GError **err);
+
 bool api_operation_list(ApiCall *c, GError **err);
 bool api_operation_show(ApiCall *c, GError **err);
 bool api_operation_cancel(ApiCall *c, GError **err);

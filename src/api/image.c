@@ -67,7 +67,7 @@ bool api_image_show(ApiCall *c, GError **err)
 }
 
 /* What is not about the source is a property of the new image. */
-static Image *image_of_body(const Json *body, const char *now, GError **err)
+static Image *image_of_body(const Json *body, const EngineRequest *req, GError **err)
 {
 	static const char *const about_source[] = { "name", "source", "source_format", "checksum" };
 	g_autofree char *id = uuid_new();
@@ -81,9 +81,10 @@ static Image *image_of_body(const Json *body, const char *now, GError **err)
 	}
 	for (size_t i = 0; i < G_N_ELEMENTS(about_source); i++)
 		json_object_del(properties, about_source[i]);
-	img = image_new(id, name, now, err);
+	img = image_new(id, name, req->now, err);
 	if (img == NULL || !image_patch(img, properties, err))
 		return NULL;
+	image_record(img, "stored_on", req->plan.host->id);
 	return g_steal_pointer(&img);
 }
 
@@ -122,7 +123,7 @@ bool api_image_import(ApiCall *c, GError **err)
 				       .checksum = source.checksum };
 	if (!image_import_check(&check, err))
 		return false;
-	img = image_of_body(body, req->now, err);
+	img = image_of_body(body, req, err);
 	if (img == NULL || !check_image_name(engine_store(c->engine), image_name(img), err))
 		return false;
 	return call_submit(c, plan_image_import(&req->plan, img, &source), err);

@@ -10,10 +10,24 @@ typedef enum RouteKind {
 	ROUTE_WEBSOCKET, /* no handler */
 } RouteKind;
 
+/* Which host of a pool carries it out (forward.h). */
+typedef enum RouteAt {
+	ROUTE_AT_HERE,
+	ROUTE_AT_VM,        /* that runs the vm, or ran it last */
+	ROUTE_AT_START,     /* that shall run it */
+	ROUTE_AT_FILES,     /* that has the files of a vm that is off */
+	ROUTE_AT_CREATE,    /* that shall have a new one */
+	ROUTE_AT_HOST,      /* that the path names */
+	ROUTE_AT_OPERATION, /* that carries out the operation, until it has ended */
+	ROUTE_AT_IMAGE,     /* that has the file */
+	ROUTE_AT_VOLUME,    /* the same */
+} RouteAt;
+
 typedef struct Route {
 	const char *method, *path; /* "/v1/vms/{vm}" */
 	Role role;
 	RouteKind kind;
+	RouteAt at;
 	ApiHandler handler;
 } Route;
 

@@ -58,6 +58,7 @@ static bool volume_of_body(const EngineRequest *req, const Json *body, Volume *v
 	v->size = json_uint(body, "size", 0);
 	v->format = g_strdup(format != NULL ? format : "qcow2");
 	v->status = g_strdup("ready");
+	v->host_id = g_strdup(req->plan.host->id);
 	if (v->name == NULL || !name_check("a volume", v->name, err))
 		return fail(err, ERR_INVALID, "a volume needs a name");
 	if (!g_str_equal(v->format, "qcow2") && !g_str_equal(v->format, "raw"))

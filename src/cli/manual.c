@@ -15,6 +15,7 @@ static const struct {
 	{ "volume", "disks of vms" },
 	{ "host", "servers" },
 	{ "cpu", "CPU features, from files" },
+	{ "pool", "hosts that share their records" },
 	{ "operation", "requests that take time" },
 	{ "event", "what happened" },
 	// clang-format on

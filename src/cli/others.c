@@ -338,5 +338,6 @@ const Command event_commands[] = {
 const Command *const commands[] = { vm_create_commands, vm_commands,       vm_device_commands,
 				    vm_guest_commands,  image_commands,    volume_commands,
 				    host_commands,      host_cpu_commands, operation_commands,
-				    event_commands,     cpu_commands,      move_commands };
+				    event_commands,     cpu_commands,      move_commands,
+				    pool_commands };
 const size_t n_commands = G_N_ELEMENTS(commands);

@@ -90,11 +90,27 @@ static bool act(Cli *c, const char *name, const char *verb, const char *past, Js
 		return each_name(c, one_##verb, err);                                                        \
 	}
 
-SIMPLE_ACTION(start, "started")
 SIMPLE_ACTION(kill, "killed")
 SIMPLE_ACTION(pause, "paused")
 SIMPLE_ACTION(resume, "resumed")
 SIMPLE_ACTION(reset, "reset")
+
+static bool one_start(Cli *c, const char *name, GError **err)
+{
+	g_autofree char *path = cli_path("vms", name, "/actions/start"), *query = NULL;
+	g_autofree char *done = g_strdup_printf("%s was started", name);
+	GString *q = g_string_new(NULL);
+
+	if (cli_text(c, "host") != NULL)
+		query_add(q, "host", cli_text(c, "host"));
+	query = g_string_free(q, FALSE);
+	return cli_operate(c, "POST", path, query, NULL, done, err);
+}
+
+static bool vm_start(Cli *c, GError **err)
+{
+	return each_name(c, one_start, err);
+}
 
 static Json *patience(Cli *c, GError **err)
 {
@@ -479,13 +495,18 @@ static const Option wait_options[] = {
 #define OPERATION (GROUP_CHANGE | GROUP_WAIT)
 #define MANY 1000
 
+static const Option start_options[] = {
+	{ "host", 0, OPTION_TEXT, "HOST", "In a pool: start it there" },
+	{ 0 },
+};
+
 const Command vm_commands[] = {
 	{ "vm", "list", "", "List the vms", NULL, "plim vm list --filter runtime.state=running -o json", 0, 0,
 	  NULL, GROUP_OUTPUT | GROUP_LIST, NULL, vm_list },
 	{ "vm", "show", "NAME", "Show one vm, configuration and runtime", NULL, "plim vm show web1 -o yaml",
 	  1, 1, "vms", GROUP_OUTPUT, NULL, vm_show },
 	{ "vm", "start", "NAME...", "Start vms", NULL, "plim vm start web1 --dry-run", 1, MANY, "vms",
-	  OPERATION, NULL, vm_start },
+	  OPERATION, start_options, vm_start },
 	{ "vm", "stop", "NAME...", "Ask guests to shut down and wait until they have",
 	  "The guest agent is asked first, else the power button is pressed; again while nothing happens, and as "
 	  "soon as an agent comes up.",

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/version.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -11,19 +12,28 @@
 #include <systemd/sd-daemon.h>
 
 #define PLAN_THREADS 16
+/* How often, and how often at most, an end looks whether all requests are answered. */
+#define IDLE_PAUSE UINT64_C(10000)
+#define IDLE_LOOKS 300
+#define LEASE_SECONDS_MIN 3
+#define LEASE_SECONDS_MAX 600
 
 typedef struct Daemon {
 	Folders folders;
 	char *name, *engine, *socket;
 	char *tls_address, *tls_cert, *tls_key, *tls_client_ca;
 	gboolean debug, version;
+	gint lease; /* s */
 
 	Loop *loop;
 	Engine *e;
 	Api *api;
 	GThread *helper; /* starts and stops the engine, which blocks */
 	GError *err;
-	bool stopping;
+	LoopSource *look;
+	unsigned looks;
+	bool stopping, again;
+	char **argv; /* as it was given */
 } Daemon;
 
 static bool parse_options(Daemon *d, int *argc, char ***argv, GError **err)
@@ -46,6 +56,8 @@ static bool parse_options(Daemon *d, int *argc, char ***argv, GError **err)
 		{ "tls-key", 0, 0, G_OPTION_ARG_FILENAME, &d->tls_key, "Its key", "FILE" },
 		{ "tls-client-ca", 0, 0, G_OPTION_ARG_FILENAME, &d->tls_client_ca,
 		  "Authority that signs clients' certificates", "FILE" },
+		{ "lease", 0, 0, G_OPTION_ARG_INT, &d->lease,
+		  "In a pool: how long others wait for a sign of life of this host (30)", "SECONDS" },
 		{ "debug", 0, 0, G_OPTION_ARG_NONE, &d->debug, "Log more", NULL },
 		{ "version", 0, 0, G_OPTION_ARG_NONE, &d->version, "Print the version and end", NULL },
 		{ 0 },
@@ -87,6 +99,9 @@ static bool check_options(Daemon *d, GError **err)
 	make_absolute(&d->folders.log);
 	if (d->socket == NULL)
 		d->socket = g_build_filename(d->folders.run, "api.sock", NULL);
+	if (d->lease != 0 && (d->lease < LEASE_SECONDS_MIN || d->lease > LEASE_SECONDS_MAX))
+		return fail(err, ERR_INVALID, "--lease takes %d to %d seconds", LEASE_SECONDS_MIN,
+			    LEASE_SECONDS_MAX);
 	if (!g_str_equal(d->engine, "qemu") && !g_str_equal(d->engine, "sim"))
 		return fail(err, ERR_INVALID, "there is no engine '%s': qemu or sim", d->engine);
 	if (tls != (d->tls_cert != NULL) || tls != (d->tls_key != NULL) || tls != (d->tls_client_ca != NULL))
@@ -141,12 +156,27 @@ static gpointer start_engine(gpointer data)
 	return NULL;
 }
 
+/* Whoever asked for the end, or for something before it, gets the answer first. */
+static void quit_when_idle(void *data)
+{
+	Daemon *d = data;
+
+	if (!api_is_busy(d->api) || d->looks++ == IDLE_LOOKS) {
+		loop_quit(d->loop, 0);
+		return;
+	}
+	if (d->look == NULL)
+		d->look = loop_add_timer(d->loop, IDLE_PAUSE, quit_when_idle, d);
+	else
+		loop_timer_set(d->look, IDLE_PAUSE);
+}
+
 static void quit(void *data)
 {
 	Daemon *d = data;
 
 	g_clear_pointer(&d->helper, g_thread_join);
-	loop_quit(d->loop, 0);
+	quit_when_idle(d);
 }
 
 static gpointer stop_engine(gpointer data)
@@ -173,13 +203,28 @@ static void on_signal(int signo, void *data)
 	d->helper = g_thread_new("stop", stop_engine, d);
 }
 
+/* What must happen before the daemon is another one, or the same with another store. */
+static void begin_anew(void *data)
+{
+	Daemon *d = data;
+
+	if (d->stopping)
+		return;
+	log_info("beginning anew; guests run on");
+	d->stopping = d->again = true;
+	d->helper = g_thread_new("stop", stop_engine, d);
+}
+
 static bool run(Daemon *d, GError **err)
 {
 	struct engine_config config = {
+		.restart = begin_anew,
+		.data = d,
 		.folders = &d->folders,
 		.host_name = d->name,
 		.sim = g_str_equal(d->engine, "sim"),
 		.workers = PLAN_THREADS,
+		.lease = (uint64_t)d->lease * 1000000,
 	};
 	g_autoptr(LoopSource) term = NULL, interrupt = NULL;
 	int code;
@@ -220,6 +265,7 @@ int main(int argc, char **argv)
 	g_autoptr(GError) err = NULL;
 	bool ok;
 
+	d.argv = g_strdupv(argv);
 	if (!parse_options(&d, &argc, &argv, &err) || !check_options(&d, &err)) {
 		fprintf(stderr, "plimsolld: %s\n", err->message);
 		return 2;
@@ -235,8 +281,15 @@ int main(int argc, char **argv)
 		tell_failure(err);
 	if (d.helper != NULL)
 		g_thread_join(d.helper);
+	loop_source_free(d.look);
 	d.api = api_free(d.api);
 	d.e = engine_close(d.e);
 	d.loop = loop_free(d.loop);
+	if (ok && d.again) {
+		execv("/proc/self/exe", d.argv);
+		log_error("can't begin anew: %s", g_strerror(errno));
+		ok = false;
+	}
+	g_strfreev(d.argv);
 	return ok ? 0 : 1;
 }

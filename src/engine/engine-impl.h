@@ -3,6 +3,7 @@
 #pragma once
 
 #include "engine/engine.h"
+#include "engine/lease.h"
 #include "engine/membership.h"
 #include "engine/move.h"
 #include "engine/reception.h"
@@ -16,6 +17,13 @@ struct Engine {
 	int lock_fd;
 	bool booted;        /* the host started anew since a daemon was up here last */
 	Membership *member; /* NULL: a pool of one */
+	Lease *lease;       /* of a member, from the start to the stop */
+	uint64_t lease_ttl;
+	void (*restart)(void *data);
+	void *restart_data;
+	char *join_undone;    /* name of the pool whose join the start took back, or NULL */
+	char *dismissed_from; /* name of the pool that this host was found to be no member of any more, or
+				 NULL */
 	Store *store, *local;
 	Events *events;
 	WorkerPool *pool;

@@ -3,10 +3,13 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/time.h"
+#include "base/version.h"
 #include "core/model/keys.h"
 #include "engine/boot.h"
 #include "engine/engine-impl.h"
+#include "engine/pool_recover.h"
 #include "engine/probe.h"
+#include "engine/records.h"
 #include "engine/sim.h"
 #include "engine/steps.h"
 
@@ -17,6 +20,7 @@
 
 /* The first probe of a daemon takes half a second for each accelerator; a busy host takes longer. */
 #define CPU_TIMEOUT UINT64_C(30000000)
+#define PUT_TRIES 20
 
 Store *engine_store(Engine *e)
 {
@@ -26,6 +30,11 @@ Store *engine_store(Engine *e)
 const Membership *engine_membership(const Engine *e)
 {
 	return e->member;
+}
+
+void engine_restart(Engine *e)
+{
+	loop_post(e->loop, e->restart, e->restart_data);
 }
 
 Events *engine_events(Engine *e)
@@ -188,12 +197,52 @@ static void on_operation_end(const Operation *op, void *data)
 	supervisor_operation_ended(e->supervisor, op);
 }
 
+static bool admit(StoreTx *tx, void *data, GError **err)
+{
+	Engine *e = data;
+
+	return lease_admit(e->lease, tx, err);
+}
+
 static void open_sim(Engine *e)
 {
 	g_autofree char *world = g_build_filename(e->folders.run, "sim-world.json", NULL);
 	g_autofree char *orders = g_build_filename(e->folders.run, "sim-orders.json", NULL);
 
 	e->sim = sim_open(world, orders);
+}
+
+/* The pool's store, unless the pool has let go of this host. */
+static bool open_pool(Engine *e, GError **err)
+{
+	g_autofree char *key = key_host(e->host_id);
+	g_autoptr(GError) e2 = NULL;
+	_cleanup_json_ Json *record = NULL;
+
+	e->store = store_open(e->member->store, err);
+	if (e->store == NULL)
+		return err_advise(err, "This host is in the pool '%s': its daemon needs the pool's etcd.",
+				  e->member->pool_name);
+	record = record_get(e->store, key, NULL, &e2);
+	if (e2 != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e2));
+		return false;
+	}
+	if (record != NULL)
+		return true;
+	e->store = store_close(e->store);
+	e->dismissed_from = g_strdup(e->member->pool_name);
+	e->member = membership_free(e->member);
+	return pool_dismiss(&e->folders, err);
+}
+
+static bool open_records(Engine *e, GError **err)
+{
+	if (e->member != NULL && !open_pool(e, err))
+		return false;
+	if (e->store == NULL)
+		e->store = open_store(&e->folders, "state.db", err);
+	return e->store != NULL;
 }
 
 static bool open_parts(Engine *e, const struct engine_config *config, GError **err)
@@ -207,17 +256,15 @@ static bool open_parts(Engine *e, const struct engine_config *config, GError **e
 	e->local = open_store(&e->folders, "host.db", err);
 	if (e->local == NULL)
 		return false;
+	if (!pool_recover(e->folders.state, &e->join_undone, err))
+		return false;
 	e->member = membership_load(e->folders.state, MEMBERSHIP_FILE, &e2);
 	if (e2 != NULL) {
 		g_propagate_error(err, g_steal_pointer(&e2));
 		return false;
 	}
-	e->store =
-	    e->member != NULL ? store_open(e->member->store, err) : open_store(&e->folders, "state.db", err);
-	if (e->store == NULL)
-		return false;
 	e->host_id = host_id(e->local, err);
-	if (e->host_id == NULL)
+	if (e->host_id == NULL || !open_records(e, err))
 		return false;
 	e->events = events_open(e->store, err);
 	if (e->events == NULL)
@@ -233,6 +280,7 @@ static bool open_parts(Engine *e, const struct engine_config *config, GError **e
 	exec.store = e->store;
 	exec.pool = e->pool;
 	exec.host = e->host_id;
+	exec.admit = e->member != NULL ? admit : NULL;
 	exec.engine = config->sim ? (void *)e->sim : (void *)e;
 	e->exec = exec_new(&exec);
 	return true;
@@ -244,6 +292,9 @@ Engine *engine_open(const struct engine_config *config, GError **err)
 
 	g_mutex_init(&e->lock);
 	e->loop = config->loop;
+	e->lease_ttl = config->lease != 0 ? config->lease : LEASE_TTL;
+	e->restart = config->restart;
+	e->restart_data = config->data;
 	e->lock_fd = -EBADF;
 	e->facts = g_ptr_array_new_with_free_func(drop_facts);
 	e->folders = (Folders){ g_strdup(config->folders->state), g_strdup(config->folders->run),
@@ -257,18 +308,72 @@ Engine *engine_open(const struct engine_config *config, GError **err)
 	return g_steal_pointer(&e);
 }
 
-static bool put_host_record(Engine *e, const HostFacts *facts, GError **err)
+/*
+ * The record as it is, with these facts. In a pool others have written to it,
+ * and it is there only as long as the host is a member.
+ */
+static Json *host_record(Engine *e, const HostFacts *facts, int64_t *ret_rev, GError **err)
+{
+	g_autofree char *key = key_host(facts->id), *url = NULL;
+	_cleanup_json_ Json *now = host_facts_to_json(facts);
+	g_autoptr(GError) e2 = NULL;
+	Json *j = record_get(e->store, key, ret_rev, &e2);
+
+	if (e2 != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e2));
+		return NULL;
+	}
+	if (e->member == NULL) {
+		json_unref(j);
+		*ret_rev = STORE_ANY;
+		return g_steal_pointer(&now);
+	}
+	if (j == NULL) {
+		fail_advice(
+		    err, ERR_DENIED,
+		    "Its vms may run elsewhere by now. Make sure that none runs here, move pool.json and "
+		    "state.db out of the state folder, and join again.",
+		    "this host was taken out of the pool '%s'", e->member->pool_name);
+		return NULL;
+	}
+	json_object_update(j, now);
+	url = membership_url(e->member);
+	json_put_str(j, "url", url);
+	json_put_str(j, "version", plimsoll_version);
+	return j;
+}
+
+static bool put_host_once(Engine *e, const HostFacts *facts, GError **err)
 {
 	g_autofree char *key = key_host(facts->id), *name = key_name("hosts", facts->name), *text = NULL,
 			*id = NULL;
-	_cleanup_json_ Json *j = host_facts_to_json(facts);
-	StoreTx *tx = store_tx_new();
+	int64_t rev;
+	_cleanup_json_ Json *j = host_record(e, facts, &rev, err);
+	StoreTx *tx;
 
+	if (j == NULL)
+		return false;
 	text = json_print(j);
 	id = g_strdup_printf("\"%s\"", facts->id);
-	store_tx_set(tx, key, STORE_ANY, text);
+	tx = store_tx_new();
+	store_tx_set(tx, key, rev, text);
 	store_tx_set(tx, name, STORE_ANY, id);
 	return store_commit(e->store, tx, STORE_DURABLE, NULL, err);
+}
+
+/* In a pool others write to the record too. */
+static bool put_host_record(Engine *e, const HostFacts *facts, GError **err)
+{
+	for (int tries = 0;; tries++) {
+		g_autoptr(GError) e2 = NULL;
+
+		if (put_host_once(e, facts, &e2))
+			return true;
+		if (tries == PUT_TRIES || !store_is_conflict(e2)) {
+			g_propagate_error(err, g_steal_pointer(&e2));
+			return false;
+		}
+	}
 }
 
 /* The accelerator that an admin chose outlives probes and restarts. */
@@ -421,17 +526,44 @@ static void tell_recovery(const Operation *op, bool forward, void *data)
 		    forward ? "it is being finished" : "what was begun is being undone");
 }
 
+/* What happened to this host's membership while no daemon could tell. */
+static void tell_pool(Engine *e)
+{
+	if (e->join_undone != NULL)
+		events_emit(e->events, EVENT_HOST_JOIN_UNDONE, "host", e->host_id, e->host_name, NULL,
+			    "this host was about to join the pool %s when its daemon ended; that was undone",
+			    e->join_undone);
+	if (e->dismissed_from != NULL)
+		events_emit(
+		    e->events, EVENT_HOST_EVICTED, "host", e->host_id, e->host_name, NULL,
+		    "this host was taken out of the pool %s; its guests were ended, its files are kept",
+		    e->dismissed_from);
+	if (e->member != NULL && e->member->step != NULL) {
+		events_emit(e->events,
+			    g_str_equal(e->member->step, "init") ? EVENT_POOL_CREATED : EVENT_HOST_JOINED,
+			    "host", e->host_id, e->host_name, NULL, "host %s is in the pool %s", e->host_name,
+			    e->member->pool_name);
+		membership_settle(e->member, e->folders.state);
+	}
+}
+
 bool engine_start(Engine *e, GError **err)
 {
 	if (!take_facts(e, e->sim != NULL ? sim_probe(e->sim) : host_probe(e->local, &e->folders, err), err))
 		return false;
 	e->booted = boot_is_new(e->local);
+	if (e->member != NULL) {
+		e->lease = lease_start(e, e->lease_ttl, err);
+		if (e->lease == NULL)
+			return false;
+	}
 	if (e->sim == NULL && (!make_fleet(e, err) || !supervisor_adopt(e->supervisor, err)))
 		return false;
 	host_cpu_begin(e->cpu);
 	level_keeper_begin(e->level);
 	if (!exec_recover(e->exec, tell_recovery, e, err))
 		return false;
+	tell_pool(e);
 	events_emit(e->events, EVENT_DAEMON_STARTED, NULL, NULL, NULL, NULL, "the daemon of host %s is up",
 		    e->host_name);
 	supervisor_begin(e->supervisor);
@@ -443,6 +575,7 @@ void engine_stop(Engine *e)
 {
 	supervisor_end(e->supervisor);
 	e->exec = exec_free(e->exec);
+	e->lease = lease_stop(e->lease);
 	if (e->facts->len > 0)
 		events_emit(e->events, EVENT_DAEMON_STOPPED, NULL, NULL, NULL, NULL,
 			    "the daemon of host %s stops; guests run on", e->host_name);
@@ -453,6 +586,7 @@ Engine *engine_close(Engine *e)
 	if (e == NULL)
 		return NULL;
 	fleet_free(e->fleet);
+	lease_stop(e->lease);
 	exec_free(e->exec);
 	worker_pool_free(e->pool);
 	level_keeper_free(e->level);
@@ -471,6 +605,8 @@ Engine *engine_close(Engine *e)
 	g_free(e->folders.log);
 	g_free(e->host_name);
 	g_free(e->host_id);
+	g_free(e->join_undone);
+	g_free(e->dismissed_from);
 	membership_free(e->member);
 	g_mutex_clear(&e->lock);
 	g_free(e);

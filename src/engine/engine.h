@@ -27,6 +27,10 @@ struct engine_config {
 	const char *host_name;  /* NULL: the machine's */
 	bool sim;               /* engine/sim instead of QEMU; for tests */
 	unsigned workers;       /* threads that run plans */
+	uint64_t lease;         /* us, of a member of a pool; 0: LEASE_TTL */
+	/* The daemon shall end and begin anew, with the same arguments. Called on the loop's thread. */
+	void (*restart)(void *data);
+	void *data;
 };
 
 /*
@@ -47,6 +51,8 @@ void engine_stop(Engine *e);
 /* On the loop's thread, after engine_stop(). NULL is fine; returns NULL. */
 Engine *engine_close(Engine *e);
 
+/* Have the daemon begin anew; guests run on. Returns at once; from any thread. */
+void engine_restart(Engine *e);
 /* NULL: this host is a pool of one. Does not change while the daemon runs. */
 const Membership *engine_membership(const Engine *e);
 Store *engine_store(Engine *e);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/membership.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/str.h"
 
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define FILE_MAX (1 << 20)
 
@@ -17,6 +20,8 @@ Membership *membership_free(Membership *m)
 		g_free(m->address);
 		g_free(m->store);
 		g_free(m->folder);
+		g_free(m->step);
+		g_free(m->token);
 		json_unref(m->etcd);
 		g_free(m);
 	}
@@ -61,6 +66,8 @@ Membership *membership_load(const char *state, const char *name, GError **err)
 	    !take(j, "store", &m->store, path, err))
 		return NULL;
 	m->etcd = json_ref(json_obj(j, "etcd"));
+	m->step = g_strdup(json_str(j, "step"));
+	m->token = g_strdup(json_str(j, "token"));
 	m->folder = membership_folder(state);
 	return g_steal_pointer(&m);
 }
@@ -76,8 +83,20 @@ bool membership_save(const Membership *m, const char *state, const char *name, G
 	json_put_str(j, "address", m->address);
 	json_put_str(j, "store", m->store);
 	json_put(j, "etcd", m->etcd != NULL ? json_ref(m->etcd) : json_null());
+	json_put_str(j, "step", m->step);
+	json_put_str(j, "token", m->token);
 	text = json_print_pretty(j);
 	return file_write_atomic(path, text, strlen(text), 0600, err);
+}
+
+void membership_settle(Membership *m, const char *state)
+{
+	g_autoptr(GError) e = NULL;
+
+	g_clear_pointer(&m->step, g_free);
+	g_clear_pointer(&m->token, g_free);
+	if (!membership_save(m, state, MEMBERSHIP_FILE, &e))
+		log_warning("%s", e->message);
 }
 
 /* ---- addresses ---- */
@@ -120,4 +139,43 @@ char *pool_address_parse(const char *text, GError **err)
 		return NULL;
 	}
 	return g_strdup_printf(v6 ? "[%s]:%u" : "%s:%u", host, (unsigned)port);
+}
+
+static bool fail_no_way(const char *to, GError **err)
+{
+	return fail_advice(err, ERR_INVALID,
+			   "Name an address of this host that the other hosts reach: --address.",
+			   "there is no way from this host to %s", to);
+}
+
+/* For want of another one: an address that documentation uses (RFC 5737), which the default route is for. */
+#define ANYWHERE "192.0.2.1"
+
+char *pool_address_find(const char *url, GError **err)
+{
+	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
+					.ai_socktype = SOCK_DGRAM };
+	g_autofree char *host =
+	    url != NULL ? pool_address_host(url + strlen("https://")) : g_strdup(ANYWHERE);
+	struct sockaddr_storage own;
+	socklen_t len = sizeof own;
+	struct addrinfo *ai = NULL;
+	char text[64];
+	_cleanup_close_ int fd = -EBADF;
+	bool ok;
+
+	if (getaddrinfo(host, "9", &hints, &ai) != 0) {
+		fail_no_way(host, err);
+		return NULL;
+	}
+	fd = socket(ai->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	ok = fd >= 0 && connect(fd, ai->ai_addr, ai->ai_addrlen) == 0 &&
+	     getsockname(fd, (struct sockaddr *)&own, &len) == 0 &&
+	     getnameinfo((struct sockaddr *)&own, len, text, sizeof text, NULL, 0, NI_NUMERICHOST) == 0;
+	freeaddrinfo(ai);
+	if (!ok) {
+		fail_no_way(host, err);
+		return NULL;
+	}
+	return pool_address_parse(text, err);
 }

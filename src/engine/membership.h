@@ -5,10 +5,10 @@
  * before it can open the pool's store; everything else is in the store.
  *
  * {"pool": ID, "name": NAME, "host": ID, "address": "ADDR:PORT", "store": URL,
- *  "etcd": {...}}
+ *  "etcd": {...}, "step": STEP}
  *
  * A host that is about to join has the same file under another name: see
- * pool_join.c for what a start makes of it.
+ * pool_recover.h for what a start makes of it.
  */
 #pragma once
 
@@ -26,11 +26,15 @@ typedef struct Membership {
 	char *store;   /* URL for store_open() */
 	char *folder;  /* of the certificates (pki.h) */
 	Json *etcd;    /* what etcd_member.h keeps of a member that runs here, or NULL */
+	char *step;    /* NULL, or what is under way: "init", "join" or "leave" */
+	char *token;   /* hash of the token of a join that is under way, or NULL */
 } Membership;
 
 /* NULL without error: there is none. `name` is one of the files above. */
 Membership *membership_load(const char *state, const char *name, GError **err);
 bool membership_save(const Membership *m, const char *state, const char *name, GError **err);
+/* What was under way is done, and told. */
+void membership_settle(Membership *m, const char *state);
 Membership *membership_free(Membership *m);
 /* The folder of the certificates below a state folder. Caller frees. */
 char *membership_folder(const char *state);
@@ -44,6 +48,12 @@ char *membership_url(const Membership *m);
  */
 #define POOL_PORT 7443
 char *pool_address_parse(const char *text, GError **err);
+/*
+ * The address of this host from which packets to `url` ("https://ADDR:PORT"; NULL: to
+ * anywhere) would go, with the usual port; nothing is sent. ERR_INVALID when
+ * there is no way there. Caller frees.
+ */
+char *pool_address_find(const char *url, GError **err);
 /* The address without brackets and port. Caller frees. */
 char *pool_address_host(const char *address);
 

@@ -7,6 +7,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from daemon import Daemon  # noqa: E402  (found by the line above)
+from pool import Pool  # noqa: E402
 
 
 @pytest.fixture
@@ -33,3 +34,23 @@ def sim(make_daemon):
 def daemon(make_daemon):
     """A daemon that runs QEMU."""
     return make_daemon("qemu")
+
+
+@pytest.fixture
+def make_pool(request):
+    """make_pool(N): N daemons with simulated guests on loopback, a real etcd; make_pool(N, joined=False): apart yet."""
+    made = []
+
+    def make(n, **how):
+        made.append(Pool(**how))
+        made[-1].start(n)
+        return made[-1]
+    yield make
+    for p in made:
+        p.close(failed=getattr(request.node, "failed", False))
+
+
+@pytest.fixture
+def pool(make_pool):
+    """Three hosts that are one pool."""
+    return make_pool(3)

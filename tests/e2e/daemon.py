@@ -83,8 +83,8 @@ class Ran:
 
 
 class Daemon:
-    def __init__(self, engine):
-        self.engine = engine
+    def __init__(self, engine, name="testhost", args=()):
+        self.engine, self.name, self.args = engine, name, args
         self.base = pathlib.Path(tempfile.mkdtemp(prefix="plim-e2e-"))
         self.base.chmod(0o711)
         self.state, self.run, self.log = self.base / "state", self.base / "run", self.base / "log"
@@ -99,7 +99,7 @@ class Daemon:
     def spawn(self, *more):
         with open(self.words, "ab") as words:
             return subprocess.Popen([PLIMSOLLD, "--state", self.state, "--run", self.run, "--log", self.log,
-                                     "--name", "testhost", "--engine", self.engine, *more],
+                                     "--name", self.name, "--engine", self.engine, *map(str, self.args), *more],
                                     stdin=subprocess.DEVNULL, stdout=words, stderr=words)
 
     def start(self):
@@ -155,6 +155,12 @@ class Daemon:
         env = dict(os.environ, PLIMSOLL_SOCKET=str(self.socket), LC_ALL="C.UTF-8")
         return Ran(subprocess.run([PLIM, *map(str, args)], env=env, input=stdin, stdin=None if stdin else subprocess.DEVNULL,
                                   capture_output=True, text=True, timeout=DEADLINE * 2, check=False))
+
+    def begin(self, *args):
+        """plim in the background: Popen."""
+        env = dict(os.environ, PLIMSOLL_SOCKET=str(self.socket), LC_ALL="C.UTF-8")
+        return subprocess.Popen([PLIM, *map(str, args)], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True)
 
     def ok(self, *args):
         """A run of plim that must succeed; its output."""

@@ -57,16 +57,7 @@ class Advice(Tree):
 
     def test_commands_that_exist_pass(self):
         self.advise('f("Run `plim vm start %s` first.", "`plim vm %s " "%s --dry-run` and", "`plim vm " PRIu64 "disk add a`");\n')
-        self.advise_all_that_comes()
         self.passes("check-advice.py", self.plim, self.root)
-
-    def advise_all_that_comes(self):
-        """What the check lets pass until it exists."""
-        self.write("docs/coming.md", "`plim pool join`, `plim pool status`\n")
-
-    def test_what_came_is_not_let_pass_for_ever(self):
-        self.advise('f("Run `plim vm start`.");\n')
-        self.refused("COMING has pool, and needs it no more", "check-advice.py", self.plim, self.root)
 
     def test_a_verb_that_does_not_exist_is_refused_wherever_it_stands(self):
         self.advise('f("Run `plim vm " "fly %s`.");\n')

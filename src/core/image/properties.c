@@ -45,6 +45,7 @@ static const struct prop_def table[] = {
 	{ "source_format", PROP_ENUM, RO_NULL, "raw|qcow2|vmdk|vhdx|vpc|vdi", 0, "the format that was imported", "plimsoll" },
 	{ "source_size", PROP_INT, RO_NULL, NULL, 0, "bytes that were imported; what os_hash_value is of", "plimsoll" },
 	{ "stored_hash_value", PROP_STRING, RO_NULL, NULL, 0, "SHA-512 of the stored file, for `plim image verify`", "plimsoll" },
+	{ "stored_on", PROP_STRING, RO_NULL, NULL, 0, "id of the host that has the stored file", "plimsoll" },
 
 	/* what is in it */
 	{ "architecture", PROP_ENUM, 0, ARCHITECTURES, 0, "the processor it runs on", "glance, libosinfo" },

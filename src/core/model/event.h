@@ -20,6 +20,16 @@
 	X(HOST_CPU_UNKNOWN,  "host.cpu-unknown",  "warning") \
 	X(HOST_CPU_MASKED,   "host.cpu-masked",   "info")    \
 	X(POOL_LEVEL_CHANGED, "pool.level-changed", "info")  \
+	X(HOST_JOINING,      "host.joining",      "info")    \
+	X(HOST_JOINED,       "host.joined",       "info")    \
+	X(HOST_JOIN_UNDONE,  "host.join-undone",  "warning") \
+	X(HOST_LEFT,         "host.left",         "info")    \
+	X(HOST_EVICTED,      "host.evicted",      "warning") \
+	X(HOST_LOST,         "host.lost",         "error")   \
+	X(HOST_BACK,         "host.back",         "info")    \
+	X(HOST_FENCED,       "host.fenced",       "error")   \
+	X(HOST_UNFENCED,     "host.unfenced",     "warning") \
+	X(POOL_CREATED,      "pool.created",      "info")    \
 	X(VM_CREATED,        "vm.created",        "info")    \
 	X(VM_CHANGED,        "vm.changed",        "info")    \
 	X(VM_RENAMED,        "vm.renamed",        "info")    \

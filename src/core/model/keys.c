@@ -30,7 +30,17 @@ char *key_cpu(const char *host_id)
 
 char *key_cpu_mask(const char *host_id)
 {
-	return g_strconcat(KEY_ROOT "cpu-masks/", host_id, NULL);
+	return g_strconcat(KEYS_CPU_MASKS, host_id, NULL);
+}
+
+char *key_lease(const char *host_id)
+{
+	return g_strconcat(KEYS_LEASES "hosts/", host_id, NULL);
+}
+
+char *key_pool_token(const char *hash)
+{
+	return g_strconcat(KEYS_POOL_TOKENS, hash, NULL);
 }
 
 char *key_image(const char *id)

@@ -17,7 +17,13 @@
 #define KEYS_OPERATIONS KEY_ROOT "operations/"
 #define KEYS_EVENTS KEY_ROOT "events/"
 #define KEYS_CPUS KEY_ROOT "cpus/"
+#define KEYS_CPU_MASKS KEY_ROOT "cpu-masks/"
+#define KEYS_NAMES KEY_ROOT "names/"
+#define KEYS_LEASES KEY_ROOT "leases/"
+#define KEYS_POOL_TOKENS KEY_ROOT "pool-tokens/"
 
+/* {id, name, created_at, store}: there is one exactly in the store of a pool. */
+#define KEY_POOL KEY_ROOT "pool"
 /* The CPU level of the pool (engine/level.h). */
 #define KEY_LEVEL KEY_ROOT "level"
 
@@ -29,6 +35,10 @@ char *key_host(const char *id);
 /* The CPU record of a host (core/cpu/record.h), and what an admin took out of it: {features, by, at}. */
 char *key_cpu(const char *host_id);
 char *key_cpu_mask(const char *host_id);
+/* There while the host renews its lease. */
+char *key_lease(const char *host_id);
+/* By the SHA-256 of the token's secret. */
+char *key_pool_token(const char *hash);
 char *key_image(const char *id);
 char *key_volume(const char *id);
 char *key_operation(const char *id);

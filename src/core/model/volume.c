@@ -21,6 +21,7 @@ Volume *volume_free(Volume *v)
 		g_free(v->image_id);
 		g_free(v->vm_id);
 		g_free(v->status);
+		g_free(v->host_id);
 		g_free(v);
 	}
 	return NULL;
@@ -39,6 +40,7 @@ Volume *volume_of_json(const Json *j, GError **err)
 	v->image_id = g_strdup(json_str(j, "image"));
 	v->vm_id = g_strdup(json_str(j, "vm"));
 	v->status = g_strdup(json_str(j, "status"));
+	v->host_id = g_strdup(json_str(j, "host"));
 	if (v->id == NULL || !uuid_valid(v->id) || v->name == NULL || v->format == NULL || v->path == NULL ||
 	    v->status == NULL) {
 		fail(err, ERR_INVALID, "a volume's record lacks its id, name, format, path or status");
@@ -60,6 +62,7 @@ Json *volume_to_json(const Volume *v)
 	json_put_str(j, "image", v->image_id);
 	json_put_str(j, "vm", v->vm_id);
 	json_put_str(j, "status", v->status);
+	json_put_str(j, "host", v->host_id);
 	return j;
 }
 

@@ -17,6 +17,7 @@ typedef struct Volume {
 	char *image_id; /* what it is an overlay of, or NULL */
 	char *vm_id;    /* whose disk it is, or NULL */
 	char *status;   /* "creating", "ready", "growing", "deleting" */
+	char *host_id;  /* which host has the file; NULL: each of them, by the same path */
 } Volume;
 
 Volume *volume_new(void);

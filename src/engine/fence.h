@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The fence: no guest of this host runs when others may believe it dead.
+ *
+ * A file below the run folder, mapped by the daemon and by a guard, a small
+ * process of its own that outlives the daemon, says until when this host holds
+ * its lease and which processes are its QEMUs. When that time passes, whatever
+ * the reason, the guard stops them all (SIGSTOP): they keep their memory and
+ * touch no disk. When the lease is held again the daemon lets those go on that
+ * the records still give to this host, and ends the others.
+ *
+ * The time is CLOCK_BOOTTIME, which also counts while the host sleeps. The
+ * guard has QEMU's user: it may signal those processes and can do nothing else.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef struct Fence Fence;
+
+/* Opens the file, and starts a guard where none watches it. `user` is whom QEMU runs as, or NULL. */
+Fence *fence_open(const char *run, const char *user, GError **err);
+/* The guard goes on. NULL is fine; returns NULL. */
+Fence *fence_close(Fence *f);
+
+/* A QEMU that runs, or ran, here. From any thread. */
+void fence_add(Fence *f, pid_t pid);
+/* The lease holds until then, on the monotonic clock; 0: there is no lease to watch, and the guard ends. */
+void fence_set(Fence *f, uint64_t until);
+/* Since when the guests are stopped (us of CLOCK_BOOTTIME), or 0. */
+uint64_t fence_shut_at(const Fence *f);
+/*
+ * The lease is held again: `may_go` says of each stopped process whether it
+ * goes on; else it is killed. Returns how many went on.
+ */
+unsigned fence_release(Fence *f, bool (*may_go)(pid_t pid, void *data), void *data);
+/* Is there a guard? Starts another one if not. */
+bool fence_check_guard(Fence *f, GError **err);
+
+/* The guard's whole life; the file is open as `fd`. Its exit status. */
+int fence_guard(int fd);
+
+/* SIGKILL for every QEMU whose process id is in a vm's folder below `run`. */
+void fence_kill_all(const char *run);

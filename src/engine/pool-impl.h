@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* For the parts of pool.h: pool_*.c. */
+#pragma once
+
+#include "engine/engine-impl.h"
+#include "engine/pki.h"
+#include "engine/pool.h"
+#include "engine/pool_records.h"
+#include "engine/pool_store.h"
+#include "engine/records.h"
+
+/* How long operations that are under way are waited for. */
+#define POOL_FREEZE_TIME UINT64_C(60000000)
+#define POOL_CALL_TIME UINT64_C(30000000)
+/* Of what hosts tell each other at the join; a newer daemon that changes it counts up. */
+#define POOL_FORMAT 1
+
+/* "state" of a host's record: let in but not complete, or a member. */
+#define HOST_JOINING "joining"
+#define HOST_MEMBER "member"
+
+/* ERR_BAD_STATE with the advice what to do first. */
+bool pool_need_none(const Engine *e, GError **err);
+bool pool_need_member(const Engine *e, GError **err);
+
+/* This host as a record of the pool, reached at `address`. New reference. */
+Json *pool_host_record(const Engine *e, const char *address, const char *state);
+
+/* An empty folder for the certificates. */
+bool pool_folder_make(const char *folder, GError **err);
+
+/*
+ * From MEMBERSHIP_JOINING to a member: copy the records, become a member, make
+ * the file what the next start reads. On failure nothing of it is left in the
+ * store nor here (the folder of the certificates included).
+ */
+bool pool_convert(Engine *e, Membership *m, RecordsScope scope, GError **err);
+/*
+ * The etcd that members run themselves (pool_etcd.c); nothing is done for one
+ * that was there before. `found`: begin the first member, whose address goes
+ * into `access`; `abandon`: that came to nothing; `leave`: of this host's.
+ */
+bool pool_etcd_found(Engine *e, Membership *m, Json *access, GError **err);
+void pool_etcd_abandon(Engine *e, Membership *m);
+
+/* Renews its lease? False with *err unset: no. */
+bool pool_host_lives(Store *s, const char *host_id, GError **err);
+
+/*
+ * Take back what a conversion has left behind in `to`: the records, the host,
+ * and the pool itself if it was to be a new one.
+ */
+bool pool_unconvert(Store *from, Store *to, const Membership *m, GError **err);
+/* At a start: end a leave that was interrupted (pool_leave.c). */
+bool pool_leave_finish(const char *state, const Membership *m, GError **err);
+/* The file and the folder of a conversion that came to nothing. */
+void pool_forget(const char *state);
+
+/* The host's record, its name and its CPU out of the store; absent is fine. */
+bool pool_drop_host(Store *s, const char *host_id, GError **err);

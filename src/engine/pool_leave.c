@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Out of a pool: by itself, or by the others when it is dead. */
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/time.h"
+#include "core/model/keys.h"
+#include "core/model/vm_state.h"
+#include "engine/fence.h"
+#include "engine/pool-impl.h"
+#include "engine/pool_recover.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define STORE_NEW "state.new.db"
+#define STORE_FILE "state.db"
+
+static void remove_store(const char *state, const char *name)
+{
+	static const char *const suffixes[] = { "", "-wal", "-shm" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(suffixes); i++) {
+		g_autofree char *path = g_strconcat(state, "/", name, suffixes[i], NULL);
+
+		unlink(path);
+	}
+}
+
+static Store *open_new(const char *state, GError **err)
+{
+	g_autofree char *url = g_strdup_printf("sqlite:%s/" STORE_NEW, state);
+
+	return store_open(url, err);
+}
+
+/* All that the host takes with it, in a store of its own, complete before anything is taken out of the
+ * pool's. */
+static bool write_own(Engine *e, const GPtrArray *items, GError **err)
+{
+	g_autoptr(Store) own = NULL;
+
+	remove_store(e->folders.state, STORE_NEW);
+	own = open_new(e->folders.state, err);
+	return own != NULL && records_copy(own, items, err);
+}
+
+/* Closed before it is renamed: SQLite leaves nothing beside the file then. */
+static bool make_current(const char *state, GError **err)
+{
+	g_autofree char *from = g_build_filename(state, STORE_NEW, NULL);
+	g_autofree char *to = g_build_filename(state, STORE_FILE, NULL);
+	g_autofree char *file = g_build_filename(state, MEMBERSHIP_FILE, NULL);
+
+	if (g_file_test(from, G_FILE_TEST_EXISTS)) {
+		remove_store(state, STORE_FILE);
+		if (rename(from, to) < 0)
+			return fail_errno(err, errno, "can't rename '%s'", from);
+	}
+	if (unlink(file) < 0 && errno != ENOENT)
+		return fail_errno(err, errno, "can't remove '%s'", file);
+	pool_forget(state);
+	return dir_sync(state, err);
+}
+
+static bool take_out(Store *pool, const char *host_id, const GPtrArray *items, GError **err)
+{
+	g_autofree char *lease = key_lease(host_id);
+	StoreTx *tx;
+
+	if (!records_remove(pool, items, err) || !pool_drop_host(pool, host_id, err))
+		return false;
+	tx = store_tx_new();
+	store_tx_set(tx, lease, STORE_ANY, NULL);
+	return store_commit(pool, tx, STORE_DURABLE, NULL, err);
+}
+
+bool pool_leave_finish(const char *state, const Membership *m, GError **err)
+{
+	g_autoptr(Store) pool = store_open(m->store, err), own = NULL;
+	g_autoptr(GPtrArray) items = NULL;
+
+	own = pool != NULL ? open_new(state, err) : NULL;
+	items = own != NULL ? records_collect(own, m->host_id, RECORDS_ALL, err) : NULL;
+	if (items == NULL || !take_out(pool, m->host_id, items, err))
+		return err_advise(
+		    err, "This host was about to leave the pool '%s'. Make the pool's etcd reachable.",
+		    m->pool_name);
+	own = store_close(own);
+	return make_current(state, err);
+}
+
+static bool leave(Engine *e, const GPtrArray *items, GError **err)
+{
+	Membership m = *e->member;
+	char step[] = "leave";
+
+	if (!write_own(e, items, err))
+		return false;
+	m.step = step;
+	if (!membership_save(&m, e->folders.state, MEMBERSHIP_FILE, err))
+		return false;
+	if (!take_out(e->store, e->host_id, items, err)) {
+		/* What is out already is in the new store: the next start goes on. */
+		engine_restart(e);
+		return false;
+	}
+	return make_current(e->folders.state, err);
+}
+
+static Json *names_of(const GPtrArray *items)
+{
+	_cleanup_json_ Json *names = records_names(items);
+	Json *vms = json_arr(names, "vms");
+
+	return vms != NULL ? json_incref(vms) : json_array();
+}
+
+Json *pool_leave(Engine *e, GError **err)
+{
+	g_autoptr(GPtrArray) items = NULL;
+	Json *j;
+
+	if (!pool_need_member(e, err) || !exec_freeze(e->exec, POOL_FREEZE_TIME, err))
+		return NULL;
+	items = records_collect(e->store, e->host_id, RECORDS_OWN, err);
+	if (items == NULL || !leave(e, items, err)) {
+		exec_thaw(e->exec);
+		return NULL;
+	}
+	events_emit(e->events, EVENT_HOST_LEFT, "host", e->host_id, e->host_name, NULL,
+		    "host %s left the pool %s", e->host_name, e->member->pool_name);
+	engine_restart(e);
+	j = json_object();
+	json_put_str(j, "name", e->member->pool_name);
+	json_put(j, "vms", names_of(items));
+	return j;
+}
+
+/* ---- dismissed ---- */
+
+static bool set_aside(const char *state, const char *name, const char *as, GError **err)
+{
+	static const char *const suffixes[] = { "", "-wal", "-shm" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(suffixes); i++) {
+		g_autofree char *from = g_strconcat(state, "/", name, suffixes[i], NULL);
+		g_autofree char *to = g_strconcat(state, "/", as, suffixes[i], NULL);
+
+		if (rename(from, to) < 0 && errno != ENOENT)
+			return fail_errno(err, errno, "can't rename '%s'", from);
+	}
+	return true;
+}
+
+bool pool_dismiss(const Folders *f, GError **err)
+{
+	log_warning("the pool has no record of this host any more: its guests end");
+	fence_kill_all(f->run);
+	if (!set_aside(f->state, STORE_FILE, "state.before-pool.db", err) ||
+	    !set_aside(f->state, MEMBERSHIP_FILE, "pool.dismissed.json", err))
+		return false;
+	pool_forget(f->state);
+	return dir_sync(f->state, err);
+}
+
+/* ---- evicting ---- */
+
+bool pool_host_lives(Store *s, const char *host_id, GError **err)
+{
+	g_autofree char *key = key_lease(host_id);
+	g_autoptr(GError) e = NULL;
+	g_autoptr(StoreItem) item = store_get(s, key, &e);
+
+	if (e != NULL)
+		g_propagate_error(err, g_steal_pointer(&e));
+	return item != NULL;
+}
+
+typedef struct Eviction {
+	Engine *engine;
+	const char *id, *name, *user;
+	Json *vms; /* told */
+} Eviction;
+
+/* Every write of an eviction holds only while the host is dead. */
+static bool commit_dead(const Eviction *v, StoreTx *tx, GError **err)
+{
+	g_autofree char *lease = key_lease(v->id);
+
+	store_tx_expect(tx, lease, 0);
+	return store_commit(v->engine->store, tx, STORE_DURABLE, NULL, err);
+}
+
+static void tell_vm(const Eviction *v, const Vm *vm, VmState was)
+{
+	Json *j = json_object();
+
+	json_put_str(j, "id", vm->id);
+	json_put_str(j, "name", vm->name);
+	json_put_str(j, "state", vm_state_name(was));
+	json_array_append_new(v->vms, j);
+	if (was != VM_STOPPED && was != VM_CRASHED)
+		events_emit(v->engine->events, EVENT_VM_LOST, "vm", vm->id, vm->name, NULL,
+			    "%s was on host %s, which was taken out of the pool", vm->name, v->name);
+}
+
+static bool free_vm(const Eviction *v, const char *vm_id, GError **err)
+{
+	g_autoptr(VmRecords) r = vm_records_load(v->engine->store, vm_id, err);
+	g_autofree char *key = key_vm_runtime(vm_id), *now = time_stamp(), *text = NULL, *why = NULL;
+	_cleanup_json_ Json *j = NULL;
+	VmState was;
+	StoreTx *tx;
+
+	if (r == NULL)
+		return false;
+	if (g_strcmp0(json_str(r->runtime, "host"), v->id) != 0)
+		return true;
+	was = vm_runtime_state(r->runtime);
+	why = g_strdup_printf("its host %s was taken out of the pool", v->name);
+	j = was == VM_STOPPED || was == VM_CRASHED ? json_deep_copy(r->runtime)
+						   : vm_runtime_moved(r->runtime, VM_STOPPED, why, now);
+	json_put(j, "host", json_null());
+	json_put(j, "operation", json_null());
+	text = json_print(j);
+	tx = store_tx_new();
+	store_tx_set(tx, key, r->seen.runtime_rev, text);
+	if (!commit_dead(v, tx, err))
+		return false;
+	tell_vm(v, r->vm, was);
+	return true;
+}
+
+static bool free_vms(const Eviction *v, GError **err)
+{
+	g_autoptr(GPtrArray) items = store_list(v->engine->store, KEYS_VMS, NULL, err);
+
+	for (guint i = 0; items != NULL && i < items->len; i++) {
+		g_autofree char *c = NULL, *id = NULL, *rest = NULL;
+
+		if (key_split(((StoreItem *)items->pdata[i])->key, &c, &id, &rest) &&
+		    g_str_equal(rest, "config") && !free_vm(v, id, err))
+			return false;
+	}
+	return items != NULL;
+}
+
+/* Nobody carries them out any more. */
+static bool end_operation(const Eviction *v, const StoreItem *item, GError **err)
+{
+	_cleanup_json_ Json *j = json_parse(item->value, strlen(item->value), NULL);
+	g_autoptr(Operation) op = j != NULL ? operation_of_json(j, NULL) : NULL;
+	g_autoptr(GError) why = NULL;
+	_cleanup_json_ Json *ended = NULL;
+	g_autofree char *text = NULL;
+	StoreTx *tx;
+
+	if (op == NULL || g_strcmp0(op->host, v->id) != 0 || operation_ended(op))
+		return true;
+	fail(&why, ERR_UNAVAILABLE, "host %s was taken out of the pool in the middle of this", v->name);
+	op->state = OPERATION_FAILED;
+	op->error = err_to_json(why);
+	op->finished_at = time_stamp();
+	ended = operation_to_json(op);
+	text = json_print(ended);
+	tx = store_tx_new();
+	store_tx_set(tx, item->key, item->rev, text);
+	return commit_dead(v, tx, err);
+}
+
+static bool end_operations(const Eviction *v, GError **err)
+{
+	g_autoptr(GPtrArray) items = store_list(v->engine->store, KEYS_OPERATIONS, NULL, err);
+
+	for (guint i = 0; items != NULL && i < items->len; i++)
+		if (!end_operation(v, items->pdata[i], err))
+			return false;
+	return items != NULL;
+}
+
+static bool check_dead(const Eviction *v, GError **err)
+{
+	g_autoptr(GError) e = NULL;
+
+	if (g_str_equal(v->id, v->engine->host_id))
+		return fail_advice(err, ERR_INVALID, "`plim pool leave` on it takes it out with its vms.",
+				   "host '%s' is the one that you ask", v->name);
+	if (pool_host_lives(v->engine->store, v->id, &e))
+		return fail_advice(
+		    err, ERR_BAD_STATE,
+		    "Run `plim pool leave` there; or stop its daemon, and wait until its lease is gone.",
+		    "host '%s' is alive", v->name);
+	if (e != NULL)
+		g_propagate_error(err, g_steal_pointer(&e));
+	return e != NULL || err == NULL || *err == NULL;
+}
+
+Json *pool_evict(Engine *e, const char *host_id, const char *user, GError **err)
+{
+	g_autofree char *key = key_host(host_id);
+	Eviction v = { .engine = e, .id = host_id, .user = user };
+	_cleanup_json_ Json *host = NULL, *vms = json_array();
+	Json *j;
+
+	if (!pool_need_member(e, err))
+		return NULL;
+	host = record_get(e->store, key, NULL, err);
+	if (host == NULL) {
+		if (err != NULL && *err == NULL)
+			fail_advice(err, ERR_NOT_FOUND, "`plim pool status` shows all.",
+				    "there is no host '%s'", host_id);
+		return NULL;
+	}
+	v.name = json_str(host, "name");
+	v.vms = vms;
+	if (!check_dead(&v, err) || !free_vms(&v, err) || !end_operations(&v, err) ||
+	    !pool_drop_host(e->store, host_id, err))
+		return NULL;
+	events_emit(e->events, EVENT_HOST_EVICTED, "host", host_id, v.name, NULL,
+		    "host %s was taken out of the pool by %s", v.name, user);
+	j = json_object();
+	json_put_str(j, "name", v.name);
+	json_put(j, "vms", json_incref(vms));
+	return j;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where the pool's store is, and with what to open it.
+ *
+ * {"endpoints": [URL...], "root": TEXT, "own": bool, "ca", "cert", "key",
+ *  "user", "password"}: texts of PEM files and of a password, absent when there
+ * is none. `own` etcd members use the pool's certificates instead. It travels
+ * only to a host that is let in, and is kept in the pool's folder.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "engine/pool.h"
+
+/* From what an admin asks for. ERR_INVALID for what is no URL, and for files that can't be read. */
+Json *pool_store_of_request(const struct pool_init *r, const char *pool_id, GError **err);
+/* Keep it in `folder`. */
+bool pool_store_save(const Json *access, const char *folder, GError **err);
+Json *pool_store_load(const char *folder, GError **err);
+/* For store_open(). Caller frees. */
+char *pool_store_url(const Json *access, const char *folder);

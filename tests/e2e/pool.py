@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several daemons on loopback, and an etcd of a test's own: a pool."""
+
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import tempfile
+
+import pytest
+
+from daemon import Daemon, until
+
+
+def free_port():
+    """A port that nobody listens on now; sockets closed by their listener leave it free at once."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Etcd:
+    """One member, without TLS: for tests of what stands above the store."""
+
+    def __init__(self):
+        if shutil.which("etcd") is None:
+            pytest.skip("there is no program etcd")
+        self.base = pathlib.Path(tempfile.mkdtemp(prefix="plim-etcd-"))
+        self.port, self.peer = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self):
+        peer = f"http://127.0.0.1:{self.peer}"
+        with open(self.base / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                ["etcd", "--name", "e0", "--data-dir", self.base / "data", "--listen-client-urls", self.url,
+                 "--advertise-client-urls", self.url, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                 "--initial-cluster", f"e0={peer}", "--unsafe-no-fsync"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        until(self.answers, "answer of etcd")
+
+    def answers(self):
+        done = subprocess.run(["etcdctl", "--endpoints", self.url, "get", "x"], env=dict(os.environ, ETCDCTL_API="3"),
+                              capture_output=True, check=False, timeout=30)
+        return done.returncode == 0
+
+    def keys(self):
+        done = subprocess.run(["etcdctl", "--endpoints", self.url, "get", "", "--prefix", "--keys-only"],
+                              env=dict(os.environ, ETCDCTL_API="3"), capture_output=True, text=True, check=True, timeout=30)
+        return [k for k in done.stdout.splitlines() if k]
+
+    def signal(self, signo):
+        self.process.send_signal(signo)
+
+    def stop(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def close(self):
+        self.stop()
+        shutil.rmtree(self.base)
+
+
+class Pool:
+    """Hosts h0, h1, ...; h0 makes the pool, the others join it."""
+
+    def __init__(self, engine="sim", joined=True, lease="6", args=()):
+        self.engine, self.joined, self.args = engine, joined, ("--lease", lease, *args)
+        self.etcd, self.hosts = None, []
+
+    def __getitem__(self, i):
+        return self.hosts[i]
+
+    def start(self, n):
+        self.etcd = Etcd()
+        self.etcd.start()
+        for _ in range(n):
+            self.add()
+        if self.joined:
+            self.init()
+            for host in self.hosts[1:]:
+                self.join(host)
+
+    def add(self, name=None):
+        host = Daemon(self.engine, name=name or f"h{len(self.hosts)}", args=self.args)
+        host.address = f"127.0.0.1:{free_port()}"
+        self.hosts.append(host)
+        host.start()
+        return host
+
+    def init(self, host=None, *more):
+        host = host or self.hosts[0]
+        return host.ok("pool", "init", "--name", "lab", "--address", host.address, "--etcd", self.etcd.url, *more)
+
+    def token(self, member=None):
+        return (member or self.hosts[0]).ok("pool", "token").strip()
+
+    def join(self, host, token=None):
+        return host.ok("pool", "join", "--token", token or self.token(), "--address", host.address)
+
+    def status(self, host=None):
+        return {h["name"]: h for h in (host or self.hosts[0]).get("/v1/pool")["hosts"]}
+
+    def wait_status(self, name, state, host=None):
+        return until(lambda: self.status(host).get(name, {}).get("state") == state, f"{name} is {state}")
+
+    def close(self, failed=False):
+        if self.etcd is not None and self.etcd.process is None:
+            self.etcd.start()
+        try:
+            for host in self.hosts:
+                host.close()
+        finally:
+            if self.etcd is not None:
+                self.etcd.close()

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts form a pool, and leave it: daemons with simulated guests on loopback, records in a real etcd."""
+import signal
+
+from daemon import PAYLOAD, until
+
+KERNEL = ("--kernel", PAYLOAD, "--nic", "none")
+
+
+def make_vm(host, name, *more):
+    host.ok("vm", "create", name, *KERNEL, *more)
+    return host.vm(name)["id"]
+
+
+def test_a_host_becomes_a_pool_with_all_it_has(make_pool):
+    p = make_pool(1, joined=False)
+    host = p[0]
+    ident = make_vm(host, "web1", "--disk", "1GiB")
+    host.ok("vm", "start", "web1")
+    before = host.vm("web1")
+    pid = host.process.pid
+    p.init()
+    assert host.process.pid == pid and host.process.poll() is None, "the same process, begun anew"
+    after = host.vm("web1")
+    assert after["id"] == ident and after["runtime"]["state"] == "running"
+    assert after["settings"] == before["settings"]
+    pool = host.get("/v1/pool")
+    assert pool["name"] == "lab" and [h["state"] for h in pool["hosts"]] == ["online"]
+    assert pool["hosts"][0]["vms"] == 1
+    assert host.get("/v1")["pool"]["id"] == pool["id"]
+    assert host.events("vm.created") and host.wait_event("pool.created")
+    assert any(k.endswith(f"/vms/{ident}/config") for k in p.etcd.keys())
+
+
+def test_three_hosts_share_their_records(pool):
+    assert {n: h["state"] for n, h in pool.status().items()} == {"h0": "online", "h1": "online", "h2": "online"}
+    make_vm(pool[1], "web1")
+    for host in pool.hosts:
+        assert host.vm("web1")["runtime"]["state"] == "stopped"
+        assert sorted(h["name"] for h in host.get("/v1/hosts")) == ["h0", "h1", "h2"]
+    numbers = [int(e["id"], 16) for e in pool[2].events()]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+# Joining
+
+
+def test_a_joining_host_brings_its_own_vms(make_pool):
+    p = make_pool(2, joined=False)
+    p.init()
+    mine = make_vm(p[1], "mine", "--disk", "1GiB")
+    p[1].ok("vm", "start", "mine")
+    pid = p[1].process.pid
+    p.join(p[1])
+    assert p[1].process.pid == pid
+    for host in p.hosts:
+        assert host.vm("mine")["id"] == mine and host.vm("mine")["runtime"]["state"] == "running"
+    ids = {h["name"]: h["id"] for h in p.status().values()}
+    assert p[0].vm("mine")["runtime"]["host"] == ids["h1"]
+    assert [v["host"] for v in p[0].get("/v1/volumes")] == [ids["h1"]]
+    assert p[0].wait_event("host.joined", "h1")
+
+
+def test_a_clash_of_names_is_refused_before_anything_changes(make_pool):
+    p = make_pool(2, joined=False)
+    p.init()
+    make_vm(p[0], "web1")
+    make_vm(p[1], "web1")
+    before = p.etcd.keys()
+    ran = p[1].plim("pool", "join", "--token", p.token(), "--address", p[1].address)
+    assert ran.status == 5 and "vm 'web1'" in ran.err and "Rename" in ran.err
+    assert p[1].get("/v1")["pool"] is None and p[1].vm("web1")
+    assert not (p[1].state / "pool.joining.json").exists() and not (p[1].state / "pool").exists()
+    left = [k for k in p.etcd.keys() if k not in before and "/pool-tokens/" not in k and "/events/" not in k]
+    assert left == []
+    p[1].ok("vm", "rename", "web1", "web2")
+    p.join(p[1])
+    assert sorted(v["name"] for v in p[0].get("/v1/vms")) == ["web1", "web2"]
+
+
+def test_a_token_is_good_once(make_pool):
+    p = make_pool(3, joined=False)
+    p.init()
+    token = p.token()
+    p.join(p[1], token)
+    ran = p[2].plim("pool", "join", "--token", token, "--address", p[2].address)
+    assert ran.status == 14 and "was used already, by host 'h1'" in ran.err and "pool token" in ran.err
+    assert p[2].get("/v1")["pool"] is None
+
+
+def test_bad_tokens_are_refused_clearly(make_pool):
+    p = make_pool(2, joined=False)
+    p.init()
+    good = p.token()
+    scheme, secret, print_, url = good.split(".")
+    bad = {"": 2, "words": 2, good + ".x": 2, f"plj9.{secret}.{print_}.{url}": 2, f"{scheme}.AAAA.{print_}.{url}": 3,
+           f"{scheme}.{secret}.{'0' * 64}.{url}": 3, "x" * 2000: 2, f"{scheme}.{secret}.{print_}.": 2}
+    for token, status in bad.items():
+        ran = p[1].plim("pool", "join", "--token", token, "--address", p[1].address)
+        assert ran.status == status, (token[:80], ran)
+        assert len(ran.err.splitlines()) == 2, ran
+    ran = p[1].plim("pool", "join", "https://127.0.0.1:1", "--token", good, "--address", p[1].address)
+    assert ran.status == 18 and "nobody answers" in ran.err
+    assert p[1].get("/v1")["pool"] is None
+    p[1].ok("pool", "join", f"https://{p[0].address}", "--token", good, "--address", p[1].address)
+
+
+def test_an_old_token_has_expired(make_pool):
+    p = make_pool(2, joined=False)
+    p.init()
+    token = p[0].api("POST", "/v1/pool/tokens", {"life": 1}).body["token"]
+    ran = p[1].plim("pool", "join", "--token", token, "--address", p[1].address)
+    assert ran.status == 14 and "expired at" in ran.err, ran
+    assert p[0].plim("pool", "token", "--life", "30d").status == 2
+
+
+def test_two_hosts_that_join_at_once_both_succeed(make_pool):
+    p = make_pool(3, joined=False)
+    p.init()
+    tokens = [p.token(), p.token()]
+    both = [p[i + 1].begin("pool", "join", "--token", tokens[i], "--address", p[i + 1].address) for i in range(2)]
+    for ran in both:
+        out, err = ran.communicate(timeout=120)
+        assert ran.returncode == 0, (out, err)
+    assert sorted(p.status()) == ["h0", "h1", "h2"]
+
+
+def test_one_token_and_two_hosts_at_once_let_one_in(make_pool):
+    p = make_pool(3, joined=False)
+    p.init()
+    token = p.token()
+    both = [p[i].begin("pool", "join", "--token", token, "--address", p[i].address) for i in (1, 2)]
+    ends = []
+    for ran in both:
+        _, err = ran.communicate(timeout=120)
+        ends.append((ran.returncode, err))
+    assert sorted(e[0] for e in ends) == [0, 14], ends
+    assert len(p.status()) == 2
+
+
+def test_a_host_of_the_same_name_is_refused(make_pool):
+    p = make_pool(1, joined=False)
+    p.init()
+    other = p.add(name="h0")
+    ran = other.plim("pool", "join", "--token", p.token(), "--address", other.address)
+    assert ran.status == 5 and "another host called 'h0'" in ran.err
+
+
+def test_what_is_in_no_pool_says_so(make_pool):
+    p = make_pool(1, joined=False)
+    for words in (["status"], ["token"], ["leave"], ["evict", "h0"]):
+        ran = p[0].plim("pool", *words)
+        assert ran.status == 6 and "not in a pool" in ran.err and "pool init" in ran.err, words
+    p.init()
+    assert p[0].plim("pool", "init", "--etcd", p.etcd.url, "--address", p[0].address).status == 6
+
+
+def test_an_etcd_that_is_not_there_leaves_the_host_as_it_was(make_pool):
+    p = make_pool(1, joined=False)
+    make_vm(p[0], "web1")
+    ran = p[0].plim("pool", "init", "--address", p[0].address, "--etcd", "http://127.0.0.1:1")
+    assert ran.status == 18 and ran.err.count("\n") >= 1, ran
+    assert p[0].plim("pool", "init", "--address", "0.0.0.0", "--etcd", p.etcd.url).status == 2
+    assert p[0].plim("pool", "init", "--address", p[0].address, "--etcd", "words").status == 2
+    assert p[0].get("/v1")["pool"] is None and not (p[0].state / "pool").exists()
+    p[0].ok("vm", "start", "web1")
+
+
+# Killed in the middle
+
+
+def test_a_join_that_was_killed_is_undone_at_the_next_start(make_pool):
+    p = make_pool(2, joined=False)
+    p.init()
+    make_vm(p[1], "mine")
+    before = set(p.etcd.keys())
+    ran = p[1].begin("pool", "join", "--token", p.token(), "--address", p[1].address)
+    until(lambda: (p[1].state / "pool.joining.json").exists() or (p[1].state / "pool.json").exists(), "file of the join")
+    p[1].kill9()
+    ran.communicate(timeout=120)
+    p[1].start()
+    if p[1].get("/v1")["pool"] is None:
+        left = [k for k in set(p.etcd.keys()) - before if "/pool-tokens/" not in k and "/events/" not in k]
+        assert left == [] and p[1].wait_event("host.join-undone")
+        p.join(p[1])
+    assert p[0].vm("mine")["id"] == p[1].vm("mine")["id"]
+    assert p.status()["h1"]["state"] == "online"
+
+
+# Passing on
+
+
+def test_any_daemon_takes_any_request(pool):
+    ident = make_vm(pool[0], "web1", "--disk", "1GiB")
+    pool[2].ok("vm", "start", "web1")
+    home = pool.status()["h0"]["id"]
+    runtime = pool[1].vm("web1")["runtime"]
+    assert runtime["state"] == "running" and runtime["host"] == home, "its disk is on h0"
+    pool[1].ok("vm", "pause", "web1")
+    pool[2].ok("vm", "resume", "web1")
+    op = next(o for o in pool[2].get("/v1/operations") if o["kind"] == "vm.resume")
+    assert op["host"] == home and op["user"] == "root"
+    ran = pool[1].plim("vm", "start", "web1")
+    assert ran.status == 6 and "h0: vm 'web1' is running" in ran.err, ran
+    pool[1].ok("vm", "kill", "web1")
+    pool[2].ok("vm", "delete", ident)
+    assert pool[0].get("/v1/vms") == [] and pool[0].world() == []
+
+
+def test_a_vm_starts_where_it_is_asked_to(pool):
+    make_vm(pool[0], "roam")
+    ids = {n: h["id"] for n, h in pool.status().items()}
+    for name in ("h2", "h1"):
+        pool[0].ok("vm", "start", "roam", "--host", name)
+        assert pool[0].vm("roam")["runtime"]["host"] == ids[name]
+        pool[0].ok("vm", "kill", "roam")
+    make_vm(pool[0], "bound", "--disk", "1GiB")
+    ran = pool[1].plim("vm", "start", "bound", "--host", "h1")
+    assert ran.status == 5 and "h1 does not have the files of its disks" in ran.err, ran
+    assert pool[1].plim("vm", "start", "bound", "--host", "h9").status == 4
+
+
+def test_a_slow_operation_is_waited_for_and_cancelled_from_afar(pool):
+    pool[0].order(delay_ms={"QEMU_SPAWN": 60000})
+    make_vm(pool[0], "slow", "--disk", "1GiB")
+    answer = pool[1].api("POST", "/v1/vms/slow/actions/start")
+    assert answer.status == 202
+    assert pool[2].api("POST", f"/v1/operations/{answer.body['id']}/actions/cancel").status == 202
+    assert pool[1].wait_operation(answer.body["id"])["status"] == "cancelled"
+
+
+# Leaving
+
+
+def test_a_host_leaves_with_its_vms(pool):
+    make_vm(pool[1], "mine", "--disk", "1GiB")
+    make_vm(pool[0], "theirs", "--disk", "1GiB")
+    pool[1].ok("vm", "start", "mine")
+    pid = pool[1].process.pid
+    out = pool[1].ok("pool", "leave")
+    assert "with 1 vms" in out and pool[1].process.pid == pid
+    assert [v["name"] for v in pool[1].get("/v1/vms")] == ["mine"]
+    assert pool[1].vm("mine")["runtime"]["state"] == "running"
+    assert [v["name"] for v in pool[0].get("/v1/vms")] == ["theirs"]
+    assert sorted(pool.status()) == ["h0", "h2"]
+    assert not (pool[1].state / "pool").exists()
+    pool[1].restart()
+    pool[1].ok("vm", "kill", "mine")
+    pool.join(pool[1])
+    assert sorted(v["name"] for v in pool[2].get("/v1/vms")) == ["mine", "theirs"]
+
+
+def test_a_host_that_was_away_comes_back(pool):
+    make_vm(pool[1], "mine", "--disk", "1GiB")
+    pool[1].ok("vm", "start", "mine")
+    pool[1].kill9()
+    pool.wait_status("h1", "offline")
+    assert pool[0].wait_event("host.lost", "h1")
+    ran = pool[0].plim("vm", "kill", "mine")
+    assert ran.status == 18 and "h1" in ran.err, ran
+    pool[1].start()
+    pool.wait_status("h1", "online")
+    assert pool[0].wait_event("host.back", "h1")
+    pool[0].ok("vm", "kill", "mine")
+
+
+def test_a_dead_host_is_evicted_and_its_vms_are_free(pool):
+    make_vm(pool[1], "roam")
+    make_vm(pool[1], "bound", "--disk", "1GiB")
+    for name in ("roam", "bound"):
+        pool[1].ok("vm", "start", name, "--host", "h1")
+    ran = pool[0].plim("pool", "evict", "h1")
+    assert ran.status == 6 and "is alive" in ran.err
+    pool[1].kill9()
+    pool.wait_status("h1", "offline")
+    out = pool[0].ok("pool", "evict", "h1")
+    assert "vm roam was running there" in out and "vm bound was running there" in out
+    assert sorted(pool.status()) == ["h0", "h2"]
+    for name in ("roam", "bound"):
+        runtime = pool[0].vm(name)["runtime"]
+        assert runtime["state"] == "stopped" and "h1 was taken out of the pool" in runtime["reason"]
+    pool[0].ok("vm", "start", "roam")
+    ran = pool[0].plim("vm", "start", "bound")
+    assert ran.status == 5 and "files of its disks" in ran.err
+    # It comes back and finds that it is no member any more.
+    pool[1].start()
+    assert pool[1].get("/v1")["pool"] is None and pool[1].get("/v1/vms") == []
+    assert pool[1].wait_event("host.evicted")
+    pool.join(pool[1])
+    pool[0].ok("vm", "start", "bound")
+    assert pool[0].plim("pool", "evict", "h0").status == 2
+    assert pool[0].plim("pool", "evict", "h9").status == 4
+
+
+def test_without_its_store_a_pool_begins_nothing_and_recovers(make_pool):
+    p = make_pool(2, lease="3")
+    make_vm(p[0], "web1", "--disk", "1GiB")
+    p.etcd.signal(signal.SIGSTOP)
+    try:
+        ran = p[0].plim("vm", "start", "web1")
+        assert ran.status in (8, 10, 18) and ran.err, ran
+    finally:
+        p.etcd.signal(signal.SIGCONT)
+    until(lambda: p[0].plim("vm", "start", "web1").status == 0, "start after etcd is back")
+    assert p.status()["h1"]["state"] == "online"
