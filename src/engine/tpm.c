@@ -2,23 +2,15 @@
 #include "engine/tpm.h"
 #include "base/fd.h"
 #include "base/socket.h"
-#include "base/str.h"
-#include "base/time.h"
+#include "engine/lasting.h"
 
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #define FILES_MAX 256
 /* From SIGTERM to SIGKILL: it writes its state with every command, so little is left to do. */
 #define END_TIMEOUT UINT64_C(2000000)
-/* For the kernel to end a process that was killed. */
-#define KILL_TIMEOUT UINT64_C(10000000)
-#define REAP_PIECE UINT64_C(10000)
-#define CMDLINE_MAX 65536
 
 static char *beside_socket(const struct tpm *t, const char *name)
 {
@@ -32,34 +24,33 @@ static char *state_arg(const struct tpm *t)
 	return g_strdup_printf("dir=%s,mode=0600", t->dir);
 }
 
-static pid_t written_pid(const struct tpm *t)
-{
-	g_autofree char *path = beside_socket(t, "swtpm.pid"), *text = file_read(path, 64, NULL, NULL);
-	uint64_t pid;
+/* What is in `l` points to what is to be freed. */
+struct found_by {
+	char *pid_path, *mark;
+	struct lasting l;
+};
 
-	if (text == NULL || !parse_uint(g_strstrip(text), 1, INT32_MAX, &pid, NULL))
-		return 0;
-	return (pid_t)pid;
+static struct found_by found_by(const struct tpm *t)
+{
+	struct found_by f = { .pid_path = beside_socket(t, "swtpm.pid"), .mark = state_arg(t) };
+
+	f.l = (struct lasting){ .program = "swtpm", .pid_path = f.pid_path, .mark = f.mark };
+	return f;
 }
 
-/* A process that ended and is not waited for yet has an empty command line: it is none. */
-static bool is_ours(const struct tpm *t, pid_t pid)
+static void found_by_done(struct found_by *f)
 {
-	g_autofree char *path = g_strdup_printf("/proc/%d/cmdline", (int)pid), *state = state_arg(t);
-	size_t len = 0, at = 0;
-	g_autofree char *words = file_read_virtual(path, CMDLINE_MAX, &len, NULL);
-
-	for (; words != NULL && at < len; at += strlen(words + at) + 1)
-		if (g_str_equal(words + at, state))
-			return true;
-	return false;
+	g_free(f->pid_path);
+	g_free(f->mark);
 }
 
 pid_t tpm_running(const struct tpm *t)
 {
-	pid_t pid = written_pid(t);
+	struct found_by f = found_by(t);
+	pid_t pid = lasting_running(&f.l);
 
-	return pid > 0 && is_ours(t, pid) ? pid : 0;
+	found_by_done(&f);
+	return pid;
 }
 
 /* It belongs to the user from before there is something in it. */
@@ -130,73 +121,13 @@ bool tpm_start(const struct tpm *t, GError **err)
 	return start(t, listening, log, err) || err_advise(err, "Install the package swtpm.");
 }
 
-/* True when it has ended. It is waited for if it is our child. */
-static bool wait_end(int pidfd, uint64_t timeout)
-{
-	uint64_t end = time_monotonic() + timeout, now;
-	struct pollfd p = { .fd = pidfd, .events = POLLIN };
-	struct process_end how;
-
-	while ((now = time_monotonic()) < end)
-		if (poll(&p, 1, (int)((end - now) / 1000) + 1) == 1)
-			break;
-	return process_ended(pidfd, &how);
-}
-
-/* What a program that begins looks like for a moment, and one that ended until it is waited for. */
-static bool is_bare_swtpm(pid_t pid)
-{
-	g_autofree char *comm = g_strdup_printf("/proc/%d/comm", (int)pid),
-			*cmdline = g_strdup_printf("/proc/%d/cmdline", (int)pid);
-	size_t len = 0;
-	g_autofree char *name = file_read_virtual(comm, 64, NULL, NULL),
-			*words = file_read_virtual(cmdline, CMDLINE_MAX, &len, NULL);
-
-	return g_strcmp0(name, "swtpm\n") == 0 && words != NULL && len == 0;
-}
-
-/*
- * One that ended before, as a child of ours, and is told apart by the name that
- * the kernel keeps: another process that got its number is not ours to wait for.
- * Its command line goes a moment before it can be waited for.
- */
-static void reap(pid_t pid, int pidfd)
-{
-	uint64_t end = time_monotonic() + KILL_TIMEOUT;
-
-	while (is_bare_swtpm(pid) && time_monotonic() < end)
-		if (wait_end(pidfd, REAP_PIECE))
-			return;
-}
-
-static bool end_process(const struct tpm *t, pid_t pid, GError **err)
-{
-	_cleanup_close_ int pidfd = pidfd_of(pid);
-
-	/* Between the look and the descriptor the number may have become another process. */
-	if (pidfd < 0)
-		return true;
-	if (!is_ours(t, pid)) {
-		reap(pid, pidfd);
-		return true;
-	}
-	pidfd_signal(pidfd, SIGTERM);
-	if (wait_end(pidfd, END_TIMEOUT))
-		return true;
-	pidfd_signal(pidfd, SIGKILL);
-	return wait_end(pidfd, KILL_TIMEOUT) ||
-	       fail_advice(err, ERR_TIMEOUT, "Look at the disk that holds its state, then stop the vm again.",
-			   "swtpm, process %d, does not end", (int)pid);
-}
-
 bool tpm_stop(const struct tpm *t, GError **err)
 {
-	g_autofree char *pid_path = beside_socket(t, "swtpm.pid");
-	pid_t pid = written_pid(t);
+	struct found_by f = found_by(t);
+	bool ok = lasting_end(&f.l, END_TIMEOUT, err);
 
-	if (pid > 0 && !end_process(t, pid, err))
-		return false;
-	if ((unlink(t->socket) < 0 && errno != ENOENT) || (unlink(pid_path) < 0 && errno != ENOENT))
-		return fail_errno(err, errno, "can't remove the files of a TPM beside '%s'", t->socket);
-	return true;
+	found_by_done(&f);
+	if (ok && unlink(t->socket) < 0 && errno != ENOENT)
+		return fail_errno(err, errno, "can't remove '%s'", t->socket);
+	return ok;
 }
