@@ -282,8 +282,7 @@ static Json *applied_record(const Start *s)
 
 static void add_all(Start *s)
 {
-	if (s->from == NULL) /* else its disks are open already, over there, or made empty here */
-		add_checks(s);
+	add_checks(s);
 	add_run_dir(s);
 	add_seed(s);
 	add_firmware(s);
