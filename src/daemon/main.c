@@ -3,6 +3,7 @@
 #include "api/api.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "engine/fence.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -265,6 +266,9 @@ int main(int argc, char **argv)
 	g_autoptr(GError) err = NULL;
 	bool ok;
 
+	/* The daemon's own child: see engine/fence.h. */
+	if (argc == 3 && g_str_equal(argv[1], "--guard"))
+		return fence_guard((int)g_ascii_strtoll(argv[2], NULL, 10));
 	d.argv = g_strdupv(argv);
 	if (!parse_options(&d, &argc, &argv, &err) || !check_options(&d, &err)) {
 		fprintf(stderr, "plimsolld: %s\n", err->message);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "engine/engine.h"
+#include "engine/fence.h"
 #include "engine/lease.h"
 #include "engine/membership.h"
 #include "engine/move.h"
@@ -18,6 +19,7 @@ struct Engine {
 	bool booted;        /* the host started anew since a daemon was up here last */
 	Membership *member; /* NULL: a pool of one */
 	Lease *lease;       /* of a member, from the start to the stop */
+	Fence *fence;       /* the same; NULL when it is simulated */
 	uint64_t lease_ttl;
 	void (*restart)(void *data);
 	void *restart_data;

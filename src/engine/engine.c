@@ -547,16 +547,25 @@ static void tell_pool(Engine *e)
 	}
 }
 
+static bool hold_lease(Engine *e, GError **err)
+{
+	if (e->sim == NULL) {
+		e->fence = fence_open(e->folders.run, engine_facts(e)->run_as, err);
+		if (e->fence == NULL)
+			return false;
+	}
+	e->lease = lease_start(e, e->lease_ttl, err);
+	return e->lease != NULL;
+}
+
 bool engine_start(Engine *e, GError **err)
 {
 	if (!take_facts(e, e->sim != NULL ? sim_probe(e->sim) : host_probe(e->local, &e->folders, err), err))
 		return false;
 	e->booted = boot_is_new(e->local);
-	if (e->member != NULL) {
-		e->lease = lease_start(e, e->lease_ttl, err);
-		if (e->lease == NULL)
-			return false;
-	}
+	/* Before guests are adopted: those that the fence holds can't answer. */
+	if (e->member != NULL && !hold_lease(e, err))
+		return false;
 	if (e->sim == NULL && (!make_fleet(e, err) || !supervisor_adopt(e->supervisor, err)))
 		return false;
 	host_cpu_begin(e->cpu);
@@ -592,6 +601,7 @@ Engine *engine_close(Engine *e)
 	level_keeper_free(e->level);
 	host_cpu_free(e->cpu);
 	supervisor_free(e->supervisor);
+	fence_close(e->fence);
 	receptions_free(e->receptions);
 	moves_free(e->moves);
 	sim_close(e->sim);

@@ -21,6 +21,7 @@
 /* The guard looks again at least so often: for a deadline that came earlier, and for the end of its work. */
 #define LOOK_AGAIN UINT64_C(1000000)
 #define PID_TEXT_MAX 32
+#define FILE_NAME "fence"
 
 /* Written by the daemon, but for `shut_at`, which the guard sets. A pid of 0 is a free place. */
 struct entry {
@@ -39,7 +40,7 @@ struct Fence {
 	GMutex lock; /* of writers */
 };
 
-static uint64_t boot_time(void)
+uint64_t fence_now(void)
 {
 	struct timespec ts;
 
@@ -86,10 +87,10 @@ static void send_all(struct table *t, int signo)
 /* True when they are stopped, and stay so. */
 static bool shut(struct table *t)
 {
-	save(&t->shut_at, boot_time());
+	save(&t->shut_at, fence_now());
 	send_all(t, SIGSTOP);
 	/* The daemon renewed it in the very moment: nobody has taken over. */
-	if (load(&t->until) <= boot_time())
+	if (load(&t->until) <= fence_now())
 		return true;
 	send_all(t, SIGCONT);
 	save(&t->shut_at, 0);
@@ -101,7 +102,7 @@ static void watch(struct table *t, int fd)
 	struct stat st;
 
 	for (;;) {
-		uint64_t until = load(&t->until), now = boot_time();
+		uint64_t until = load(&t->until), now = fence_now();
 
 		if (until == 0 || fstat(fd, &st) < 0 || st.st_nlink == 0)
 			return;
@@ -184,7 +185,7 @@ Fence *fence_open(const char *run, const char *user, GError **err)
 	Fence *f = g_new0(Fence, 1);
 
 	g_mutex_init(&f->lock);
-	f->path = g_build_filename(run, "fence", NULL);
+	f->path = g_build_filename(run, FILE_NAME, NULL);
 	f->user = g_strdup(user);
 	return open_table(f, err) ? f : fence_close(f);
 }
@@ -228,7 +229,7 @@ void fence_set(Fence *f, uint64_t until)
 	uint64_t now = time_monotonic();
 
 	if (until != 0)
-		until = boot_time() + (until > now ? until - now : 0);
+		until = fence_now() + (until > now ? until - now : 0);
 	save(&f->table->until, until);
 }
 
@@ -274,7 +275,8 @@ static bool names_folder(pid_t pid, const char *dir)
 
 void fence_kill_all(const char *run)
 {
-	g_autofree char *vms = g_build_filename(run, "vms", NULL);
+	g_autofree char *vms = g_build_filename(run, "vms", NULL),
+			*fence = g_build_filename(run, FILE_NAME, NULL);
 	GDir *d = g_dir_open(vms, 0, NULL);
 	const char *name;
 
@@ -290,4 +292,5 @@ void fence_kill_all(const char *run)
 	}
 	if (d != NULL)
 		g_dir_close(d);
+	unlink(fence);
 }

@@ -30,6 +30,8 @@ Fence *fence_close(Fence *f);
 void fence_add(Fence *f, pid_t pid);
 /* The lease holds until then, on the monotonic clock; 0: there is no lease to watch, and the guard ends. */
 void fence_set(Fence *f, uint64_t until);
+/* The clock of all this. */
+uint64_t fence_now(void);
 /* Since when the guests are stopped (us of CLOCK_BOOTTIME), or 0. */
 uint64_t fence_shut_at(const Fence *f);
 /*
@@ -43,5 +45,6 @@ bool fence_check_guard(Fence *f, GError **err);
 /* The guard's whole life; the file is open as `fd`. Its exit status. */
 int fence_guard(int fd);
 
-/* SIGKILL for every QEMU whose process id is in a vm's folder below `run`. */
+/* SIGKILL for every QEMU whose process id is in a vm's folder below `run`; the guard has nothing to do any
+ * more. */
 void fence_kill_all(const char *run);

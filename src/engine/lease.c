@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/lease.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "base/time.h"
 #include "core/model/keys.h"
 #include "engine/pool-impl.h"
@@ -111,6 +112,69 @@ bool lease_admit(Lease *l, StoreTx *tx, GError **err)
 				   "this host can't renew its lease in the pool, so it begins nothing");
 }
 
+/* ---- the fence ---- */
+
+/* {pid as text} of the vms that the records give to this host; NULL when they can't be read. */
+static GHashTable *own_pids(Engine *e)
+{
+	g_autoptr(GPtrArray) items = store_list(e->store, KEYS_VMS, NULL, NULL);
+	GHashTable *pids;
+
+	if (items == NULL)
+		return NULL;
+	pids = g_hash_table_new(NULL, NULL);
+	for (guint i = 0; i < items->len; i++) {
+		const StoreItem *item = items->pdata[i];
+		_cleanup_json_ Json *j = NULL;
+
+		if (!g_str_has_suffix(item->key, "/runtime"))
+			continue;
+		j = json_parse(item->value, strlen(item->value), NULL);
+		if (g_strcmp0(json_str(j, "host"), e->host_id) == 0)
+			g_hash_table_add(pids, GINT_TO_POINTER((gint)json_int(j, "pid", 0)));
+	}
+	return pids;
+}
+
+static bool is_own(pid_t pid, void *data)
+{
+	return g_hash_table_contains(data, GINT_TO_POINTER((gint)pid));
+}
+
+/* Held again: what is still ours goes on. */
+static void open_fence(Lease *l, uint64_t shut_at)
+{
+	Engine *e = l->engine;
+	g_autoptr(GHashTable) pids = own_pids(e);
+	g_autofree char *since = print_duration(fence_now() - MIN(shut_at, fence_now()));
+	unsigned n;
+
+	if (pids == NULL)
+		return;
+	fence_set(e->fence, l->until - LEASE_MARGIN(l->ttl));
+	n = fence_release(e->fence, is_own, pids);
+	events_emit(
+	    e->events, EVENT_HOST_FENCED, "host", e->host_id, e->host_name, NULL,
+	    "the lease of host %s was not renewed in time: its guests were held for %s; %u of them go on",
+	    e->host_name, since, n);
+}
+
+static void tend_fence(Lease *l)
+{
+	Fence *f = l->engine->fence;
+	g_autoptr(GError) e = NULL;
+	uint64_t shut_at = f != NULL ? fence_shut_at(f) : 0;
+
+	if (f == NULL)
+		return;
+	if (shut_at != 0)
+		open_fence(l, shut_at);
+	else
+		fence_set(f, l->until - LEASE_MARGIN(l->ttl));
+	if (!fence_check_guard(f, &e))
+		log_error("there is no guard that would hold the guests of this host: %s", e->message);
+}
+
 /* ---- the others ---- */
 
 /* Who writes it first, tells it. */
@@ -190,6 +254,7 @@ static gpointer keep(gpointer data)
 			if (l->late)
 				log_info("the lease of this host is renewed again");
 			l->late = false;
+			tend_fence(l);
 			look_around(l);
 			pause = l->ttl / 3;
 		} else if (g_error_matches(e, ERR, ERR_DENIED)) {
@@ -216,6 +281,7 @@ Lease *lease_start(Engine *e, uint64_t ttl, GError **err)
 	l->key = key_lease(e->host_id);
 	if (!take(l, err))
 		return lease_stop(l);
+	tend_fence(l);
 	l->thread = g_thread_new("lease", keep, l);
 	return l;
 }

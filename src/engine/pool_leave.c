@@ -127,6 +127,8 @@ Json *pool_leave(Engine *e, GError **err)
 		exec_thaw(e->exec);
 		return NULL;
 	}
+	if (e->fence != NULL)
+		fence_set(e->fence, 0);
 	events_emit(e->events, EVENT_HOST_LEFT, "host", e->host_id, e->host_name, NULL,
 		    "host %s left the pool %s", e->host_name, e->member->pool_name);
 	engine_restart(e);

@@ -82,6 +82,16 @@ static bool open_tap(const Json *args, const char *nic, const Json *tap, GArray 
 	return true;
 }
 
+/* In a pool it must not outlive the host's lease. */
+static void fence_in(StepContext *ctx, const char *vm_id)
+{
+	Engine *e = step_engine(ctx);
+	g_autoptr(Vmm) v = e->fence != NULL ? fleet_vmm(e->fleet, vm_id) : NULL;
+
+	if (v != NULL)
+		fence_add(e->fence, vmm_pid(v));
+}
+
 static bool open_taps(const Json *args, GArray *fds, GError **err)
 {
 	const char *nic;
@@ -121,6 +131,7 @@ bool step_QEMU_SPAWN_run(StepContext *ctx, const Json *args, GError **err)
 	spec.n_fds = fds->len;
 	if (!fleet_launch(fleet_of(ctx), &spec, LAUNCH_TIMEOUT, err))
 		return false;
+	fence_in(ctx, spec.vm_id);
 	note_start(ctx, args);
 	return true;
 }

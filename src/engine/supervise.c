@@ -560,6 +560,12 @@ static void adopted(const char *vm_id, const char *name, const GError *gone, voi
 	g_autoptr(VmRecords) r = vm_records_load(s->engine->store, vm_id, NULL);
 	g_autofree char *uptime = r != NULL ? print_duration(ran_for(r->runtime)) : NULL;
 
+	if (gone == NULL && s->engine->fence != NULL) {
+		g_autoptr(Vmm) v = fleet_vmm(s->engine->fleet, vm_id);
+
+		if (v != NULL)
+			fence_add(s->engine->fence, vmm_pid(v));
+	}
 	if (gone == NULL) {
 		events_emit(s->engine->events, EVENT_VM_ADOPTED, "vm", vm_id, name, NULL,
 			    "%s was found running, up for %s", name,

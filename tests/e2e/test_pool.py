@@ -303,3 +303,37 @@ def test_without_its_store_a_pool_begins_nothing_and_recovers(make_pool):
         p.etcd.signal(signal.SIGCONT)
     until(lambda: p[0].plim("vm", "start", "web1").status == 0, "start after etcd is back")
     assert p.status()["h1"]["state"] == "online"
+
+
+# Fencing, with real guests
+
+
+def state_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        return stat.read().rsplit(")", 1)[1].split()[0]
+
+
+def test_guests_are_held_while_the_lease_is_lost(make_pool):
+    p = make_pool(1, engine="qemu", lease="5")
+    make_vm(p[0], "web1")
+    p[0].ok("vm", "start", "web1")
+    pid = p[0].runtime("web1")["pid"]
+    p.etcd.signal(signal.SIGSTOP)
+    until(lambda: state_of(pid) == "T", "hold of the guest")
+    p.etcd.signal(signal.SIGCONT)
+    until(lambda: state_of(pid) != "T", "release of the guest")
+    event = p[0].wait_event("host.fenced", "h0")[0]
+    assert "1 of them go on" in event["message"]
+    assert p[0].runtime("web1")["state"] == "running"
+
+
+def test_guests_are_held_when_the_daemon_is_dead_too(make_pool):
+    p = make_pool(1, engine="qemu", lease="5")
+    make_vm(p[0], "web1")
+    p[0].ok("vm", "start", "web1")
+    pid = p[0].runtime("web1")["pid"]
+    p[0].kill9()
+    until(lambda: state_of(pid) == "T", "hold of the guest")
+    p[0].start()
+    until(lambda: state_of(pid) != "T", "release of the guest")
+    assert p[0].runtime("web1")["state"] == "running" and p[0].wait_event("vm.adopted", "web1")
