@@ -18,7 +18,11 @@ static bool act(ApiCall *c, SimplePlan plan, GError **err)
 
 bool api_vm_start(ApiCall *c, GError **err)
 {
-	engine_await_cpu(c->engine);
+	g_autoptr(VmRecords) r = call_vm(c, err);
+
+	if (r == NULL)
+		return false;
+	engine_await_cpu(c->engine, r->vm);
 	return act(c, plan_vm_start, err);
 }
 

@@ -162,7 +162,7 @@ static Vm *changed_vm(ApiCall *c, const VmRecords *r, const Json *was, const Jso
 	if (json_object_get(patch, "disks") != NULL &&
 	    !vm_allows(r->vm->name, r->runtime, VM_ACTION_change, err))
 		return NULL;
-	engine_await_cpu(c->engine);
+	engine_await_cpu(c->engine, r->vm);
 	cpu = host_cpu_offer(engine_cpu(c->engine));
 	if (is == NULL || !disks_kept(&r->seen, is, err) ||
 	    !vm_check_startable(is, engine_facts(c->engine), cpu, json_str(r->runtime, "machine"), err))

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 /* The first probe of a daemon takes half a second for each accelerator; a busy host takes longer. */
-#define CPU_TIMEOUT UINT64_C(30000000)
+#define CPU_TIMEOUT UINT64_C(120000000)
 #define PUT_TRIES 20
 
 Store *engine_store(Engine *e)
@@ -72,9 +72,14 @@ LevelKeeper *engine_level(Engine *e)
 	return e->level;
 }
 
-void engine_await_cpu(Engine *e)
+void engine_await_cpu(Engine *e, const Vm *vm)
 {
-	if (!host_cpu_wait(e->cpu, CPU_TIMEOUT))
+	const HostFacts *f = engine_facts(e);
+	const char *asked = vm != NULL ? json_string_value(vm_setting(vm, "accel")) : NULL;
+	const char *accel = asked != NULL && !g_str_equal(asked, "auto") ? asked : f->accel_wanted;
+	bool kvm = g_str_equal(accel, "auto") ? f->accel[ACCEL_KVM].works : g_str_equal(accel, "kvm");
+
+	if (!host_cpu_wait(e->cpu, kvm ? GUEST_KVM : GUEST_TCG, CPU_TIMEOUT))
 		log_warning("the CPU features of this host are still not known");
 }
 

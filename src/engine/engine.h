@@ -74,10 +74,11 @@ bool engine_set_accel(Engine *e, const char *accel, GError **err);
 HostCpu *engine_cpu(Engine *e);
 LevelKeeper *engine_level(Engine *e);
 /*
- * Before a request that starts a guest: waits, for some seconds at most, until
- * the first probe of this daemon told what CPU guests are offered.
+ * Before a request that starts a guest, or plans to: waits until the first
+ * probe of this daemon told what CPU it is offered, but not for ever. `vm` may
+ * be NULL: one that leaves its accelerator open.
  */
-void engine_await_cpu(Engine *e);
+void engine_await_cpu(Engine *e, const Vm *vm);
 
 /* A request of this moment, with a new operation id and this host's facts. */
 typedef struct EngineRequest {

@@ -18,9 +18,10 @@
 struct HostCpu {
 	Engine *engine;
 	GMutex work; /* one probe, one publication at a time */
+	bool holds;  /* what was remembered at the start fits what it depends on */
 	GMutex lock; /* of what follows */
 	GCond changed;
-	bool ready; /* the first probe of this daemon ended, or what is remembered holds */
+	bool ready[GUEST_TYPES]; /* its first probe in this daemon ended, or what is remembered holds */
 	bool has_found;
 	struct host_record found;   /* without masks */
 	struct host_record offered; /* with them: as published */
@@ -61,23 +62,29 @@ static Accel accel_of_type(GuestType t)
 	return t == GUEST_KVM ? ACCEL_KVM : ACCEL_TCG;
 }
 
-static void set_ready(HostCpu *h)
+static void set_ready(HostCpu *h, GuestType t)
 {
 	g_mutex_lock(&h->lock);
-	h->ready = true;
+	h->ready[t] = true;
 	g_cond_broadcast(&h->changed);
 	g_mutex_unlock(&h->lock);
 }
 
-bool host_cpu_wait(HostCpu *h, uint64_t timeout)
+static void set_all_ready(HostCpu *h)
+{
+	for (int t = 0; t < GUEST_TYPES; t++)
+		set_ready(h, (GuestType)t);
+}
+
+bool host_cpu_wait(HostCpu *h, GuestType type, uint64_t timeout)
 {
 	gint64 until = g_get_monotonic_time() + (gint64)MIN(timeout, (uint64_t)G_MAXINT64 / 4);
 	bool in_time = true, ready;
 
 	g_mutex_lock(&h->lock);
-	while (!h->ready && in_time)
+	while (!h->ready[type] && in_time)
 		in_time = g_cond_wait_until(&h->changed, &h->lock, until);
-	ready = h->ready;
+	ready = h->ready[type];
 	g_mutex_unlock(&h->lock);
 	return ready;
 }
@@ -114,6 +121,7 @@ static void apply_mask(struct host_record *r, const struct cpu_bits *mask)
 	r->masked = *mask;
 }
 
+/* Also of one that holds nothing. */
 static struct host_record record_copy(const struct host_record *r)
 {
 	struct host_record copy = *r;
@@ -346,26 +354,20 @@ static void find(HostCpu *h, GuestType t, const struct featureset *known, CpuFou
 	probe_cpu(&p.probe, accel_of_type(t), known, ret);
 }
 
-/* Holding `work`. `known`: what is remembered is likely to hold. */
-static void find_all(HostCpu *h, bool known, struct host_record *ret)
+/* Holding `work`. `old`: what is remembered is likely to hold; NULL: search. */
+static void find_sets(HostCpu *h, GuestType t, const struct guest_sets *old, struct guest_sets *ret)
 {
-	for (int t = 0; t < GUEST_TYPES; t++) {
-		const struct guest_sets *old = known && h->found.guest[t].there ? &h->found.guest[t] : NULL;
-		g_auto(CpuFound) f = { 0 };
-		struct guest_sets *g = &ret->guest[t];
+	g_auto(CpuFound) f = { 0 };
 
-		find(h, (GuestType)t, old != NULL ? &old->max : NULL, &f);
-		g->there = f.known;
-		g->max = f.max;
-		g->dflt = f.max;
-		if (f.known)
-			featureset_make_default(&g->dflt);
-		g_mutex_lock(&h->lock);
-		/* A set that only was confirmed has nothing new to say of what was dropped. */
-		if (old == NULL || !f.known || json_array_size(f.dropped) > 0)
-			set_notes(h, (GuestType)t, g_steal_pointer(&f.reason), g_steal_pointer(&f.dropped));
-		g_mutex_unlock(&h->lock);
-	}
+	find(h, t, old != NULL ? &old->max : NULL, &f);
+	*ret = (struct guest_sets){ .there = f.known, .max = f.max, .dflt = f.max };
+	if (f.known)
+		featureset_make_default(&ret->dflt);
+	g_mutex_lock(&h->lock);
+	/* A set that only was confirmed has nothing new to say of what was dropped. */
+	if (old == NULL || !f.known || json_array_size(f.dropped) > 0)
+		set_notes(h, t, g_steal_pointer(&f.reason), g_steal_pointer(&f.dropped));
+	g_mutex_unlock(&h->lock);
 }
 
 static void describe(HostCpu *h, Json *take_digest, struct host_record *ret)
@@ -383,28 +385,47 @@ static void describe(HostCpu *h, Json *take_digest, struct host_record *ret)
 	ret->has_raw = h->engine->sim == NULL && probe_cpu_raw(&ret->raw, NULL);
 }
 
-/* Holding `work`. */
+static bool was_published(HostCpu *h)
+{
+	g_autofree char *key = key_cpu(h->engine->host_id);
+	g_autoptr(StoreItem) item = store_get(h->engine->store, key, NULL);
+
+	return item != NULL;
+}
+
+/*
+ * Holding `work`. Each type of guest is published as soon as it is known: the
+ * first one is what most guests wait for; what the others can have stays as it
+ * was until then. Where only the published record knows what it was, and not
+ * we, nothing is published before all is known.
+ */
 static bool probe(HostCpu *h, bool known, GError **err)
 {
 	Json *digest = digest_now(h, err);
+	_cleanup_host_record_ struct host_record was = record_copy(&h->found);
 	struct host_record r = { 0 };
-	_cleanup_host_record_ struct host_record was = { 0 };
-	bool first = !h->has_found;
+	bool first = !h->has_found, ok = true, whole = first && was_published(h);
 
 	if (digest == NULL)
 		return false;
-	find_all(h, known, &r);
+	memcpy(r.guest, h->found.guest, sizeof(r.guest));
 	describe(h, digest, &r);
-	g_mutex_lock(&h->lock);
-	was = h->found;
+	host_record_done(&h->found);
 	h->found = r;
 	h->has_found = true;
-	g_mutex_unlock(&h->lock);
+	for (int t = 0; t < GUEST_TYPES && ok; t++) {
+		const struct guest_sets *old = known && was.guest[t].there ? &was.guest[t] : NULL;
+
+		find_sets(h, (GuestType)t, old, &h->found.guest[t]);
+		if (whole && t + 1 < GUEST_TYPES)
+			continue;
+		ok = publish(h, err);
+		set_ready(h, (GuestType)t);
+	}
 	keep(h);
-	if (!publish(h, err))
-		return false;
-	tell(h, first ? NULL : &was);
-	return true;
+	if (ok)
+		tell(h, first ? NULL : &was);
+	return ok;
 }
 
 bool host_cpu_probe(HostCpu *h, GError **err)
@@ -414,7 +435,7 @@ bool host_cpu_probe(HostCpu *h, GError **err)
 	g_mutex_lock(&h->work);
 	ok = probe(h, false, err);
 	g_mutex_unlock(&h->work);
-	set_ready(h);
+	set_all_ready(h);
 	return ok;
 }
 
@@ -424,10 +445,10 @@ static void probe_job(void *data)
 	g_autoptr(GError) e = NULL;
 
 	g_mutex_lock(&h->work);
-	if (!probe(h, h->has_found, &e))
+	if (!probe(h, h->holds, &e))
 		log_warning("the CPU features that guests can have are not known: %s", e->message);
 	g_mutex_unlock(&h->work);
-	set_ready(h);
+	set_all_ready(h);
 }
 
 void host_cpu_begin(HostCpu *h)
@@ -436,10 +457,11 @@ void host_cpu_begin(HostCpu *h)
 	_cleanup_json_ Json *digest = digest_now(h, NULL);
 
 	g_mutex_lock(&h->work);
-	if (h->engine->sim == NULL && digest != NULL && remember(h) && json_equal(digest, h->found.digest) &&
-	    publish(h, &e))
-		set_ready(h);
+	h->holds = h->engine->sim == NULL && digest != NULL && remember(h) &&
+		   json_equal(digest, h->found.digest) && publish(h, &e);
 	g_mutex_unlock(&h->work);
+	if (h->holds)
+		set_all_ready(h);
 	if (e != NULL)
 		log_warning("this host's CPU record was not published: %s", e->message);
 	if (h->engine->sim != NULL)

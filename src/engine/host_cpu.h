@@ -26,8 +26,8 @@ HostCpu *host_cpu_free(HostCpu *h);
  * remembered, and has the rest done by the engine's pool. Quick.
  */
 void host_cpu_begin(HostCpu *h);
-/* Until what guests are offered is known, `timeout` us at most. Any thread but the loop's. */
-bool host_cpu_wait(HostCpu *h, uint64_t timeout);
+/* Until what guests of the type are offered is known, `timeout` us at most. Any thread but the loop's. */
+bool host_cpu_wait(HostCpu *h, GuestType type, uint64_t timeout);
 /* Search for it anew, now. Blocks. What can't be found is no failure: it is told. */
 bool host_cpu_probe(HostCpu *h, GError **err);
 

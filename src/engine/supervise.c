@@ -466,8 +466,9 @@ static void start_again(void *data)
 	g_autoptr(EngineRequest) req = NULL;
 	Operation *op;
 
-	engine_await_cpu(j->s->engine);
 	r = vm_records_load(j->s->engine->store, j->vm_id, &err);
+	if (r != NULL)
+		engine_await_cpu(j->s->engine, r->vm);
 	req = engine_request_new(j->s->engine, USER);
 	op = r != NULL ? plan_vm_start(&req->plan, &r->seen, &err) : NULL;
 
