@@ -58,16 +58,37 @@ bool api_vm_list(ApiCall *c, GError **err)
 	return list != NULL && call_answer(c, 200, list);
 }
 
+static bool runs(const VmRecords *r)
+{
+	VmState s = vm_runtime_state(r->runtime);
+
+	return s == VM_RUNNING || s == VM_PAUSED;
+}
+
+/* The CPU that the guest keeps, and what a power cycle would change; null when it does not run or has no pin.
+ */
+static Json *cpu_view(ApiCall *c, const VmRecords *r)
+{
+	g_autoptr(CpuOffer) cpu = NULL;
+
+	if (!runs(r) || json_obj(r->applied, "pin") == NULL)
+		return json_null();
+	cpu = host_cpu_offer(engine_cpu(c->engine));
+	return pin_view(json_obj(r->applied, "pin"), r->vm, engine_facts(c->engine), cpu);
+}
+
 bool api_vm_show(ApiCall *c, GError **err)
 {
 	g_autoptr(VmRecords) r = call_vm(c, err);
 	_cleanup_json_ Json *config = NULL;
+	Json *j;
 
 	if (r == NULL)
 		return false;
 	config = vm_to_json(r->vm);
-	return call_answer_object(c, vm_view(config, r->runtime, r->applied, r->seen.config_rev),
-				  r->seen.config_rev);
+	j = vm_view(config, r->runtime, r->applied, r->seen.config_rev);
+	json_put(j, "cpu", cpu_view(c, r));
+	return call_answer_object(c, j, r->seen.config_rev);
 }
 
 static Json *setting_to_json(const Setting *s)
@@ -136,13 +157,6 @@ static bool find_hardware(ApiCall *c, const VmRecords *r, Hardware *h, GError **
 		return false;
 	h->next = argv_of(h->profile, r->vm, host, (const char *const *)h->path->pdata, err);
 	return h->next != NULL;
-}
-
-static bool runs(const VmRecords *r)
-{
-	VmState s = vm_runtime_state(r->runtime);
-
-	return s == VM_RUNNING || s == VM_PAUSED;
 }
 
 /* The command line of the QEMU that runs; *ret is NULL when none does. */

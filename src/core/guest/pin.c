@@ -379,3 +379,62 @@ bool pin_of_json(const Json *j, struct featureset *ret, GuestType *ret_type, GEr
 		*ret_type = type;
 	return true;
 }
+
+/* ---- what a power cycle would change ---- */
+
+static bool same_numbers(const struct featureset *a, const struct featureset *b)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
+		const uint32_t *x = (const uint32_t *)(const void *)((const char *)a + numbers[i].offset),
+			       *y = (const uint32_t *)(const void *)((const char *)b + numbers[i].offset);
+
+		if (*x != *y)
+			return false;
+	}
+	return g_str_equal(a->vendor, b->vendor);
+}
+
+bool pin_change_of(const struct featureset *pin, GuestType type, const Vm *vm, const HostFacts *host,
+		   const CpuOffer *cpu, struct pin_change *ret, GError **err)
+{
+	const struct cpu_offer *offer = &cpu->guest[type];
+	struct featureset next;
+
+	if (setting_text(vm, "cpu.model") != NULL)
+		return fail(err, ERR_UNSUPPORTED, "at its next start it gets a CPU of its own (cpu.model)");
+	if (!offer->there)
+		return fail(err, ERR_UNSUPPORTED, "%s", offer->why);
+	if (!pin_of(vm, host, type, offer, &next, err))
+		return false;
+	cpu_bits_minus(&ret->gains, &next.has, &pin->has);
+	cpu_bits_minus(&ret->loses, &pin->has, &next.has);
+	ret->numbers = !same_numbers(pin, &next);
+	return true;
+}
+
+bool pin_change_is_none(const struct pin_change *c)
+{
+	return cpu_bits_empty(&c->gains) && cpu_bits_empty(&c->loses) && !c->numbers;
+}
+
+Json *pin_view(const Json *pin, const Vm *vm, const HostFacts *host, const CpuOffer *cpu)
+{
+	g_autoptr(GError) e = NULL;
+	struct pin_change c = { 0 };
+	struct featureset now;
+	GuestType type;
+	Json *j;
+
+	if (!pin_of_json(pin, &now, &type, NULL))
+		return json_null();
+	pin_change_of(&now, type, vm, host, cpu, &c, &e);
+	j = json_object();
+	json_put_str(j, "guest", guest_type_name(type));
+	json_put_str(j, "set", json_str(pin, "set"));
+	json_put_uint(j, "features", cpu_bits_count(&now.has));
+	json_put(j, "gains", cpu_bits_names_json(&c.gains));
+	json_put(j, "loses", cpu_bits_names_json(&c.loses));
+	json_put_bool(j, "numbers", c.numbers);
+	json_put_str(j, "blocked", e != NULL ? e->message : NULL);
+	return j;
+}

@@ -62,4 +62,25 @@ Json *pin_to_json(const struct featureset *pin, GuestType type, const char *mach
 /* ERR_INVALID. `ret_type` may be NULL. */
 bool pin_of_json(const Json *j, struct featureset *ret, GuestType *ret_type, GError **err);
 
+/* What a power cycle would make of a guest's CPU. */
+struct pin_change {
+	struct cpu_bits gains, loses;
+	bool numbers; /* family, level, address bits or their like would be others */
+};
+
+/*
+ * A guest with this pin, started now. ERR_* of pin_of(), and ERR_UNSUPPORTED when it would have no pin any
+ * more. False is no change that could be made.
+ */
+bool pin_change_of(const struct featureset *pin, GuestType type, const Vm *vm, const HostFacts *host,
+		   const CpuOffer *cpu, struct pin_change *ret, GError **err);
+bool pin_change_is_none(const struct pin_change *c);
+
+/*
+ * The same for people and programs, from applied.pin (NULL: it has none):
+ * null without a pin, else {guest, set, features, gains, loses, numbers,
+ * blocked}; `blocked` is a sentence why it could not be started anew, or null.
+ */
+Json *pin_view(const Json *pin, const Vm *vm, const HostFacts *host, const CpuOffer *cpu);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CpuOffer, cpu_offer_free)
