@@ -22,6 +22,7 @@ struct Supervisor {
 	GHashTable *exit;     /* vm id -> Json: ends that nobody has judged yet */
 	GHashTable *restart;  /* vm id -> delay in us as guint64 *: to start again after the cleanup */
 	GHashTable *asked;    /* vm id -> how often its agent was asked for addresses */
+	GHashTable *relevel;  /* vm id -> until when its reboot may still get another CPU, as uint64_t * */
 	GPtrArray *delay;     /* Delay; loop thread only */
 	GHashTable *reset_at; /* vm id -> time of the last reset as uint64_t *; loop thread only */
 };
@@ -51,6 +52,7 @@ Supervisor *supervisor_new(Engine *e)
 	s->restart = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	s->asked = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	s->reset_at = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	s->relevel = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	s->delay = g_ptr_array_new_with_free_func(delay_free);
 	return s;
 }
@@ -61,6 +63,7 @@ Supervisor *supervisor_free(Supervisor *s)
 		g_hash_table_unref(s->exit);
 		g_hash_table_unref(s->restart);
 		g_hash_table_unref(s->asked);
+		g_hash_table_unref(s->relevel);
 		g_ptr_array_unref(s->delay);
 		g_hash_table_unref(s->reset_at);
 		g_mutex_clear(&s->lock);
@@ -180,6 +183,17 @@ static bool judge(Supervisor *s, const VmRecords *r, const Json *exit, GError **
 }
 
 /*
+ * A QEMU that was replaced: what ended is not what runs. A guest that panicked
+ * ends while its QEMU still lives.
+ */
+static bool is_old_exit(Supervisor *s, const char *vm_id, const Json *exit)
+{
+	g_autoptr(Vmm) v = fleet_vmm(s->engine->fleet, vm_id);
+
+	return v != NULL && !json_bool(exit, "panicked", false);
+}
+
+/*
  * An end is looked at again whenever something may have been in the way: the
  * record moved (try now), an operation has the vm (its end calls us).
  */
@@ -189,6 +203,10 @@ static void look_at_exit(void *data)
 	_cleanup_json_ Json *exit = waiting_exit(j->s, j->vm_id);
 	bool again = exit != NULL;
 
+	if (again && is_old_exit(j->s, j->vm_id, exit)) {
+		forget_exit(j->s, j->vm_id);
+		again = false;
+	}
 	while (again) {
 		g_autoptr(GError) err = NULL;
 		g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, &err);
@@ -268,6 +286,102 @@ static void look_at_panic(Supervisor *s, const Vm *vm)
 	push(s, look_at_exit, vm->id, NULL, false);
 }
 
+/* ---- another CPU at a reboot ---- */
+
+/* From its reset on a guest is in its firmware for a while, and loses nothing. */
+#define RELEVEL_TIME UINT64_C(3000000)
+#define NAMES_SHOWN 16
+
+static void expect_relevel(Supervisor *s, const char *vm_id)
+{
+	uint64_t until = time_monotonic() + RELEVEL_TIME;
+
+	g_mutex_lock(&s->lock);
+	g_hash_table_replace(s->relevel, g_strdup(vm_id), g_memdup2(&until, sizeof until));
+	g_mutex_unlock(&s->lock);
+}
+
+/* True while the reboot is young; then it is forgotten, for one try is made. */
+static bool take_relevel(Supervisor *s, const char *vm_id)
+{
+	const uint64_t *until;
+	bool due;
+
+	g_mutex_lock(&s->lock);
+	until = g_hash_table_lookup(s->relevel, vm_id);
+	due = until != NULL && time_monotonic() < *until;
+	g_hash_table_remove(s->relevel, vm_id);
+	g_mutex_unlock(&s->lock);
+	return due;
+}
+
+static void tell_relevel(Supervisor *s, const Vm *vm, const struct pin_change *c)
+{
+	g_autofree char *gains = cpu_bits_names_print(&c->gains, NAMES_SHOWN),
+			*losses = cpu_bits_names_print(&c->loses, NAMES_SHOWN);
+	Json *details = json_object();
+
+	json_put(details, "gains", cpu_bits_names_json(&c->gains));
+	json_put(details, "loses", cpu_bits_names_json(&c->loses));
+	events_emit(s->engine->events, EVENT_VM_RELEVELED, "vm", vm->id, vm->name, details,
+		    "%s reboots with the pool's CPU level: it gains %s and loses %s", vm->name,
+		    gains[0] != '\0' ? gains : "nothing", losses[0] != '\0' ? losses : "nothing");
+}
+
+/* Its pin, when a start would give it another one. */
+static bool pin_would_change(const VmRecords *r, const EngineRequest *req, struct pin_change *ret)
+{
+	g_autoptr(GError) err = NULL;
+	struct featureset pin;
+	GuestType type;
+
+	if (!pin_of_json(json_obj(r->applied, "pin"), &pin, &type, &err))
+		return false;
+	if (!pin_change_of(&pin, type, r->vm, req->plan.host, req->plan.cpu, ret, &err)) {
+		log_warning("vm %s keeps its CPU at its reboot: %s", r->vm->name, err->message);
+		return false;
+	}
+	return !pin_change_is_none(ret);
+}
+
+static void relevel(Supervisor *s, const VmRecords *r)
+{
+	g_autoptr(EngineRequest) req = engine_request_new(s->engine, USER);
+	struct pin_change c = { 0 };
+	g_autoptr(GError) err = NULL;
+	Operation *op;
+
+	if (!pin_would_change(r, req, &c))
+		return;
+	op = plan_vm_relevel(&req->plan, &r->seen, &err);
+	if (op != NULL && exec_submit(s->engine->exec, op, &err))
+		tell_relevel(s, r->vm, &c);
+	else if (g_error_matches(err, ERR, ERR_BUSY) || g_error_matches(err, ERR, ERR_CONFLICT))
+		expect_relevel(s, r->vm->id); /* the end of that operation comes back to it */
+	else
+		log_warning("vm %s keeps its CPU at its reboot: %s", r->vm->name, err->message);
+}
+
+static void look_at_relevel(void *data)
+{
+	VmJob *j = data;
+	g_autoptr(VmRecords) r = NULL;
+
+	if (take_relevel(j->s, j->vm_id))
+		r = vm_records_load(j->s->engine->store, j->vm_id, NULL);
+	if (r != NULL && g_strcmp0(json_string_value(vm_setting(r->vm, "cpu.relevel")), "reboot") == 0)
+		relevel(j->s, r);
+	job_free(j);
+}
+
+static void tell_reboot(Supervisor *s, const Vm *vm)
+{
+	events_emit(s->engine->events, EVENT_VM_REBOOTED, "vm", vm->id, vm->name, NULL,
+		    "%s: the guest started again", vm->name);
+	expect_relevel(s, vm->id);
+	push(s, look_at_relevel, vm->id, NULL, false);
+}
+
 static void look_at_event(void *data)
 {
 	VmJob *j = data;
@@ -277,8 +391,7 @@ static void look_at_event(void *data)
 	if (r != NULL && g_str_equal(j->event, "GUEST_PANICKED"))
 		look_at_panic(j->s, r->vm);
 	else if (r != NULL && g_str_equal(j->event, "RESET"))
-		events_emit(ev, EVENT_VM_REBOOTED, "vm", r->vm->id, r->vm->name, NULL,
-			    "%s: the guest started again", r->vm->name);
+		tell_reboot(j->s, r->vm);
 	else if (r != NULL && g_str_equal(j->event, "BLOCK_IO_ERROR"))
 		events_emit(ev, EVENT_VM_DISK_ERROR, "vm", r->vm->id, r->vm->name, NULL,
 			    "%s: a disk reported an error; QEMU's log says more: `plim vm log %s`",
@@ -542,6 +655,7 @@ void supervisor_operation_ended(Supervisor *s, const Operation *op)
 	if (g_strcmp0(op->target_type, "vm") != 0)
 		return;
 	push(s, look_at_exit, op->target_id, NULL, false);
+	push(s, look_at_relevel, op->target_id, NULL, false);
 	if (g_str_equal(op->kind, "vm.cleanup") && op->state == OPERATION_DONE)
 		restart_after_cleanup(s, op->target_id);
 }

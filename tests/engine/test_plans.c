@@ -149,6 +149,11 @@ static Operation *start(Bench *b, const char *op_id, GError **err)
 	return with_seen(b, op_id, plan_vm_start, err);
 }
 
+static Operation *relevel(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_vm_relevel, err);
+}
+
 static Operation *kill_vm(Bench *b, const char *op_id, GError **err)
 {
 	return with_seen(b, op_id, plan_vm_kill, err);
@@ -353,6 +358,11 @@ static const struct {
 	  stop,
 	  { create, start },
 	  "GUEST_SHUTDOWN web1\nQEMU_QUIT web1\nNET_TAP_DEL net0\nRUN_DIR_REMOVE web1\n" },
+	{ "vm.relevel",
+	  relevel,
+	  { create, start },
+	  "QEMU_QUIT web1\nNET_TAP_DEL net0\nRUN_DIR_REMOVE web1\nDISK_CHECK root\nRUN_DIR_MAKE web1\nSEED_WRITE web1\n"
+	  "NET_TAP_ADD net0\nQEMU_SPAWN web1\nCPU_CHECK web1\nQEMU_CONT web1\n" },
 	{ "vm.kill", kill_vm, { create, start }, "QEMU_QUIT web1\nNET_TAP_DEL net0\nRUN_DIR_REMOVE web1\n" },
 	{ "vm.cleanup",
 	  cleanup,

@@ -301,30 +301,69 @@ static void start_done(Start *s)
 	argv_free(s->argv);
 }
 
+/* What QEMU is told, as all that is known now says. */
+static bool find_hardware(Start *s, GError **err)
+{
+	s->profile = profile_of(s->vm, s->req->host, s->req->cpu, json_str(s->seen->runtime, "machine"), err);
+	if (s->profile == NULL || !find_disk_paths(s, err))
+		return false;
+	s->argv = argv_of(s->profile, s->vm, s->req->host, (const char *const *)s->disk_path->pdata, err);
+	return s->argv != NULL;
+}
+
+static void add_start(Start *s, Operation *op)
+{
+	s->plan = op->plan;
+	add_all(s);
+	add(s, STEP_QEMU_CONT, _STEP_MAX, s->vm->name, vm_args(s->vm));
+}
+
 static Operation *plan_of(Start *s, GError **err)
 {
 	g_autofree char *applied = key_vm_applied(s->vm->id);
 	Operation *op;
 
-	s->profile = profile_of(s->vm, s->req->host, s->req->cpu, json_str(s->seen->runtime, "machine"), err);
-	if (s->profile == NULL || !find_disk_paths(s, err))
-		return NULL;
-	s->argv = argv_of(s->profile, s->vm, s->req->host, (const char *const *)s->disk_path->pdata, err);
-	if (s->argv == NULL)
+	if (!find_hardware(s, err))
 		return NULL;
 	op = vm_operation_begin(s->req, "vm.start", s->seen, VM_ACTION_start, err);
 	if (op == NULL)
 		return NULL;
-	s->plan = op->plan;
 	op->may_cancel = true;
-	add_all(s);
-	add(s, STEP_QEMU_CONT, _STEP_MAX, s->vm->name, vm_args(s->vm));
+	add_start(s, op);
 	vm_operation_end(op, s->vm, running_members(s));
 	operation_on_done(op, applied, applied_record(s));
 	return op;
 }
 
-Operation *plan_vm_start(const PlanRequest *req, const VmSeen *seen, GError **err)
+/* When the second half of it fails, the guest has ended in its reboot. */
+static Operation *plan_replacement(Start *s, GError **err)
+{
+	g_autofree char *applied = key_vm_applied(s->vm->id), *runtime = key_vm_runtime(s->vm->id);
+	Operation *op;
+	Json *ended, *runs;
+
+	if (!find_hardware(s, err))
+		return NULL;
+	op = vm_operation_begin(s->req, "vm.relevel", s->seen, VM_ACTION_reset, err);
+	if (op == NULL)
+		return NULL;
+	plan_add(op->plan, STEP_QEMU_QUIT, s->vm->name, vm_args(s->vm));
+	if (!vm_add_cleanup(op, s->seen, err))
+		return operation_free(op);
+	add_start(s, op);
+	runs = running_members(s);
+	json_put(runs, "operation", json_null());
+	json_put_str(runs, "reason", "started anew in its reboot, with the pool's CPU level");
+	operation_merge_on_done(op, runtime, runs);
+	ended = vm_stopped_members(s->req, "crashed", "it could not be started again in its reboot", NULL);
+	json_put(ended, "operation", json_null());
+	operation_merge_on_failed(op, runtime, ended);
+	operation_on_done(op, applied, applied_record(s));
+	return op;
+}
+
+static Operation *plan_started(const PlanRequest *req, const VmSeen *seen, VmAction action,
+			       Operation *(*make)(Start *s, GError **err), GError **err)
 {
 	Start s = {
 		.req = req,
@@ -338,10 +377,20 @@ Operation *plan_vm_start(const PlanRequest *req, const VmSeen *seen, GError **er
 	Operation *op = NULL;
 
 	/* What the state forbids is said before what the configuration lacks. */
-	if (vm_allows(seen->vm->name, seen->runtime, VM_ACTION_start, err))
-		op = plan_of(&s, err);
+	if (vm_allows(seen->vm->name, seen->runtime, action, err))
+		op = make(&s, err);
 	start_done(&s);
 	return op;
+}
+
+Operation *plan_vm_start(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	return plan_started(req, seen, VM_ACTION_start, plan_of, err);
+}
+
+Operation *plan_vm_relevel(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	return plan_started(req, seen, VM_ACTION_reset, plan_replacement, err);
 }
 
 /* ---- the same for a guest that comes from another host ---- */

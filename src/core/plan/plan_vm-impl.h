@@ -17,6 +17,8 @@ void vm_operation_end(Operation *op, const Vm *vm, Json *members);
 void vm_unlock_on_failure(Operation *op, const Vm *vm);
 /* The steps that the start left, which take down what it built around QEMU. */
 bool vm_add_cleanup(Operation *op, const VmSeen *seen, GError **err);
+/* What the runtime record of a vm says that has ended. New reference. */
+Json *vm_stopped_members(const PlanRequest *req, const char *state, const char *reason, const Json *exit);
 /* {vm, name}: what every step of a vm carries. */
 Json *vm_args(const Vm *vm);
 

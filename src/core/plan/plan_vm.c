@@ -171,7 +171,7 @@ Operation *plan_vm_delete(const PlanRequest *req, const VmSeen *seen, bool keep_
 	return op;
 }
 
-static Json *stopped_members(const PlanRequest *req, const char *state, const char *reason, const Json *exit)
+Json *vm_stopped_members(const PlanRequest *req, const char *state, const char *reason, const Json *exit)
 {
 	Json *m = json_object();
 
@@ -209,7 +209,7 @@ static Operation *plan_end(const PlanRequest *req, Operation *op, const VmSeen *
 	plan_add(op->plan, STEP_QEMU_QUIT, seen->vm->name, vm_args(seen->vm));
 	if (!vm_add_cleanup(op, seen, err))
 		return operation_free(op);
-	vm_operation_end(op, seen->vm, stopped_members(req, "stopped", reason, NULL));
+	vm_operation_end(op, seen->vm, vm_stopped_members(req, "stopped", reason, NULL));
 	return op;
 }
 
@@ -249,7 +249,7 @@ Operation *plan_vm_cleanup(const PlanRequest *req, const VmSeen *seen, const VmV
 	plan_add(op->plan, STEP_QEMU_QUIT, seen->vm->name, vm_args(seen->vm));
 	if (!vm_add_cleanup(op, seen, err))
 		return operation_free(op);
-	members = stopped_members(req, vm_state_name(verdict->state), verdict->reason, exit);
+	members = vm_stopped_members(req, vm_state_name(verdict->state), verdict->reason, exit);
 	json_put_int(members, "restarts", verdict->restarts);
 	vm_operation_end(op, seen->vm, members);
 	return op;

@@ -61,6 +61,11 @@ Operation *plan_vm_delete(const PlanRequest *req, const VmSeen *seen, bool keep_
 /* Applies the profile; the arguments of QEMU are in the plan. */
 Operation *plan_vm_start(const PlanRequest *req, const VmSeen *seen, GError **err);
 /*
+ * End QEMU and start another in its place, as a start would now: for a guest
+ * that reboots and shall get the pool's CPU level of today.
+ */
+Operation *plan_vm_relevel(const PlanRequest *req, const VmSeen *seen, GError **err);
+/*
  * Ask the guest to shut down, wait `timeout` us; then ERR_TIMEOUT, or with
  * `force` end QEMU.
  */
