@@ -134,3 +134,61 @@ def test_more_than_the_level_is_refused_with_names_and_a_way_out(sim):
     order_cpu(sim, without=["avx2"])
     refused = sim.plim("vm", "start", "a")
     assert refused.status != 0 and "avx2" in refused.err and sim.runtime("a")["state"] == "stopped"
+
+
+# Real guests
+
+
+def started(daemon, name, job, *settings):
+    daemon.ok("vm", "create", name, "--memory", "16MiB", *KERNEL, "--cmdline", f"job={job}")
+    if settings:
+        daemon.ok("vm", "set", name, *settings)
+    daemon.ok("vm", "start", name)
+    return daemon.vm(name)
+
+
+def given(vm):
+    """The features on the command line of the vm's QEMU."""
+    words = open(f"/proc/{vm['runtime']['pid']}/cmdline", "rb").read().decode().split("\0")
+    return set(re.findall(r"([a-z0-9.-]+)=on", words[words.index("-cpu") + 1]))
+
+
+def test_a_running_guest_keeps_its_pin_and_a_power_cycle_takes_the_level(daemon):
+    before = started(daemon, "a", "idle")
+    assert before["cpu"]["guest"] == "tcg" and before["cpu"]["gains"] == before["cpu"]["loses"] == []
+    assert given(before) == default(daemon) and before["cpu"]["features"] == len(given(before))
+    daemon.ok("host", "cpu", "mask", "avx2")
+    lost = set(daemon.vm("a")["cpu"]["loses"])
+    assert "avx2" in lost and daemon.vm("a")["cpu"]["set"] == before["cpu"]["set"]
+    daemon.kill9()
+    daemon.start()
+    daemon.wait_event("vm.adopted", "a")
+    until(lambda: set(daemon.vm("a")["cpu"]["loses"]) == lost, "the same difference")
+    assert daemon.runtime("a")["pid"] == before["runtime"]["pid"]
+    daemon.ok("vm", "kill", "a")
+    assert daemon.vm("a")["cpu"] is None
+    daemon.ok("vm", "start", "a")
+    assert given(daemon.vm("a")) == default(daemon) and not given(daemon.vm("a")) & lost
+    assert daemon.vm("a")["cpu"]["loses"] == []
+
+
+def test_a_guest_that_reboots_takes_the_level_when_it_is_set_to(daemon):
+    started(daemon, "keeps", "sleep:2s,reboot")
+    first = started(daemon, "follows", "sleep:2s,reboot", "cpu.relevel=reboot")
+    daemon.ok("host", "cpu", "mask", "avx2")
+    told, = daemon.wait_event("vm.releveled", "follows")
+    assert "avx2" in told["details"]["loses"] and told["details"]["gains"] == []
+    daemon.wait_idle("follows")
+    after = daemon.vm("follows")
+    assert after["runtime"]["state"] == "running" and after["runtime"]["pid"] != first["runtime"]["pid"]
+    assert after["cpu"]["loses"] == [] and "avx2" not in given(after)
+    operation, = [o for o in daemon.get("/v1/operations") if o["kind"] == "vm.relevel"]
+    assert operation["status"] == "done"
+    # It reboots on and on, and has the level: nothing more is done; the other one keeps what it has.
+    reboots = len(daemon.events("vm.rebooted"))
+    until(lambda: len([e for e in daemon.events("vm.rebooted")[reboots:]
+                       if e["object"]["name"] == "follows"]) >= 1, "another reboot")
+    until(lambda: [e for e in daemon.events("vm.rebooted") if e["object"]["name"] == "keeps"], "a reboot of the other")
+    assert len(daemon.events("vm.releveled")) == 1 and daemon.runtime("follows")["state"] == "running"
+    assert "avx2" in daemon.vm("keeps")["cpu"]["loses"] and "avx2" in given(daemon.vm("keeps"))
+    assert daemon.runtime("follows")["pid"] == after["runtime"]["pid"]
