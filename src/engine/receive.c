@@ -161,6 +161,31 @@ static bool take_copied(Request *r, const Json *d, struct plan_receive_disk *dis
 	return true;
 }
 
+/*
+ * Both hosts see it, and mean the same by it: a volume of ours lies in our own
+ * folder. (Two daemons of one machine see each other's files as well.)
+ */
+static bool is_shared(const Request *r, const Json *d)
+{
+	const char *volume = json_str(d, "volume"), *format = json_str(d, "format"),
+		   *path = json_str(d, "path");
+	g_autofree char *own =
+	    volume != NULL && format != NULL ? path_volume(&r->engine->folders, volume, format) : NULL;
+
+	return marker_seen(json_obj(d, "marker")) && access(path, F_OK) == 0 &&
+	       (volume == NULL || g_strcmp0(own, path) == 0);
+}
+
+static bool dir_is_shared(const Request *r)
+{
+	g_autofree char *own = path_vm_dir(&r->engine->folders, r->vm->id);
+	const Json *marker = json_obj(r->json, "dir");
+	g_autofree char *folder =
+	    json_str(marker, "path") != NULL ? g_path_get_dirname(json_str(marker, "path")) : NULL;
+
+	return g_strcmp0(folder, own) == 0 && marker_seen(marker);
+}
+
 static bool take_disk(Request *r, const Json *d, GError **err)
 {
 	struct plan_receive_disk disk = { .name = json_str(d, "name"),
@@ -170,7 +195,7 @@ static bool take_disk(Request *r, const Json *d, GError **err)
 
 	if (disk.name == NULL || disk.path == NULL)
 		return fail(err, ERR_INVALID, "a disk of the guest has no name or no path");
-	if (!marker_seen(json_obj(d, "marker")) || access(disk.path, F_OK) != 0)
+	if (!is_shared(r, d))
 		ok = take_copied(r, d, &disk, err);
 	g_array_append_val(r->disk, disk);
 	return ok;
@@ -240,7 +265,7 @@ static bool make_plan(Request *r, GError **err)
 		.applied = applied,
 		.run = json_bool(r->json, "run", true),
 		.post_copy = json_bool(r->json, "post_copy", false),
-		.shared_dir = marker_seen(json_obj(r->json, "dir")),
+		.shared_dir = dir_is_shared(r),
 		.disk = (const struct plan_receive_disk *)(void *)r->disk->data,
 		.n_disks = r->disk->len,
 	};
