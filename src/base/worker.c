@@ -3,6 +3,8 @@
 
 /* Of all pools together; GLib ends them after 15 s. */
 #define UNUSED_MAX 8
+/* us between two looks at a pool that is to become idle. */
+#define DRAIN_LOOK 2000
 
 typedef struct Job {
 	WorkerFunc func;
@@ -45,6 +47,12 @@ void worker_pool_push(WorkerPool *p, WorkerFunc func, void *data)
 unsigned worker_pool_load(WorkerPool *p)
 {
 	return g_thread_pool_unprocessed(p->threads) + g_thread_pool_get_num_threads(p->threads);
+}
+
+void worker_pool_drain(WorkerPool *p)
+{
+	while (worker_pool_load(p) > 0)
+		g_usleep(DRAIN_LOOK);
 }
 
 WorkerPool *worker_pool_free(WorkerPool *p)

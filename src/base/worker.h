@@ -18,6 +18,8 @@ WorkerPool *worker_pool_new(unsigned n_threads);
 void worker_pool_push(WorkerPool *p, WorkerFunc func, void *data);
 /* Jobs that wait or run. */
 unsigned worker_pool_load(WorkerPool *p);
+/* Wait until nothing runs or waits. Who may push still must have been stopped. */
+void worker_pool_drain(WorkerPool *p);
 /* Waits for the jobs that run; those that still wait are run too. Returns NULL; NULL is fine. */
 WorkerPool *worker_pool_free(WorkerPool *p);
 

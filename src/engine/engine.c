@@ -589,6 +589,8 @@ void engine_stop(Engine *e)
 {
 	supervisor_end(e->supervisor);
 	e->exec = exec_free(e->exec);
+	/* What the supervisor began needs the fleet and a loop that turns. */
+	worker_pool_drain(e->pool);
 	e->lease = lease_stop(e->lease);
 	if (e->facts->len > 0)
 		events_emit(e->events, EVENT_DAEMON_STOPPED, NULL, NULL, NULL, NULL,

@@ -241,7 +241,7 @@ class Daemon:
                 try:
                     until(lambda: not self.processes(), "end of the guests", 10)
                 except AssertionError:
-                    left = self.processes()
+                    left = [pathlib.Path(f"/proc/{p}/cmdline").read_bytes().replace(b"\0", b" ")[:300] for p in self.processes()]
         finally:
             for pid in self.processes():
                 os.kill(pid, signal.SIGKILL)

@@ -157,11 +157,11 @@ def content(path):
 
 def test_a_disk_moves_along_with_what_is_written_meanwhile(two):
     a, b = two.hosts
-    started(a, "g", "--disk", "name=root,size=16MiB")
+    started(a, "g", "--disk", "name=root,size=16MiB", job="out=serial job=dirty:1:1")
     path = a.get("/v1/volumes")[0]["path"]
     for i in range(8):
         write(a, "g", 17 + i, f"{i * 2}M")
-    ident = begin(a, "g", b)
+    ident = begin(a, "g", b, "--downtime", "2s")
     for i in range(8):
         write(a, "g", 99 + i, f"{i * 2 + 1}M")
     ended = a.wait_operation(ident)
