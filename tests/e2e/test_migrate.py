@@ -328,7 +328,7 @@ def test_the_sources_daemon_is_stopped_and_the_guest_goes_on_at_once(two):
 
 def test_the_sources_qemu_dies(two):
     a, b = two.hosts
-    started(a, "g", "--set", "on_crash=stop")
+    started(a, "g", "--set", "restart=never")
     ident = begin(a, "g", b)
     os.kill(qemus(a)[0], signal.SIGKILL)
     assert a.wait_operation(ident)["status"] == "failed"
@@ -361,12 +361,24 @@ def test_the_other_hosts_disk_is_full(two):
     for i in range(16):
         write(a, "g", i + 1, f"{i * 2}M")
     volumes = b.state / "volumes"
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=711", "tmpfs", volumes], check=False)
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=711", "tmpfs", volumes], check=False)
     if mount.returncode != 0:
         pytest.skip("mounting a small file system needs root")
     try:
+        # It fits, as far as anybody can tell; then somebody else fills the room.
+        ident = begin(a, "g", b)
+        with open(volumes / "junk", "wb", buffering=0) as junk:
+            try:
+                while junk.write(b"x" * 65536):
+                    pass
+            except OSError:
+                pass
+        ended = a.wait_operation(ident)
+        assert ended["status"] == "failed" and ended["error"]["code"] == "no-space", ended
+        # Now it does not fit, and nothing begins.
         ran = a.plim("vm", "migrate", "g", "h1")
-        assert ran.status != 0 and "space" in ran.err.lower(), ran
+        assert ran.status == 11 and "its disks need" in ran.err and "Make room there" in ran.err, ran
+        os.unlink(volumes / "junk")
         assert_stayed(two, "g", a, b)
     finally:
         subprocess.run(["umount", "-l", volumes], check=True)
