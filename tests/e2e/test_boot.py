@@ -9,6 +9,7 @@ import uuid
 import pytest
 
 from daemon import PAYLOAD, PLIMSOLLD, Daemon, until
+from own_mounts import OWN_MOUNTS
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
@@ -26,7 +27,7 @@ class HostDaemon(Daemon):
 
     def spawn(self, *more):
         with open(self.words, "ab") as words:
-            return subprocess.Popen(["unshare", "-m", "sh", "-c", f'mount --bind "$0" {BOOT_ID} && exec "$@"', self.boot_file,
+            return subprocess.Popen([*OWN_MOUNTS, "sh", "-c", f'mount --bind "$0" {BOOT_ID} && exec "$@"', self.boot_file,
                                      PLIMSOLLD, "--state", self.state, "--run", self.run, "--log", self.log, "--name", "testhost",
                                      *more], stdin=subprocess.DEVNULL, stdout=words, stderr=words)
 

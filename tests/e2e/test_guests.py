@@ -91,7 +91,7 @@ def test_a_killed_qemu_is_seen_and_started_again_if_the_policy_says_so(daemon):
     until(lambda: daemon.runtime("a")["state"] == "running" and daemon.runtime("a")["pid"] != pid, "restart")
     daemon.wait_event("vm.crashed", "a")
     daemon.wait_event("vm.restarted", "a")
-    assert daemon.runtime("a")["restarts"] == 1
+    assert daemon.wait_idle("a")["restarts"] == 1
     daemon.ok("vm", "kill", "a")
 
 

@@ -8,16 +8,8 @@ import subprocess
 import pytest
 
 from daemon import PLIM, PLIMSOLLD, ROOT
+from own_mounts import OWN_MOUNTS
 
-# Runs the command behind it with mounts of its own. In a chroot "/" is no mount most of the time and can't be made
-# private: then its tree is mounted once more, on /proc which can, and becomes the root. As tests/own_mounts.h does.
-OWN_MOUNTS = ["unshare", "-m", "--propagation", "unchanged", "sh", "-euc", """
-if mount --make-rprivate / 2>/dev/null; then exec "$@"; fi
-mount --make-rprivate /proc
-mount --rbind / /proc
-mount --make-rprivate /proc
-exec chroot /proc sh -c 'cd "$1"; shift; exec "$@"' sh "$PWD" "$@"
-""", "sh"]
 PREPARE = """
 set -eu
 mount -t tmpfs none /run
