@@ -2,9 +2,11 @@
 #include "job.h"
 
 #include "clock.h"
+#include "cpu.h"
 #include "memory.h"
 #include "out.h"
 #include "power.h"
+#include "trap.h"
 #include "x86.h"
 
 #define CMOS_INDEX 0x70
@@ -59,6 +61,21 @@ static void job_idle(struct span args)
 {
 	(void)args;
 	power_idle();
+}
+
+/* At each NMI: what CPUID says now. */
+static void job_report(struct span args)
+{
+	uint64_t n = 0;
+
+	(void)args;
+	for (;;) {
+		if (trap_nmi_report()) {
+			cpu_leaves_report();
+			out_dec_line("reported", ++n);
+		}
+		trap_nmi_wait();
+	}
 }
 
 static void job_acpi(struct span args)
@@ -128,7 +145,7 @@ static const struct {
 	{ "idle", job_idle },     { "acpi", job_acpi },     { "burn", job_burn },
 	{ "dirty", job_dirty },   { "exit", job_exit },     { "poweroff", job_poweroff },
 	{ "reboot", job_reboot }, { "panic", job_panic },   { "sleep", job_sleep },
-	{ "tick", job_tick },     { "verify", job_verify },
+	{ "tick", job_tick },     { "verify", job_verify }, { "report", job_report },
 };
 
 static void job_run(struct span job)

@@ -30,8 +30,10 @@
 
 _Noreturn void power_idle(void)
 {
-	for (;;)
+	for (;;) {
+		trap_nmi_report();
 		trap_nmi_wait();
+	}
 }
 
 static void sci_wait(void)

@@ -51,19 +51,19 @@ uint64_t trap_sci_count(void)
 	return sci_count;
 }
 
-void trap_nmi_report(void)
+bool trap_nmi_report(void)
 {
 	uint64_t n = nmi_count;
 
 	if (n == nmi_reported)
-		return;
+		return false;
 	nmi_reported = n;
 	out_dec_line("nmi", n);
+	return true;
 }
 
 void trap_nmi_wait(void)
 {
-	trap_nmi_report();
 	halt_unless(&nmi_count, nmi_reported);
 }
 

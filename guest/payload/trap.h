@@ -2,6 +2,7 @@
 /* Exceptions and interrupts. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define TRAP_NMI 2
@@ -28,7 +29,7 @@ void trap_init(void);
 uint64_t trap_timer_count(void);
 uint64_t trap_sci_count(void);
 
-/* Print `nmi N` when NMIs came since the last call. To be called between lines, after every wait. */
-void trap_nmi_report(void);
-/* The same, then sleep with interrupts off until the next NMI. */
+/* Print `nmi N` when NMIs came since the last call; did any? To be called between lines, after every wait. */
+bool trap_nmi_report(void);
+/* Sleep with interrupts off until an NMI that was not reported yet. */
 void trap_nmi_wait(void);

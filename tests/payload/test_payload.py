@@ -232,6 +232,20 @@ def test_nmi_is_seen(machine):
             assert guest.line("nmi") == ["nmi", n]
 
 
+def test_report_tells_cpuid_again_at_each_nmi():
+    with Guest("report") as guest:
+        guest.line("job report")
+        told = []
+        for n in ("1", "2"):
+            guest.command("inject-nmi")
+            guest.line("reported " + n)
+            lines = guest.console.lines
+            told.append(lines[lines.index("nmi " + n) + 1:lines.index("reported " + n)])
+        assert told[0] == told[1] and len(told[0]) > 10
+        assert all(line.startswith("cpuid ") for line in told[0])
+        assert len(report(guest)["cpuid"]) == len(told[0])
+
+
 @pytest.mark.parametrize("job,line", [
     ("jump", "error unknown job"),
     ("burn", "error bad argument"),

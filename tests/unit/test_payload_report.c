@@ -14,6 +14,8 @@
 	"cmdline job=burn:100ms  virtio_mmio.device=512@0xfeb00000:12\n"                                     \
 	"ready\n"
 
+#define ZERO_LEAF "cpuid 00000000 00000000 00000001 00000000 00000000 00000000\n"
+
 static bool parse(const char *text, struct payload_report *r, GError **err)
 {
 	return payload_report_parse(text, strlen(text), r, err);
@@ -45,6 +47,22 @@ static void test_start_is_read(void)
 	g_assert_true(r.ready);
 	g_assert_false(r.done);
 	g_assert_cmpstr(r.error, ==, "");
+}
+
+static void test_a_later_report_tells_what_counts(void)
+{
+	static const char text[] = START "job report\n"
+					 "nmi 1\n"
+					 "cpuid 00000000 00000000 0000000e 756e6547 6c65746e 49656e69\n"
+					 "reported 1\n";
+	struct payload_report before, r;
+
+	g_assert_true(parse(START, &before, NULL));
+	g_assert_cmpuint(before.reports, ==, 0);
+	g_assert_true(parse(text, &r, NULL));
+	g_assert_cmpuint(r.reports, ==, 1);
+	g_assert_cmpuint(r.n_cpuid, ==, before.n_cpuid);
+	g_assert_cmpuint(payload_report_cpuid(&r, 0, 0)->eax, ==, 0xe);
 }
 
 static void test_jobs_are_read(void)
@@ -163,10 +181,9 @@ static void test_a_leaf_twice_is_refused(void)
 	g_autoptr(GError) err = NULL;
 	struct payload_report r;
 
-	g_assert_false(
-	    parse(START "cpuid 00000000 00000000 00000001 00000000 00000000 00000000\n", &r, &err));
+	g_assert_false(parse("payload 1\n" ZERO_LEAF ZERO_LEAF, &r, &err));
 	g_assert_error(err, ERR, ERR_INVALID);
-	g_assert_nonnull(strstr(err->message, "line 10"));
+	g_assert_nonnull(strstr(err->message, "line 3"));
 }
 
 /* One more than each bound is refused, the bound itself is not. */
@@ -225,6 +242,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/payload_report/start", test_start_is_read);
 	g_test_add_func("/payload_report/jobs", test_jobs_are_read);
+	g_test_add_func("/payload_report/later_report", test_a_later_report_tells_what_counts);
 	g_test_add_func("/payload_report/beginnings", test_every_beginning_is_accepted);
 	g_test_add_func("/payload_report/restart", test_a_restart_begins_anew);
 	g_test_add_func("/payload_report/garbage", test_garbage_is_refused);

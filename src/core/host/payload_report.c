@@ -109,16 +109,21 @@ static bool read_banner(struct payload_report *r, const struct line *l, GError *
 
 static bool read_cpuid(struct payload_report *r, const struct line *l, GError **err)
 {
+	const struct payload_cpuid *before;
 	uint64_t v[6];
+	size_t at;
 
 	for (size_t i = 0; i < G_N_ELEMENTS(v); i++)
 		if (!word_hex(l, i, 8, &v[i], err))
 			return false;
-	if (r->n_cpuid == PAYLOAD_CPUID_MAX)
-		return refuse(l, "too many CPUID leaves", err);
-	if (payload_report_cpuid(r, (uint32_t)v[0], (uint32_t)v[1]) != NULL)
+	before = payload_report_cpuid(r, (uint32_t)v[0], (uint32_t)v[1]);
+	if (before != NULL && !r->ready)
 		return refuse(l, "a CPUID leaf a second time", err);
-	r->cpuid[r->n_cpuid++] = (struct payload_cpuid){
+	if (before == NULL && r->n_cpuid == PAYLOAD_CPUID_MAX)
+		return refuse(l, "too many CPUID leaves", err);
+	/* The job `report` tells them again: the last word counts. */
+	at = before != NULL ? (size_t)(before - r->cpuid) : r->n_cpuid++;
+	r->cpuid[at] = (struct payload_cpuid){
 		.leaf = (uint32_t)v[0],
 		.subleaf = (uint32_t)v[1],
 		.eax = (uint32_t)v[2],
@@ -214,6 +219,11 @@ static bool read_nmi(struct payload_report *r, const struct line *l, GError **er
 	return word_dec(l, 0, &r->nmis, err);
 }
 
+static bool read_reported(struct payload_report *r, const struct line *l, GError **err)
+{
+	return word_dec(l, 0, &r->reports, err);
+}
+
 static bool read_button(struct payload_report *r, const struct line *l, GError **err)
 {
 	(void)l;
@@ -264,6 +274,7 @@ static const struct {
 	{ "verify",     3,         false, read_verify },
 	{ "tick",       2,         false, read_tick },
 	{ "nmi",        1,         false, read_nmi },
+	{ "reported",   1,         false, read_reported },
 	{ "button",     0,         true,  read_button },
 	{ "done",       0,         true,  read_done },
 	{ "error",      FREE_TEXT, false, read_error },

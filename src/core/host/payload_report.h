@@ -74,6 +74,7 @@ struct payload_report {
 	bool verified;                                 /* there was one */
 	uint64_t tick, tick_tsc;                       /* the last tick */
 	uint64_t nmis;
+	uint64_t reports; /* of the job `report`; `cpuid` is what the last one told */
 	bool button;
 	bool done;
 	/* "" while the guest reports none; it idles after one, but for a refused XSETBV. */
