@@ -217,7 +217,8 @@ GError *err_of_json(const Json *j)
 	fail(&e, code, "%s", message != NULL ? message : "an error without a message");
 	if (advice != NULL)
 		err_advise(&e, "%s", advice);
+	/* A copy: what is added to the error must not be added to `j`, which may then hold itself. */
 	if (json_is_object(details) && json_object_size(details) > 0)
-		err_get_private(e)->details = json_incref(details);
+		err_get_private(e)->details = json_copy(details);
 	return e;
 }

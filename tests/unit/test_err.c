@@ -89,6 +89,23 @@ static void test_foreign_errors_are_internal_and_left_alone(void)
 	g_assert_cmpstr(json_str(j, "message"), ==, "foreign");
 }
 
+/* The first of a list of errors becomes the error, and the list its detail. */
+static void test_an_error_may_have_its_source_as_detail(void)
+{
+	_cleanup_json_ Json *list =
+	    json_pack("[{s:s,s:s,s:{s:b}}]", "code", "conflict", "message", "no", "details", "missing", 1);
+	GError *err = err_of_json(json_array_get(list, 0));
+	_cleanup_json_ Json *j = NULL;
+	g_autofree char *text = NULL;
+
+	err_detail(&err, "blockers", json_incref(list));
+	j = err_to_json(err);
+	text = json_print(j);
+	g_assert_nonnull(strstr(text, "\"blockers\":[{"));
+	g_assert_cmpuint(json_object_size(json_obj(json_array_get(list, 0), "details")), ==, 1);
+	g_error_free(err);
+}
+
 static void test_a_copy_keeps_advice_and_details(void)
 {
 	GError *err = NULL;
@@ -210,6 +227,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/err/names", test_every_code_has_a_name_that_leads_back);
 	g_test_add_func("/err/unknown_names", test_unknown_names_are_no_codes);
+	g_test_add_func("/err/source_as_detail", test_an_error_may_have_its_source_as_detail);
 	g_test_add_func("/err/edges", test_edges_get_an_error_status);
 	g_test_add_func("/err/first_stays", test_first_error_stays);
 	g_test_add_func("/err/unwanted", test_errors_may_be_unwanted);
