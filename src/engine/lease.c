@@ -10,6 +10,8 @@
 
 #define RETRY_PAUSE UINT64_C(1000000)
 #define TAKE_TRIES 20
+/* How long a host that was let in may take until it begins anew as a member. */
+#define JOIN_TIME UINT64_C(60000000)
 
 struct Lease {
 	Engine *engine;
@@ -23,7 +25,8 @@ struct Lease {
 	uint64_t until; /* on the monotonic clock */
 	/* the thread's own */
 	StoreLease *lease;
-	bool late; /* it was told that the lease can't be renewed */
+	bool late;        /* it was told that the lease can't be renewed */
+	GHashTable *seen; /* ids of hosts that were alive */
 };
 
 static void note(Lease *l, int64_t rev)
@@ -198,16 +201,29 @@ static void mark(Lease *l, const StoreItem *item, Json *host, bool lost)
 		events_emit(e->events, EVENT_HOST_BACK, "host", id, name, NULL, "host %s is back", name);
 }
 
+/* It was let in and has not begun as a member: it has no lease to lose. */
+static bool is_arriving(const Lease *l, const char *id, const Json *host)
+{
+	const char *joined_at = json_str(host, "joined_at");
+	uint64_t at;
+
+	return !g_hash_table_contains(l->seen, id) && joined_at != NULL && time_parse(joined_at, &at) &&
+	       time_real() < at + JOIN_TIME;
+}
+
 static void look_at_host(Lease *l, const StoreItem *item)
 {
 	_cleanup_json_ Json *host = json_parse(item->value, strlen(item->value), NULL);
 	bool lost = json_str(host, "lost_at") != NULL, lives;
+	const char *id = item->key + strlen(KEYS_HOSTS);
 	g_autoptr(GError) e = NULL;
 
 	if (g_strcmp0(json_str(host, "state"), HOST_MEMBER) != 0 || json_str(host, "name") == NULL)
 		return;
-	lives = pool_host_lives(l->engine->store, item->key + strlen(KEYS_HOSTS), &e);
-	if (e == NULL && lives == lost)
+	lives = pool_host_lives(l->engine->store, id, &e);
+	if (lives)
+		g_hash_table_add(l->seen, g_strdup(id));
+	if (e == NULL && lives == lost && (lives || !is_arriving(l, id, host)))
 		mark(l, item, host, !lives);
 }
 
@@ -279,6 +295,7 @@ Lease *lease_start(Engine *e, uint64_t ttl, GError **err)
 	l->engine = e;
 	l->ttl = ttl;
 	l->key = key_lease(e->host_id);
+	l->seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	if (!take(l, err))
 		return lease_stop(l);
 	tend_fence(l);
@@ -299,6 +316,7 @@ Lease *lease_stop(Lease *l)
 	store_lease_free(l->lease);
 	g_mutex_clear(&l->lock);
 	g_cond_clear(&l->wake);
+	g_hash_table_unref(l->seen);
 	g_free(l->key);
 	g_free(l);
 	return NULL;
