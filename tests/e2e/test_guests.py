@@ -88,7 +88,11 @@ def test_a_panic_is_recorded_as_one(daemon):
 def test_a_killed_qemu_is_seen_and_started_again_if_the_policy_says_so(daemon):
     pid = started(daemon, "a", "idle", "restart=on-failure")["pid"]
     os.kill(pid, signal.SIGKILL)
-    until(lambda: daemon.runtime("a")["state"] == "running" and daemon.runtime("a")["pid"] != pid, "restart")
+
+    def runs_again():
+        runtime = daemon.runtime("a")
+        return runtime["state"] == "running" and runtime["pid"] != pid
+    until(runs_again, "restart")
     daemon.wait_event("vm.crashed", "a")
     daemon.wait_event("vm.restarted", "a")
     assert daemon.wait_idle("a")["restarts"] == 1
