@@ -32,7 +32,6 @@ Creation *creation_new(ApiCall *c)
 
 	n->call = c;
 	n->store = engine_store(c->engine);
-	engine_await_cpu(c->engine, NULL);
 	n->req = engine_request_new(c->engine, c->user);
 	n->wish = g_ptr_array_new_with_free_func(wish_free);
 	return n;

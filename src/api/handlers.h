@@ -99,5 +99,4 @@ bool call_list(ApiCall *c, const char *prefix, GError **err);
 /* What several ways to change a vm check: see vm_create.c. */
 void vm_draw_macs(Vm *vm);
 bool vm_check_files(const Vm *vm, GError **err);
-bool vm_check_startable(const Vm *vm, const HostFacts *host, const CpuOffer *cpu, const char *machine,
-			GError **err);
+bool vm_check_startable(ApiCall *c, const Vm *vm, const char *machine, GError **err);

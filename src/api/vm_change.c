@@ -156,16 +156,13 @@ static Vm *changed_vm(ApiCall *c, const VmRecords *r, const Json *was, const Jso
 {
 	_cleanup_json_ Json *merged = patched(was, patch);
 	g_autoptr(Vm) is = vm_of_json(merged, err);
-	g_autoptr(CpuOffer) cpu = NULL;
 
 	/* Operations change the list of disks when they end: nobody else may meanwhile. */
 	if (json_object_get(patch, "disks") != NULL &&
 	    !vm_allows(r->vm->name, r->runtime, VM_ACTION_change, err))
 		return NULL;
-	engine_await_cpu(c->engine, r->vm);
-	cpu = host_cpu_offer(engine_cpu(c->engine));
 	if (is == NULL || !disks_kept(&r->seen, is, err) ||
-	    !vm_check_startable(is, engine_facts(c->engine), cpu, json_str(r->runtime, "machine"), err))
+	    !vm_check_startable(c, is, json_str(r->runtime, "machine"), err))
 		return NULL;
 	vm_draw_macs(is);
 	return g_steal_pointer(&is);

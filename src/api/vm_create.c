@@ -141,13 +141,20 @@ bool vm_check_files(const Vm *vm, GError **err)
 }
 
 /* What a start would refuse is better refused now. */
-bool vm_check_startable(const Vm *vm, const HostFacts *host, const CpuOffer *cpu, const char *machine,
-			GError **err)
+bool vm_check_startable(ApiCall *c, const Vm *vm, const char *machine, GError **err)
 {
 	_cleanup_json_ Json *j = vm_to_json(vm);
 	g_autoptr(Vm) checked = vm_of_json(j, err);
-	g_autoptr(Profile) p = checked != NULL ? profile_of(checked, host, cpu, machine, err) : NULL;
+	g_autofree char *wish = checked != NULL ? pin_wish(checked) : NULL;
+	g_autoptr(CpuOffer) cpu = NULL;
+	g_autoptr(Profile) p = NULL;
 
+	/* Only what is asked of the CPU must wait for what the CPU is. */
+	if (wish != NULL)
+		engine_await_cpu(c->engine, checked);
+	cpu = host_cpu_offer(engine_cpu(c->engine));
+	if (checked != NULL)
+		p = profile_of(checked, engine_facts(c->engine), cpu, machine, err);
 	return p != NULL && vm_check_files(vm, err);
 }
 
@@ -167,8 +174,7 @@ bool api_vm_create(ApiCall *c, GError **err)
 		return false;
 	if (image != NULL && !add_root_disk(n, image, json_uint(body, "size", 0), err))
 		return false;
-	if (!add_wished_disks(n, body, err) ||
-	    !vm_check_startable(n->vm, n->req->plan.host, n->req->plan.cpu, NULL, err))
+	if (!add_wished_disks(n, body, err) || !vm_check_startable(c, n->vm, NULL, err))
 		return false;
 	return call_submit(c, plan_vm_create(&n->req->plan, n->vm, n->wish), err);
 }

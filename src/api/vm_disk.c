@@ -27,8 +27,7 @@ bool api_vm_disk_add(ApiCall *c, GError **err)
 	n->vm = vm_copy(r->vm);
 	name = free_name(n->vm);
 	if (!creation_add_wished_disk(n, body, name, err) ||
-	    !vm_check_startable(n->vm, n->req->plan.host, n->req->plan.cpu, json_str(r->runtime, "machine"),
-				err))
+	    !vm_check_startable(n->call, n->vm, json_str(r->runtime, "machine"), err))
 		return false;
 	return call_submit(c,
 			   plan_vm_disk_add(&n->req->plan, &r->seen, n->vm,
