@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define LEVEL                                                                                                \
-	"fpu,tsc,msr,pae,cx8,apic,cmov,mmx,fxsr,sse,sse2,pni,ssse3,cx16,sse4.1,sse4.2,popcnt,aes,xsave,avx,"     \
+	"fpu,tsc,msr,pae,cx8,apic,cmov,mmx,fxsr,sse,sse2,pni,ssse3,cx16,sse4.1,sse4.2,popcnt,aes,xsave,avx," \
 	"hypervisor,syscall,nx,lm,lahf-lm,avx2,bmi1,xsaveopt,f16c,fma,movbe,abm,bmi2"
 
 static struct featureset set_of(const char *names)
