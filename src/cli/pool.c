@@ -103,6 +103,7 @@ static const Column status_columns[] = {
 	{ "HOST", "name", NULL, false },
 	{ "STATE", "state", NULL, false },
 	{ "LEASE", "lease_since", print_age, true },
+	{ "ETCD", "etcd", NULL, false },
 	{ "VMS", "vms", NULL, true },
 	{ "ACCEL", "accelerators", print_strings, false },
 	{ "VERSION", "version", NULL, false },

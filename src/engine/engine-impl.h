@@ -7,6 +7,7 @@
 #include "engine/lease.h"
 #include "engine/membership.h"
 #include "engine/move.h"
+#include "engine/pool_keeper.h"
 #include "engine/reception.h"
 #include "engine/sim.h"
 #include "engine/supervise.h"
@@ -20,6 +21,7 @@ struct Engine {
 	Membership *member; /* NULL: a pool of one */
 	Lease *lease;       /* of a member, from the start to the stop */
 	Fence *fence;       /* the same; NULL when it is simulated */
+	PoolKeeper *keeper; /* the same */
 	uint64_t lease_ttl;
 	void (*restart)(void *data);
 	void *restart_data;

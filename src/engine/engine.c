@@ -7,6 +7,7 @@
 #include "core/model/keys.h"
 #include "engine/boot.h"
 #include "engine/engine-impl.h"
+#include "engine/pool-impl.h"
 #include "engine/pool_recover.h"
 #include "engine/probe.h"
 #include "engine/records.h"
@@ -224,7 +225,7 @@ static bool open_pool(Engine *e, GError **err)
 	g_autoptr(GError) e2 = NULL;
 	_cleanup_json_ Json *record = NULL;
 
-	e->store = store_open(e->member->store, err);
+	e->store = pool_etcd_start(e->folders.state, err) ? store_open(e->member->store, err) : NULL;
 	if (e->store == NULL)
 		return err_advise(err, "This host is in the pool '%s': its daemon needs the pool's etcd.",
 				  e->member->pool_name);
@@ -345,6 +346,7 @@ static Json *host_record(Engine *e, const HostFacts *facts, int64_t *ret_rev, GE
 	url = membership_url(e->member);
 	json_put_str(j, "url", url);
 	json_put_str(j, "version", plimsoll_version);
+	json_put_bool(j, "etcd", pool_has_etcd());
 	return j;
 }
 
@@ -580,6 +582,8 @@ bool engine_start(Engine *e, GError **err)
 	tell_pool(e);
 	events_emit(e->events, EVENT_DAEMON_STARTED, NULL, NULL, NULL, NULL, "the daemon of host %s is up",
 		    e->host_name);
+	if (e->member != NULL)
+		e->keeper = pool_keeper_start(e);
 	supervisor_begin(e->supervisor);
 	boot_remember(e->local);
 	return true;
@@ -588,6 +592,7 @@ bool engine_start(Engine *e, GError **err)
 void engine_stop(Engine *e)
 {
 	supervisor_end(e->supervisor);
+	e->keeper = pool_keeper_stop(e->keeper);
 	e->exec = exec_free(e->exec);
 	/* What the supervisor began needs the fleet and a loop that turns. */
 	worker_pool_drain(e->pool);
@@ -602,6 +607,7 @@ Engine *engine_close(Engine *e)
 	if (e == NULL)
 		return NULL;
 	fleet_free(e->fleet);
+	pool_keeper_stop(e->keeper);
 	lease_stop(e->lease);
 	exec_free(e->exec);
 	worker_pool_free(e->pool);

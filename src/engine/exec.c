@@ -367,7 +367,7 @@ static bool begin_submit(Exec *e, GError **err)
 	e->submitting += !frozen;
 	g_mutex_unlock(&e->lock);
 	return !frozen || fail_advice(err, ERR_UNAVAILABLE, "Try again in a few seconds.",
-				      "the host is joining or leaving a pool");
+				      "the daemon is about to begin anew");
 }
 
 static void end_submit(Exec *e)

@@ -26,6 +26,8 @@ bool pool_need_member(const Engine *e, GError **err);
 /* This host as a record of the pool, reached at `address`. New reference. */
 Json *pool_host_record(const Engine *e, const char *address, const char *state);
 
+/* Can this host keep a copy of the records? */
+bool pool_has_etcd(void);
 /* An empty folder for the certificates. */
 bool pool_folder_make(const char *folder, GError **err);
 
@@ -36,12 +38,26 @@ bool pool_folder_make(const char *folder, GError **err);
  */
 bool pool_convert(Engine *e, Membership *m, RecordsScope scope, GError **err);
 /*
- * The etcd that members run themselves (pool_etcd.c); nothing is done for one
- * that was there before. `found`: begin the first member, whose address goes
- * into `access`; `abandon`: that came to nothing; `leave`: of this host's.
+ * The etcd that the hosts run themselves (pool_etcd.c); nothing is done for one
+ * that was there before.
  */
+/* Begin the first member, whose address goes into `access`. */
 bool pool_etcd_found(Engine *e, Membership *m, Json *access, GError **err);
-void pool_etcd_abandon(Engine *e, Membership *m);
+/* End this host's member and forget its data; it is in no cluster any more. */
+void pool_etcd_abandon(const char *state);
+/* At a start: have this host's member run, if it has one. */
+bool pool_etcd_start(const char *state, GError **err);
+/*
+ * Take the step, if there is one, that brings the members closer to what they should be. True when the
+ * members' addresses are others than those that this daemon uses. Blocks, for a minute at the worst.
+ */
+bool pool_etcd_tend(Engine *e);
+/* Take this host's member out. What fails is logged. */
+void pool_etcd_leave(const char *state, const Membership *m);
+/* Take out the member of a dead host. */
+bool pool_etcd_drop(Engine *e, const char *host_id, GError **err);
+/* "voter", "learner" or null as `etcd` of each host. */
+void pool_etcd_put_status(Engine *e, Json *hosts);
 
 /* Renews its lease? False with *err unset: no. */
 bool pool_host_lives(Store *s, const char *host_id, GError **err);

@@ -28,6 +28,13 @@ bool pool_need_member(const Engine *e, GError **err)
 			   "this host is not in a pool");
 }
 
+bool pool_has_etcd(void)
+{
+	g_autofree char *path = g_find_program_in_path("etcd");
+
+	return path != NULL;
+}
+
 Json *pool_host_record(const Engine *e, const char *address, const char *state)
 {
 	Json *j = host_facts_to_json(engine_facts((Engine *)e));
@@ -35,6 +42,7 @@ Json *pool_host_record(const Engine *e, const char *address, const char *state)
 
 	json_put_str(j, "url", url);
 	json_put_str(j, "version", plimsoll_version);
+	json_put_bool(j, "etcd", pool_has_etcd());
 	json_put_str(j, "state", state);
 	json_put_str(j, "joined_at", now);
 	return j;
@@ -135,9 +143,20 @@ static bool become_member(Engine *e, Store *to, const Membership *m, GError **er
 	_cleanup_json_ Json *j = pool_host_record(e, m->address, HOST_MEMBER);
 	g_autofree char *key = key_host(m->host_id), *name = key_name("hosts", json_str(j, "name")),
 			*text = json_print(j), *id = g_strdup_printf("\"%s\"", m->host_id);
-	StoreTx *tx = store_tx_new();
+	g_autoptr(GError) e2 = NULL;
+	int64_t rev = 0;
+	_cleanup_json_ Json *there = record_get(to, key, &rev, &e2);
+	StoreTx *tx;
 
-	store_tx_set(tx, key, STORE_ANY, text);
+	if (e2 != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e2));
+		return false;
+	}
+	/* It was let in too long ago, and taken away again. */
+	if (there == NULL)
+		return fail_advice(err, ERR_GONE, "Join again.", "the pool did not wait for this host");
+	tx = store_tx_new();
+	store_tx_set(tx, key, rev, text);
 	store_tx_set(tx, name, STORE_ANY, id);
 	if (m->token != NULL && !spend_token(to, tx, m->token, err)) {
 		store_tx_free(tx);
@@ -214,6 +233,8 @@ static bool take_back(const char *state, Store *to, const Membership *m, char **
 
 	if (from == NULL || !pool_unconvert(from, to, m, err))
 		return false;
+	if (g_strcmp0(m->step, "init") == 0)
+		pool_etcd_abandon(state);
 	pool_forget(state);
 	*ret_undone = g_strdup(m->pool_name);
 	return true;
@@ -248,7 +269,7 @@ bool pool_recover(const char *state, char **ret_undone, GError **err)
 		return false;
 	if (m == NULL)
 		return true;
-	to = store_open(m->store, err);
+	to = pool_etcd_start(state, err) ? store_open(m->store, err) : NULL;
 	if (to == NULL || !is_member(to, m->host_id, &member, err))
 		return err_advise(
 		    err,

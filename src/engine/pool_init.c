@@ -86,7 +86,7 @@ Json *pool_init(Engine *e, const struct pool_init *r, GError **err)
 	if (m == NULL || !exec_freeze(e->exec, POOL_FREEZE_TIME, err))
 		return NULL;
 	if (!found(e, m, r, err)) {
-		pool_etcd_abandon(e, m);
+		pool_etcd_abandon(e->folders.state);
 		pool_forget(e->folders.state);
 		exec_thaw(e->exec);
 		return NULL;

@@ -45,7 +45,7 @@ static bool write_own(Engine *e, const GPtrArray *items, GError **err)
 }
 
 /* Closed before it is renamed: SQLite leaves nothing beside the file then. */
-static bool make_current(const char *state, GError **err)
+static bool make_current(const char *state, const Membership *m, GError **err)
 {
 	g_autofree char *from = g_build_filename(state, STORE_NEW, NULL);
 	g_autofree char *to = g_build_filename(state, STORE_FILE, NULL);
@@ -58,6 +58,7 @@ static bool make_current(const char *state, GError **err)
 	}
 	if (unlink(file) < 0 && errno != ENOENT)
 		return fail_errno(err, errno, "can't remove '%s'", file);
+	pool_etcd_leave(state, m);
 	pool_forget(state);
 	return dir_sync(state, err);
 }
@@ -76,7 +77,7 @@ static bool take_out(Store *pool, const char *host_id, const GPtrArray *items, G
 
 bool pool_leave_finish(const char *state, const Membership *m, GError **err)
 {
-	g_autoptr(Store) pool = store_open(m->store, err), own = NULL;
+	g_autoptr(Store) pool = pool_etcd_start(state, err) ? store_open(m->store, err) : NULL, own = NULL;
 	g_autoptr(GPtrArray) items = NULL;
 
 	own = pool != NULL ? open_new(state, err) : NULL;
@@ -86,7 +87,7 @@ bool pool_leave_finish(const char *state, const Membership *m, GError **err)
 		    err, "This host was about to leave the pool '%s'. Make the pool's etcd reachable.",
 		    m->pool_name);
 	own = store_close(own);
-	return make_current(state, err);
+	return make_current(state, m, err);
 }
 
 static bool leave(Engine *e, const GPtrArray *items, GError **err)
@@ -104,7 +105,7 @@ static bool leave(Engine *e, const GPtrArray *items, GError **err)
 		engine_restart(e);
 		return false;
 	}
-	return make_current(e->folders.state, err);
+	return make_current(e->folders.state, e->member, err);
 }
 
 static Json *names_of(const GPtrArray *items)
@@ -161,6 +162,7 @@ bool pool_dismiss(const Folders *f, GError **err)
 	if (!set_aside(f->state, STORE_FILE, "state.before-pool.db", err) ||
 	    !set_aside(f->state, MEMBERSHIP_FILE, "pool.dismissed.json", err))
 		return false;
+	pool_etcd_abandon(f->state);
 	pool_forget(f->state);
 	return dir_sync(f->state, err);
 }
@@ -316,7 +318,7 @@ Json *pool_evict(Engine *e, const char *host_id, const char *user, GError **err)
 	v.name = json_str(host, "name");
 	v.vms = vms;
 	if (!check_dead(&v, err) || !free_vms(&v, err) || !end_operations(&v, err) ||
-	    !pool_drop_host(e->store, host_id, err))
+	    !pool_etcd_drop(e, host_id, err) || !pool_drop_host(e->store, host_id, err))
 		return NULL;
 	events_emit(e->events, EVENT_HOST_EVICTED, "host", host_id, v.name, NULL,
 		    "host %s was taken out of the pool by %s", v.name, user);

@@ -61,6 +61,7 @@ static Json *host_view(Store *s, const Json *host, const char *id, GHashTable *v
 	json_put_str(j, "name", json_str(host, "name"));
 	json_put_str(j, "state", joining ? "joining" : lease != NULL ? "online" : "offline");
 	json_put_str(j, "url", json_str(host, "url"));
+	json_put_str(j, "etcd", NULL);
 	json_put_str(j, "version", json_str(host, "version"));
 	json_put_str(j, "joined_at", json_str(host, "joined_at"));
 	json_put_str(j, "lease_since", json_str(lease, "since"));
@@ -101,6 +102,7 @@ Json *pool_status(Engine *e, GError **err)
 	}
 	if (!add_hosts(e, hosts, err))
 		return NULL;
+	pool_etcd_put_status(e, hosts);
 	json_put_str(j, "id", e->member->pool_id);
 	json_put_str(j, "name", e->member->pool_name);
 	json_put_str(j, "created_at", json_str(pool, "created_at"));

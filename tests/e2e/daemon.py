@@ -229,6 +229,16 @@ class Daemon:
                 found.append(int(entry.name))
         return found
 
+    def guests(self):
+        """Of those the guests with what stands around them: a member of etcd and the guard live on, and shall."""
+        def runs_on(pid):
+            try:
+                words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                return True
+            return pathlib.Path(os.fsdecode(words[0])).name == "etcd" or b"--guard" in words
+        return [pid for pid in self.processes() if not runs_on(pid)]
+
     def close(self):
         """End everything; what does not end is told after it was ended by force."""
         left = []
@@ -239,9 +249,9 @@ class Daemon:
                         self.plim("vm", "kill", vm["id"])
                 self.stop()
                 try:
-                    until(lambda: not self.processes(), "end of the guests", 10)
+                    until(lambda: not self.guests(), "end of the guests", 10)
                 except AssertionError:
-                    left = [pathlib.Path(f"/proc/{p}/cmdline").read_bytes().replace(b"\0", b" ")[:300] for p in self.processes()]
+                    left = [pathlib.Path(f"/proc/{p}/cmdline").read_bytes().replace(b"\0", b" ")[:300] for p in self.guests()]
         finally:
             for pid in self.processes():
                 os.kill(pid, signal.SIGKILL)

@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import random
 import shutil
 import socket
 import subprocess
@@ -69,7 +70,11 @@ class Etcd:
 class Pool:
     """Hosts h0, h1, ...; h0 makes the pool, the others join it."""
 
-    def __init__(self, engine="sim", joined=True, lease="6", args=()):
+    def __init__(self, engine="sim", joined=True, lease="6", args=(), own_etcd=False):
+        # Members of etcd have fixed ports: each host of each pool has an address of its own.
+        self.own_etcd, self.net = own_etcd, f"127.{random.randint(1, 254)}.{random.randint(0, 254)}"
+        if own_etcd and shutil.which("etcd") is None:
+            pytest.skip("there is no program etcd")
         self.engine, self.joined, self.args = engine, joined, ("--lease", lease, *args)
         self.etcd, self.hosts = None, []
 
@@ -77,8 +82,9 @@ class Pool:
         return self.hosts[i]
 
     def start(self, n):
-        self.etcd = Etcd()
-        self.etcd.start()
+        if not self.own_etcd:
+            self.etcd = Etcd()
+            self.etcd.start()
         for _ in range(n):
             self.add()
         if self.joined:
@@ -88,14 +94,15 @@ class Pool:
 
     def add(self, name=None):
         host = Daemon(self.engine, name=name or f"h{len(self.hosts)}", args=self.args)
-        host.address = f"127.0.0.1:{free_port()}"
+        host.address = f"{self.net}.{len(self.hosts) + 1}:7443" if self.own_etcd else f"127.0.0.1:{free_port()}"
         self.hosts.append(host)
         host.start()
         return host
 
     def init(self, host=None, *more):
         host = host or self.hosts[0]
-        return host.ok("pool", "init", "--name", "lab", "--address", host.address, "--etcd", self.etcd.url, *more)
+        etcd = ("--etcd", self.etcd.url) if self.etcd else ()
+        return host.ok("pool", "init", "--name", "lab", "--address", host.address, *etcd, *more)
 
     def token(self, member=None):
         return (member or self.hosts[0]).ok("pool", "token").strip()

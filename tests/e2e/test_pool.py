@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts form a pool, and leave it: daemons with simulated guests on loopback, records in a real etcd."""
+import json
+import os
 import signal
 
 from daemon import PAYLOAD, until
@@ -337,3 +339,43 @@ def test_guests_are_held_when_the_daemon_is_dead_too(make_pool):
     p[0].start()
     until(lambda: state_of(pid) != "T", "release of the guest")
     assert p[0].runtime("web1")["state"] == "running" and p[0].wait_event("vm.adopted", "web1")
+
+
+# With an etcd of its own
+
+
+def voters(pool, host=None):
+    try:
+        return sorted(n for n, h in pool.status(host).items() if h["etcd"] == "voter")
+    except OSError:  # its daemon begins anew, as the members' addresses changed
+        return []
+
+
+def test_a_pool_runs_its_own_etcd(make_pool):
+    p = make_pool(3, own_etcd=True)
+    make_vm(p[0], "web1")
+    until(lambda: voters(p) == ["h0", "h1", "h2"], "three voters", 120)
+    # Any one of them may die.
+    until(lambda: all(host.address.split(":")[0] in json.loads((h.state / "pool.json").read_text())["store"]
+                      for host in p.hosts for h in p.hosts), "addresses of all members on all hosts")
+    p[0].kill9()
+    for pid in p[0].processes():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: p[1].plim("vm", "set", "web1", "vcpus=3").status == 0, "change without h0")
+    p.wait_status("h0", "offline", p[1])
+    p[1].ok("pool", "evict", "h0")
+    assert p[2].vm("web1")["settings"]["vcpus"] == 3
+    until(lambda: voters(p, p[1]) == ["h1"] or voters(p, p[1]) == ["h2"], "one voter of two hosts", 120)
+
+
+def test_the_last_host_leaves_and_is_what_it_was(make_pool):
+    p = make_pool(1, own_etcd=True)
+    make_vm(p[0], "web1", "--disk", "1GiB")
+    p[0].ok("vm", "start", "web1")
+    p[0].restart()
+    assert p[0].get("/v1/pool")["hosts"][0]["etcd"] == "voter"
+    p[0].ok("pool", "leave")
+    assert p[0].vm("web1")["runtime"]["state"] == "running"
+    assert not (p[0].state / "etcd").exists() and p[0].processes() == []
+    p.init()
+    assert p[0].vm("web1")["runtime"]["state"] == "running"
