@@ -304,8 +304,8 @@ static void on_process_end(int fd, uint32_t events, void *data)
 		agent_set_open(v->agent, false);
 	if (state_of(v) == VMM_FORGOTTEN) /* on one of those */
 		return;
+	before = set_ended(v, &end); /* first: a step waits for it */
 	stop_watching(v);
-	before = set_ended(v, &end);
 	vmm_tell_listeners(v, NULL, NULL);
 	if (before == VMM_LIVE && v->handler->exited != NULL)
 		v->handler->exited(v, &v->exit, v->data);
