@@ -2,7 +2,7 @@
 """A libvirtd of the bench's own: in a mount namespace where its folders are empty, without systemd.
 
 What differs from a packaged one, all of it in libvirt's favour or neutral: no security driver, no mount namespace
-for each guest (it can't be made inside ours), no change of owners. A /dev/kvm that the host does not use is hidden:
+and no control group for each guest (so that the bench can run with a real-time priority), no change of owners. A /dev/kvm that the host does not use is hidden:
 libvirt would probe QEMU again at every start.
 """
 import os
@@ -57,7 +57,7 @@ class Libvirt:
         self.write("libvirtd.conf", f'unix_sock_dir = "{self.dir}"\nunix_sock_group = "root"\n'
                                     f'auth_unix_rw = "none"\nlog_outputs = "3:file:{self.dir}/log"\n')
         self.write("qemu.conf", f'user = "{user}"\ngroup = "{user}"\nsecurity_driver = "none"\n'
-                                'stdio_handler = "file"\nnamespaces = []\ndynamic_ownership = 0\n')
+                                'stdio_handler = "file"\nnamespaces = []\ncgroup_controllers = []\ndynamic_ownership = 0\n')
         self.write("passwd.more", "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin\n")
         self.write("group.more", "libvirt-qemu:x:64055:\n")
         if hide_kvm and os.path.exists("/dev/kvm"):
