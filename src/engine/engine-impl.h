@@ -39,6 +39,11 @@ struct Engine {
 	Supervisor *supervisor;
 	Receptions *receptions; /* guests that come */
 	Moves *moves;           /* guests that go */
-	GMutex lock;            /* of facts */
+	GMutex lock;            /* of the two below */
+	GHashTable *known_cpu;  /* set: what QEMUs of this daemon made whole, as cpu_identity() names it */
 	GPtrArray *facts;       /* HostFacts, the newest last; older ones may still be in use */
 };
+
+/* Has a QEMU made this CPU for us before, checked in full? Any thread. */
+bool engine_knows_cpu(Engine *e, const char *identity);
+void engine_learn_cpu(Engine *e, const char *identity);

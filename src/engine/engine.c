@@ -19,6 +19,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+/* A pool has a few; the set begins anew when there are more. */
+#define KNOWN_CPU_MAX 256
+
 /* The first probe of a daemon takes half a second for each accelerator; a busy host takes longer. */
 #define CPU_TIMEOUT UINT64_C(120000000)
 #define PUT_TRIES 20
@@ -92,6 +95,25 @@ const HostFacts *engine_facts(Engine *e)
 	f = e->facts->pdata[e->facts->len - 1];
 	g_mutex_unlock(&e->lock);
 	return f;
+}
+
+bool engine_knows_cpu(Engine *e, const char *identity)
+{
+	bool known;
+
+	g_mutex_lock(&e->lock);
+	known = g_hash_table_contains(e->known_cpu, identity);
+	g_mutex_unlock(&e->lock);
+	return known;
+}
+
+void engine_learn_cpu(Engine *e, const char *identity)
+{
+	g_mutex_lock(&e->lock);
+	if (g_hash_table_size(e->known_cpu) >= KNOWN_CPU_MAX)
+		g_hash_table_remove_all(e->known_cpu);
+	g_hash_table_add(e->known_cpu, g_strdup(identity));
+	g_mutex_unlock(&e->lock);
 }
 
 EngineRequest *engine_request_new(Engine *e, const char *user)
@@ -303,6 +325,7 @@ Engine *engine_open(const struct engine_config *config, GError **err)
 	e->restart_data = config->data;
 	e->lock_fd = -EBADF;
 	e->facts = g_ptr_array_new_with_free_func(drop_facts);
+	e->known_cpu = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	e->folders = (Folders){ g_strdup(config->folders->state), g_strdup(config->folders->run),
 				g_strdup(config->folders->log) };
 	e->host_name = config->host_name != NULL ? g_strdup(config->host_name) : g_strdup(g_get_host_name());
@@ -623,6 +646,7 @@ Engine *engine_close(Engine *e)
 	store_close(e->store);
 	fd_closep(&e->lock_fd);
 	g_ptr_array_unref(e->facts);
+	g_hash_table_unref(e->known_cpu);
 	g_free(e->folders.state);
 	g_free(e->folders.run);
 	g_free(e->folders.log);

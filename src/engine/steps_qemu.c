@@ -8,7 +8,9 @@
 #include "engine/steps-impl.h"
 #include "engine/vm_ops.h"
 
+#include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define SECOND UINT64_C(1000000)
 #define LAUNCH_TIMEOUT (30 * SECOND)
@@ -169,12 +171,34 @@ bool step_QEMU_CONT_run(StepContext *ctx, const Json *args, GError **err)
 	return with_vmm(ctx, args, vm_resume, err);
 }
 
+/* Which CPU it is and which file runs; NULL when that is not to be seen, as of a QEMU that has ended. */
+static char *cpu_identity(const Vmm *v, const Json *pin)
+{
+	g_autofree char *exe = g_strdup_printf("/proc/%d/exe", (int)vmm_pid(v)), *text = json_print(pin);
+	struct stat st;
+
+	if (stat(exe, &st) < 0)
+		return NULL;
+	return g_strdup_printf("%" PRIu64 ":%" PRIu64 " %" PRIu64 " %" PRId64 ".%09ld %s",
+			       (uint64_t)st.st_dev, (uint64_t)st.st_ino, (uint64_t)st.st_size,
+			       (int64_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, text);
+}
+
 bool step_CPU_CHECK_run(StepContext *ctx, const Json *args, GError **err)
 {
 	g_autoptr(Vmm) v = vmm_of(ctx, args, err);
+	Engine *e = step_engine(ctx);
+	g_autofree char *cpu = NULL;
 	struct featureset pin;
 
-	return v != NULL && pin_of_json(json_obj(args, "pin"), &pin, NULL, err) && vm_cpu_check(v, &pin, err);
+	if (v == NULL || !pin_of_json(json_obj(args, "pin"), &pin, NULL, err))
+		return false;
+	cpu = cpu_identity(v, json_obj(args, "pin"));
+	if (!vm_cpu_check(v, &pin, cpu != NULL && engine_knows_cpu(e, cpu), err))
+		return false;
+	if (cpu != NULL)
+		engine_learn_cpu(e, cpu);
+	return true;
 }
 
 bool step_QEMU_PAUSE_run(StepContext *ctx, const Json *args, GError **err)

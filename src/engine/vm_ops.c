@@ -67,9 +67,9 @@ static Json *collect_answers(struct qmp_ask *ask, char *const *property, size_t 
 	return json_incref(answers);
 }
 
-bool vm_cpu_check(Vmm *v, const struct featureset *pin, GError **err)
+bool vm_cpu_check(Vmm *v, const struct featureset *pin, bool again, GError **err)
 {
-	g_auto(GStrv) property = pin_questions(pin);
+	g_auto(GStrv) property = pin_questions(pin, again);
 	size_t n = g_strv_length(property);
 	g_autofree struct qmp_ask *ask = g_new0(struct qmp_ask, n);
 	_cleanup_json_ Json *answers = NULL;
@@ -84,7 +84,7 @@ bool vm_cpu_check(Vmm *v, const struct featureset *pin, GError **err)
 	answers = collect_answers(ask, property, n, err);
 	for (size_t i = 0; i < n; i++)
 		qmp_ask_clear(&ask[i]);
-	return answers != NULL && pin_check_answers(pin, answers, err);
+	return answers != NULL && pin_check_answers(pin, answers, again, err);
 }
 
 /*

@@ -21,9 +21,10 @@ bool vm_reset(Vmm *v, GError **err);
 bool vm_powerdown(Vmm *v, GError **err);
 bool vm_nmi(Vmm *v, GError **err);
 
-/* Read back the vcpu that QEMU made: ERR_QEMU, with names, when it is not the pin. One turn of the monitor.
+/* Read back the vcpu that QEMU made: ERR_QEMU, with names, when it is not the pin. One turn of the monitor;
+ * `again` as in pin_questions().
  */
-bool vm_cpu_check(Vmm *v, const struct featureset *pin, GError **err);
+bool vm_cpu_check(Vmm *v, const struct featureset *pin, bool again, GError **err);
 
 /* QEMU's name of the state ("running", "paused", "prelaunch", "guest-panicked", ...). Caller frees. */
 char *vm_status(Vmm *v, GError **err);

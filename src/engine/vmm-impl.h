@@ -46,6 +46,7 @@ struct Vmm {
 	int log_watch;
 	Console *console;
 	bool told_lost; /* `monitor` said false last */
+	bool fresh;     /* launched, and its guest has not run yet: it can't have opened the agent's port */
 	char *shutdown;
 	bool panicked;
 };

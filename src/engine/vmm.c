@@ -210,13 +210,20 @@ static void on_chardevs(Json *reply, const GError *e, void *data)
 	}
 }
 
+static void ask_chardevs(Vmm *v)
+{
+	if (v->agent != NULL)
+		qmp_send(v->qmp, "query-chardev", NULL, 0, on_chardevs, vmm_ref(v));
+}
+
 static void on_ready(Qmp *q, void *data)
 {
 	Vmm *v = data;
 	bool news;
 
-	if (v->agent != NULL)
-		qmp_send(q, "query-chardev", NULL, 0, on_chardevs, vmm_ref(v));
+	(void)q;
+	if (!v->fresh)
+		ask_chardevs(v);
 	v->retry_delay = RETRY_FIRST;
 	g_mutex_lock(&v->lock);
 	news = v->late || v->told_lost;
@@ -237,6 +244,13 @@ static void note_event(Vmm *v, const char *name, Json *args)
 		v->shutdown = g_strdup(json_str(args, "reason"));
 	if (g_str_equal(name, "GUEST_PANICKED"))
 		v->panicked = true;
+	/* A question before the first `cont` would only hold that up. A guest that came from elsewhere runs
+	 * now.
+	 */
+	if (g_str_equal(name, "RESUME") && v->fresh) {
+		v->fresh = false;
+		ask_chardevs(v);
+	}
 	if (g_str_equal(name, "RESET") || g_str_equal(name, "RESUME")) {
 		g_clear_pointer(&v->shutdown, g_free);
 		v->panicked = false;

@@ -133,6 +133,7 @@ static Vmm *spawn_qemu(VmmHost *host, const Handover *h, const VmmHandler *handl
 	    !spawn_process(&s, &pid, &pidfd, err))
 		return NULL;
 	v = vmm_new(host, spec->name, spec->uuid, spec->dir, spec->log_path, pid, pidfd, handler, data);
+	v->fresh = true;
 	/* It is not reaped before the loop watches it, so it is there to be asked, dead or alive. */
 	process_start_time(pid, &v->pid_start, NULL);
 	return v;

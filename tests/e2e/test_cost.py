@@ -15,11 +15,14 @@ from daemon import PAYLOAD, PLIM, PLIMSOLLD, until
 
 # Commits to the store: the begin, the two steps of a start that are told or change what a crash leads to, the end,
 # the event. Syncs: of the begin when a step leaves something on disk (a file is opened to QEMU), and of the end; a
-# kill syncs its begin, while QEMU quits, and not its end. Commands to QEMU: the handshake, and what is asked there.
+# kill syncs its begin, while QEMU quits, and not its end. Commands to QEMU, which takes a third of a millisecond over
+# each: capabilities, the features of the CPU, cont, the chardevs behind that; when this CPU is made for the first time,
+# its vendor and six numbers too.
 LIMITS = {
-    "start": {"commits": 5, "syncs": 2, "commands": 3, "programs": 1, "requests": 1},
+    "start": {"commits": 5, "syncs": 2, "commands": 4, "programs": 1, "requests": 1},
     "kill": {"commits": 3, "syncs": 1, "commands": 1, "programs": 0, "requests": 1},
 }
+NEW_CPU = 7
 # Shared libraries that plim loads, the loader and the kernel's own left out: each costs every command some 50 us.
 LIBRARIES = 8
 
@@ -59,10 +62,11 @@ def cost_of(daemon, verb, path):
 
 def test_a_start_and_a_kill_cost_no_more_than_is_known(daemon, tmp_path):
     daemon.ok("vm", "create", "a", "--memory", "16MiB", "--kernel", str(PAYLOAD), "--nic", "none")
-    for _ in range(2):  # the first one may fill caches; both must hold
+    for once in (NEW_CPU, 0):
         for verb, limits in LIMITS.items():
             cost = cost_of(daemon, verb, tmp_path / verb)
             assert cost["commits"] > 0 and cost["commands"] > 0, f"nothing was counted: {cost}"
+            cost["commands"] -= once if verb == "start" else 0
             assert all(cost[what] <= limit for what, limit in limits.items()), f"{verb}: {cost}, limits {limits}"
 
 

@@ -222,18 +222,36 @@ static void test_the_vcpu_must_be_the_pin(void)
 	_cleanup_json_ Json *good = answers_of(&p), *lacks = answers_of(&less), *adds = answers_of(&more);
 	g_autoptr(GError) e = NULL;
 
-	g_assert_true(pin_check_answers(&p, good, &e));
+	g_assert_true(pin_check_answers(&p, good, false, &e));
 	g_assert_no_error(e);
-	g_assert_false(pin_check_answers(&p, lacks, &e));
+	g_assert_false(pin_check_answers(&p, lacks, false, &e));
 	g_assert_error(e, ERR, ERR_QEMU);
 	g_assert_nonnull(strstr(e->message, "without"));
 	g_clear_error(&e);
-	g_assert_false(pin_check_answers(&p, adds, &e));
+	g_assert_false(pin_check_answers(&p, adds, false, &e));
 	g_assert_nonnull(strstr(e->message, "with sha-ni"));
 	g_clear_error(&e);
 	json_put_uint(good, "phys-bits", 36);
-	g_assert_false(pin_check_answers(&p, good, &e));
+	g_assert_false(pin_check_answers(&p, good, false, &e));
 	g_assert_nonnull(strstr(e->message, "phys-bits"));
+}
+
+static void test_a_cpu_made_again_is_still_looked_at(void)
+{
+	const struct featureset p = set_of(LEVEL ",arch-capabilities,rdctl-no"), less = set_of("fpu,tsc");
+	_cleanup_json_ Json *good = answers_of(&p), *lacks = answers_of(&less);
+	g_auto(GStrv) asked = pin_questions(&p, true);
+	g_autoptr(GError) e = NULL;
+
+	g_assert_cmpuint(g_strv_length(asked), ==, 1);
+	/* Only what was asked for is there. */
+	json_object_del(good, "vendor");
+	json_object_del(good, "level");
+	g_assert_true(pin_check_answers(&p, good, true, &e));
+	g_assert_no_error(e);
+	g_assert_false(pin_check_answers(&p, lacks, true, &e));
+	g_assert_error(e, ERR, ERR_QEMU);
+	g_assert_nonnull(strstr(e->message, "without"));
 }
 
 static void test_answers_that_make_no_sense_are_no_pin(void)
@@ -246,7 +264,7 @@ static void test_answers_that_make_no_sense_are_no_pin(void)
 		_cleanup_json_ Json *j = json_parse(bad[i], strlen(bad[i]), NULL);
 		g_autoptr(GError) e = NULL;
 
-		g_assert_false(pin_check_answers(&p, j, &e));
+		g_assert_false(pin_check_answers(&p, j, false, &e));
 		g_assert_error(e, ERR, ERR_QEMU);
 	}
 }
@@ -254,17 +272,17 @@ static void test_answers_that_make_no_sense_are_no_pin(void)
 static void test_bits_of_msrs_are_asked_for_by_name(void)
 {
 	struct featureset p = set_of(LEVEL ",arch-capabilities,rdctl-no");
-	g_auto(GStrv) asked = pin_questions(&p);
+	g_auto(GStrv) asked = pin_questions(&p, false);
 	_cleanup_json_ Json *answers = answers_of(&p);
 	g_autoptr(GError) e = NULL;
 
 	g_assert_true(g_strv_contains((const char *const *)asked, "rdctl-no"));
 	g_assert_false(g_strv_contains((const char *const *)asked, "avx2"));
-	g_assert_false(pin_check_answers(&p, answers, &e));
+	g_assert_false(pin_check_answers(&p, answers, false, &e));
 	g_assert_nonnull(strstr(e->message, "rdctl-no"));
 	g_clear_error(&e);
 	json_put_bool(answers, "rdctl-no", true);
-	g_assert_true(pin_check_answers(&p, answers, &e));
+	g_assert_true(pin_check_answers(&p, answers, false, &e));
 	g_assert_no_error(e);
 }
 
@@ -327,6 +345,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/pin/tcg-hang", test_emulation_is_spared_an_xsave_that_hangs_it);
 	g_test_add_func("/pin/kept", test_the_pin_of_a_running_guest_is_taken_whole);
 	g_test_add_func("/pin/vcpu", test_the_vcpu_must_be_the_pin);
+	g_test_add_func("/pin/again", test_a_cpu_made_again_is_still_looked_at);
 	g_test_add_func("/pin/nonsense", test_answers_that_make_no_sense_are_no_pin);
 	g_test_add_func("/pin/msr", test_bits_of_msrs_are_asked_for_by_name);
 	g_test_add_func("/pin/record", test_a_pin_comes_back_from_its_record);

@@ -237,11 +237,13 @@ static bool is_cpuid_word(unsigned bit)
 }
 
 /* The words of CPUID are one property; bits of MSRs are properties of their own. */
-char **pin_questions(const struct featureset *pin)
+char **pin_questions(const struct featureset *pin, bool again)
 {
 	g_autoptr(GStrvBuilder) b = g_strv_builder_new();
 
 	g_strv_builder_add(b, WORDS_PROPERTY);
+	if (again)
+		return g_strv_builder_end(b);
 	g_strv_builder_add(b, "vendor");
 	for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
 		g_strv_builder_add(b, numbers[i].property);
@@ -283,13 +285,14 @@ static bool read_words(const Json *list, struct cpu_bits *ret, GError **err)
 	return true;
 }
 
-/* The bits of MSRs that were asked for. */
-static void read_properties(const struct featureset *pin, const Json *answers, struct cpu_bits *ret)
+/* The bits of MSRs that were asked for; `again`: as before. */
+static void read_properties(const struct featureset *pin, const Json *answers, bool again,
+			    struct cpu_bits *ret)
 {
 	for (unsigned bit = cpu_bits_next(&pin->has, 0); bit < CPU_BITS;
 	     bit = cpu_bits_next(&pin->has, bit + 1))
 		if (!is_cpuid_word(bit) && feature_at(bit) != NULL &&
-		    json_bool(answers, feature_at(bit)->name, false))
+		    (again || json_bool(answers, feature_at(bit)->name, false)))
 			cpu_bits_set(ret, bit);
 }
 
@@ -302,10 +305,12 @@ static void leave_topology(struct cpu_bits *b)
 		cpu_bits_clear(b, feature_find(names[i])->id);
 }
 
-static Json *numbers_that_differ(const struct featureset *pin, const Json *answers)
+static Json *numbers_that_differ(const struct featureset *pin, const Json *answers, bool again)
 {
 	Json *list = json_array();
 
+	if (again)
+		return list;
 	if (g_strcmp0(json_str(answers, "vendor"), pin->vendor) != 0)
 		json_array_append_new(list, json_string("vendor"));
 	for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
@@ -326,7 +331,7 @@ static void append_names(GString *text, const char *what, const struct cpu_bits 
 		g_string_append_printf(text, "%s%s %s", text->len > 0 ? ", " : "", what, names);
 }
 
-bool pin_check_answers(const struct featureset *pin, const Json *answers, GError **err)
+bool pin_check_answers(const struct featureset *pin, const Json *answers, bool again, GError **err)
 {
 	struct cpu_bits seen = { 0 }, missing, extra;
 	g_autoptr(GString) text = g_string_new(NULL);
@@ -334,13 +339,13 @@ bool pin_check_answers(const struct featureset *pin, const Json *answers, GError
 
 	if (!read_words(json_arr(answers, WORDS_PROPERTY), &seen, err))
 		return false;
-	read_properties(pin, answers, &seen);
+	read_properties(pin, answers, again, &seen);
 	cpu_bits_and(&seen, &seen, &feature_known);
 	cpu_bits_minus(&missing, &pin->has, &seen);
 	cpu_bits_minus(&extra, &seen, &pin->has);
 	leave_topology(&missing);
 	leave_topology(&extra);
-	differ = numbers_that_differ(pin, answers);
+	differ = numbers_that_differ(pin, answers, again);
 	if (cpu_bits_empty(&missing) && cpu_bits_empty(&extra) && json_array_size(differ) == 0)
 		return true;
 	append_names(text, "without", &missing);
