@@ -464,10 +464,15 @@ static bool goes_on(EtcdClient *c, struct attempt *a, const EtcdCall *call, guin
 		a->answered = true;
 	if (o == OUTCOME_MAYBE && call->once)
 		return false;
-	if (now >= a->deadline || (!a->answered && now - a->began >= GRACE_US))
+	a->tries++;
+	if (now >= a->deadline)
 		return false;
-	if (++a->tries % c->config->endpoint->len == 0)
-		g_usleep(MIN(PAUSE_US, a->deadline - now));
+	/* Each endpoint gets its turn, however long a dead one takes. */
+	if (a->tries % c->config->endpoint->len != 0)
+		return true;
+	if (!a->answered && now - a->began >= GRACE_US)
+		return false;
+	g_usleep(MIN(PAUSE_US, a->deadline - now));
 	return true;
 }
 

@@ -4,7 +4,8 @@
 
     tests/store/with_etcd.py COMMAND [ARGUMENT...]
 
-"%ETCD%" in PLIMSOLL_STORE_URLS becomes its URL, which is in PLIMSOLL_ETCD too. Without etcd the test is skipped.
+"%ETCD%" in arguments and in PLIMSOLL_STORE_URLS becomes its URL, which is in PLIMSOLL_ETCD too. The folder is in
+memory, or where PLIMSOLL_ETCD_DIR says. Without etcd the test is skipped.
 """
 import ctypes
 import os
@@ -74,12 +75,13 @@ def main():
         print("1..0 # SKIP etcd is not installed (Debian package etcd-server)")
         return 0
     # Memory where there is some: what is tested is not the disk.
-    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    place = os.environ.get("PLIMSOLL_ETCD_DIR") or ("/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
     with tempfile.TemporaryDirectory(prefix="plimsoll-etcd-", dir=place) as name:
         proc, url = start_healthy(pathlib.Path(name))
         try:
             urls = os.environ.get("PLIMSOLL_STORE_URLS", "").replace("%ETCD%", url)
-            return subprocess.call(sys.argv[1:], env=os.environ | {"PLIMSOLL_ETCD": url, "PLIMSOLL_STORE_URLS": urls})
+            command = [a.replace("%ETCD%", url) for a in sys.argv[1:]]
+            return subprocess.call(command, env=os.environ | {"PLIMSOLL_ETCD": url, "PLIMSOLL_STORE_URLS": urls})
         finally:
             proc.kill()
             proc.wait()
