@@ -6,10 +6,10 @@
 #include <pthread.h>
 #include <string.h>
 
-#define CONNECT_MS 1500L
+#define CONNECT_MS 3000L
 /* A member that is stopped or cut off takes connections and never answers: the next one is asked then. */
 #define TRY_US UINT64_C(3000000)
-#define GRACE_US UINT64_C(1000000)
+#define GRACE_US UINT64_C(3000000)
 #define PAUSE_US UINT64_C(50000)
 #define IDLE_MAX 8
 #define PASSWORD_MAX 1024

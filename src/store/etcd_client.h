@@ -7,7 +7,7 @@
  * They go to the endpoint that answered last; when it can't be reached, does
  * not answer in time or says that it has no leader, they go on to the next
  * one, round and round, until the deadline. Nothing is reachable at all: one
- * round, and one second, of trying is enough.
+ * round, and three seconds, of trying are enough.
  *
  * The gateway ignores what it does not know: a misspelt field is no error but
  * a field that is not there. So bodies are built in few places and tested there.
