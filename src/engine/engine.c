@@ -599,7 +599,7 @@ bool engine_start(Engine *e, GError **err)
 	if (e->sim == NULL && (!make_fleet(e, err) || !supervisor_adopt(e->supervisor, err)))
 		return false;
 	host_cpu_begin(e->cpu);
-	level_keeper_begin(e->level);
+	level_keeper_begin(e->level, host_cpu_followed, e->cpu);
 	if (!exec_recover(e->exec, tell_recovery, e, err))
 		return false;
 	tell_pool(e);

@@ -17,9 +17,10 @@
 
 struct HostCpu {
 	Engine *engine;
-	GMutex work; /* one probe, one publication at a time */
-	bool holds;  /* what was remembered at the start fits what it depends on */
-	GMutex lock; /* of what follows */
+	GMutex work;  /* one probe, one publication at a time */
+	bool refused; /* the store did not take the record */
+	bool holds;   /* what was remembered at the start fits what it depends on */
+	GMutex lock;  /* of what follows */
 	GCond changed;
 	bool ready[GUEST_TYPES]; /* its first probe in this daemon ended, or what is remembered holds */
 	bool has_found;
@@ -167,6 +168,7 @@ static bool publish(HostCpu *h, GError **err)
 	struct host_record r;
 	struct cpu_bits mask;
 
+	h->refused = true;
 	if (!read_mask(h, &mask, NULL, err))
 		return false;
 	r = record_copy(&h->found);
@@ -175,7 +177,21 @@ static bool publish(HostCpu *h, GError **err)
 	host_record_done(&h->offered);
 	h->offered = r;
 	g_mutex_unlock(&h->lock);
-	return write_record(h, &h->offered, err) && level_keeper_refresh(h->engine->level, err);
+	h->refused = !write_record(h, &h->offered, err);
+	return !h->refused && level_keeper_refresh(h->engine->level, err);
+}
+
+void host_cpu_followed(void *host_cpu)
+{
+	HostCpu *h = host_cpu;
+	g_autoptr(GError) e = NULL;
+
+	/* Whoever holds it is about to publish. */
+	if (!g_mutex_trylock(&h->work))
+		return;
+	if (h->refused && h->has_found && !publish(h, &e))
+		log_warning("this host's CPU record was not published: %s", e->message);
+	g_mutex_unlock(&h->work);
 }
 
 /* ---- telling ---- */
@@ -354,12 +370,31 @@ static void find(HostCpu *h, GuestType t, const struct featureset *known, CpuFou
 	probe_cpu(&p.probe, accel_of_type(t), known, ret);
 }
 
-/* Holding `work`. `old`: what is remembered is likely to hold; NULL: search. */
-static void find_sets(HostCpu *h, GuestType t, const struct guest_sets *old, struct guest_sets *ret)
+/* Nothing that it depends on has changed: a host that is too busy to boot a guest has the CPU it had. */
+static bool keep_sets(HostCpu *h, GuestType t, const struct guest_sets *before, const CpuFound *f)
 {
+	if (f->known || before == NULL || !engine_facts(h->engine)->accel[accel_of_type(t)].works)
+		return false;
+	log_warning("the CPU features of %s guests could not be proven again and are taken as before: %s",
+		    guest_type_name(t), f->reason);
+	return true;
+}
+
+/*
+ * Holding `work`. `before`: what was found when all it depends on was as it is
+ * now, or NULL; `trust` it when one boot confirms it, else search anew.
+ */
+static void find_sets(HostCpu *h, GuestType t, const struct guest_sets *before, bool trust,
+		      struct guest_sets *ret)
+{
+	const struct featureset *old = trust && before != NULL ? &before->max : NULL;
 	g_auto(CpuFound) f = { 0 };
 
-	find(h, t, old != NULL ? &old->max : NULL, &f);
+	find(h, t, old, &f);
+	if (keep_sets(h, t, before, &f)) {
+		*ret = *before;
+		return;
+	}
 	*ret = (struct guest_sets){ .there = f.known, .max = f.max, .dflt = f.max };
 	if (f.known)
 		featureset_make_default(&ret->dflt);
@@ -399,24 +434,25 @@ static bool was_published(HostCpu *h)
  * was until then. Where only the published record knows what it was, and not
  * we, nothing is published before all is known.
  */
-static bool probe(HostCpu *h, bool known, GError **err)
+static bool probe(HostCpu *h, bool trust, GError **err)
 {
 	Json *digest = digest_now(h, err);
 	_cleanup_host_record_ struct host_record was = record_copy(&h->found);
 	struct host_record r = { 0 };
-	bool first = !h->has_found, ok = true, whole = first && was_published(h);
+	bool first = !h->has_found, ok = true, whole = first && was_published(h), same;
 
 	if (digest == NULL)
 		return false;
+	same = was.digest != NULL && json_equal(was.digest, digest);
 	memcpy(r.guest, h->found.guest, sizeof(r.guest));
 	describe(h, digest, &r);
 	host_record_done(&h->found);
 	h->found = r;
 	h->has_found = true;
 	for (int t = 0; t < GUEST_TYPES && ok; t++) {
-		const struct guest_sets *old = known && was.guest[t].there ? &was.guest[t] : NULL;
+		const struct guest_sets *before = same && was.guest[t].there ? &was.guest[t] : NULL;
 
-		find_sets(h, (GuestType)t, old, &h->found.guest[t]);
+		find_sets(h, (GuestType)t, before, trust, &h->found.guest[t]);
 		if (whole && t + 1 < GUEST_TYPES)
 			continue;
 		ok = publish(h, err);

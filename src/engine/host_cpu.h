@@ -26,6 +26,8 @@ HostCpu *host_cpu_free(HostCpu *h);
  * remembered, and has the rest done by the engine's pool. Quick.
  */
 void host_cpu_begin(HostCpu *h);
+/* For level_keeper_begin(): publishes what the store did not take before. */
+void host_cpu_followed(void *host_cpu);
 /* Until what guests of the type are offered is known, `timeout` us at most. Any thread but the loop's. */
 bool host_cpu_wait(HostCpu *h, GuestType type, uint64_t timeout);
 /* Search for it anew, now. Blocks. What can't be found is no failure: it is told. */

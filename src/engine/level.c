@@ -29,6 +29,8 @@ struct LevelKeeper {
 	WorkerPool *pool;
 	Store *store;
 	Events *events;
+	void (*followed)(void *data);
+	void *data;  /* of followed */
 	GMutex work; /* held by whoever reads the watch and writes the record */
 	StoreWatch *watch;
 	GMutex lock; /* of what follows */
@@ -456,11 +458,15 @@ static void follow_job(void *data)
 	g_mutex_unlock(&k->work);
 	if (!ok)
 		log_warning("the pool's CPU level may be old: %s", e->message);
+	else if (k->followed != NULL)
+		k->followed(k->data);
 	loop_post(k->loop, listen_again, k);
 }
 
-void level_keeper_begin(LevelKeeper *k)
+void level_keeper_begin(LevelKeeper *k, void (*followed)(void *data), void *data)
 {
+	k->followed = followed;
+	k->data = data;
 	worker_pool_push(k->pool, follow_job, k);
 }
 

@@ -25,8 +25,12 @@ LevelKeeper *level_keeper_new(Loop *l, WorkerPool *pool, Store *store, Events *e
 /* After the pool's last job, when the loop does not turn any more. NULL is fine; returns NULL. */
 LevelKeeper *level_keeper_free(LevelKeeper *k);
 
-/* Follow the records from now on, as they change. Any thread, once. */
-void level_keeper_begin(LevelKeeper *k);
+/*
+ * Follow the records from now on, as they change. `followed` (may be NULL) is
+ * called on a worker thread each time that they were read: the store answers.
+ * Any thread, once.
+ */
+void level_keeper_begin(LevelKeeper *k, void (*followed)(void *data), void *data);
 /* Look at what changed, now, and write the record when the level did. Blocks; worker threads. */
 bool level_keeper_refresh(LevelKeeper *k, GError **err);
 

@@ -282,6 +282,9 @@ void sim_cpu(Sim *s, Accel accel, CpuFound *ret)
 	bool ok = cpu_bits_parse_names(SIM_FEATURES, &m->has, NULL);
 
 	g_assert(ok);
+	ret->dropped = json_array();
+	ret->reason = g_strdup(json_str(o, "fail"));
+	ret->known = ret->reason == NULL;
 	cpu_bits_of_json(json_arr(o, "with"), &with, NULL);
 	cpu_bits_of_json(json_arr(o, "without"), &without, NULL);
 	cpu_bits_or(&m->has, &m->has, &with);
@@ -294,8 +297,6 @@ void sim_cpu(Sim *s, Accel accel, CpuFound *ret)
 	m->phys_bits = ordered(o, "phys_bits", 40);
 	featureset_remove(m, &without, CLOSE_HARD);
 	featureset_make_max(m, NULL);
-	ret->known = true;
-	ret->dropped = json_array();
 }
 
 static gint compare(gconstpointer a, gconstpointer b)

@@ -14,7 +14,8 @@
  *    "no_accel": "the module is gone",           from the next probe on no accelerator works
  *    "cpu": {"tcg": {"without": ["avx2"]}}}      from the next probe on guests under it have other CPUs:
  *                                                also with, vendor, family, model, stepping, level,
- *                                                xlevel, phys_bits; "kvm": KVM works too
+ *                                                xlevel, phys_bits; "fail": "too busy": none
+ *                                                is found; "kvm": KVM works too
  *
  * The step that was delayed last is named in the file ORDERS.delayed, from the
  * beginning of its delay. There is a kill point before and one after the effect of every step and of

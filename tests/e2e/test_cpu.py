@@ -61,6 +61,28 @@ def test_a_host_that_lost_a_feature_tells_its_name_and_lowers_the_level_once(sim
     level(sim)
 
 
+def test_a_host_too_busy_to_be_probed_has_the_cpu_it_had(sim):
+    before, told = cpu(sim), len(sim.events("pool.level-changed"))
+    order_cpu(sim, fail="no guest came through in time")
+    assert cpu(sim) == before and len(sim.events("pool.level-changed")) == told
+    sim.ok("vm", "create", "a", *KERNEL)
+    sim.ok("vm", "start", "a")
+    assert sim.vm("a")["cpu"]["set"] == before["record"]["tcg"]["default"]["set"]
+
+
+def test_a_host_that_was_never_probed_starts_guests_without_a_pin_and_says_so(make_daemon):
+    d = make_daemon("sim", start=False)
+    d.order(cpu={"tcg": {"fail": "no guest came through in time"}})
+    d.start()
+    assert "no guest came through" in d.wait_event("host.cpu-unknown")[0]["message"]
+    d.ok("vm", "create", "a", *KERNEL)
+    assert "no guest came through" in json.dumps(d.get("/v1/vms/a/explain")["could_not"])
+    refused = d.plim("vm", "set", "a", "cpu.features=-avx2")
+    assert refused.status != 0 and "host probe" in refused.err
+    d.ok("vm", "start", "a")
+    assert d.vm("a")["cpu"] is None and [a["part"] for a in argument(d, "a")] == ["max"]
+
+
 def test_a_restart_of_the_daemon_changes_no_level(sim):
     before, told = sim.get("/v1/level"), len(sim.events("pool.level-changed"))
     sim.restart()

@@ -218,7 +218,7 @@ static void test_a_daemon_follows_the_records_of_others(void)
 	Pool p;
 
 	pool_up(&p);
-	level_keeper_begin(p.keeper[0]);
+	level_keeper_begin(p.keeper[0], NULL, NULL);
 	host(&p, "a", FEATURES);
 	while (!seen && time_monotonic() < end) {
 		loop_turn(p.loop, 10000);
