@@ -319,7 +319,8 @@ static void take_answer(ApiCall *c, PeerAnswer *a)
 		g_strdelimit(a->etag, "\"", ' ');
 		c->etag = g_ascii_strtoll(a->etag, NULL, 10);
 	}
-	if (g_bytes_get_size(a->body) == 0)
+	/* An empty log is text all the same. */
+	if (g_bytes_get_size(a->body) == 0 && a->content_type == NULL)
 		return;
 	c->bytes = g_bytes_ref(a->body);
 	c->content_type = g_intern_string(a->content_type != NULL ? a->content_type : "application/json");

@@ -16,6 +16,7 @@ static const struct {
 	{ "host", "servers" },
 	{ "cpu", "CPU features, from files" },
 	{ "pool", "hosts that share their records" },
+	{ "soak", "long tests of what must not go wrong" },
 	{ "operation", "requests that take time" },
 	{ "event", "what happened" },
 	// clang-format on

@@ -132,12 +132,12 @@ bool migrate_in_open(Vmm *v, const struct migrate_in_spec *spec, struct migrate_
 	return true;
 }
 
-bool migrate_in_finish(Vmm *v, bool run, GError **err)
+bool migrate_in_finish(Vmm *v, bool disks, bool run, GError **err)
 {
 	g_autoptr(GError) e = NULL;
 
 	/* Its exports would keep the guest's devices from their disks. That there is no server is fine. */
-	if (!migrate_tell(v, "nbd-server-stop", NULL, &e) && !g_error_matches(e, ERR, ERR_QEMU)) {
+	if (disks && !migrate_tell(v, "nbd-server-stop", NULL, &e) && !g_error_matches(e, ERR, ERR_QEMU)) {
 		g_propagate_error(err, g_steal_pointer(&e));
 		return false;
 	}

@@ -25,7 +25,7 @@ struct migrate_in_ports {
 /* Open the doors. A second time, after a crash: ERR_BAD_STATE; such a QEMU is ended and made anew. */
 bool migrate_in_open(Vmm *v, const struct migrate_in_spec *spec, struct migrate_in_ports *ret, GError **err);
 /*
- * The guest is there, and ours: let it go on (`run`), or be as it was.
- * Idempotent. ERR_BAD_STATE when the guest is not there yet.
+ * The guest is there, and ours: let it go on (`run`), or be as it was. `disks`:
+ * some were filled. Idempotent.
  */
-bool migrate_in_finish(Vmm *v, bool run, GError **err);
+bool migrate_in_finish(Vmm *v, bool disks, bool run, GError **err);

@@ -29,6 +29,18 @@ bool owner_is(Store *s, const char *vm, const char *host, bool *ret, GError **er
 	return true;
 }
 
+void owner_seen_clear(OwnerSeen *seen)
+{
+	json_unref(seen->runtime);
+	*seen = (OwnerSeen){ 0 };
+}
+
+void owner_look(Store *s, const char *vm, OwnerSeen *seen)
+{
+	owner_seen_clear(seen);
+	seen->runtime = runtime_of(s, vm, &seen->rev, NULL);
+}
+
 static bool names(const Json *runtime, const char *host, const char *operation)
 {
 	return g_strcmp0(json_str(runtime, "host"), host) == 0 &&
@@ -73,12 +85,20 @@ static bool move_volumes(Store *s, StoreTx *tx, const struct owner_change *c, GE
 	return true;
 }
 
+static Json *seen_or_read(Store *s, const struct owner_change *c, bool seen, int64_t *ret_rev, GError **err)
+{
+	if (!seen || c->seen == NULL || c->seen->runtime == NULL)
+		return runtime_of(s, c->vm, ret_rev, err);
+	*ret_rev = c->seen->rev;
+	return json_deep_copy(c->seen->runtime);
+}
+
 /* One try. The error may be one after which nobody knows. */
-static bool try_change(Store *s, const struct owner_change *c, GError **err)
+static bool try_change(Store *s, const struct owner_change *c, bool seen, GError **err)
 {
 	g_autofree char *key = key_vm_runtime(c->vm), *applied = key_vm_applied(c->vm);
 	int64_t rev;
-	_cleanup_json_ Json *runtime = runtime_of(s, c->vm, &rev, err);
+	_cleanup_json_ Json *runtime = seen_or_read(s, c, seen, &rev, err);
 	StoreTx *tx;
 
 	if (runtime == NULL)
@@ -126,10 +146,10 @@ static bool is_certain(const GError *e)
 
 bool owner_change(Store *s, const struct owner_change *c, GError **err)
 {
-	for (;;) {
+	for (bool first = true;; first = false) {
 		g_autoptr(GError) e = NULL;
 
-		if (try_change(s, c, &e))
+		if (try_change(s, c, first, &e))
 			return true;
 		/* Another member of a record moved (an agent came): that does not matter. */
 		if (store_is_conflict(e))

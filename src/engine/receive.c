@@ -2,6 +2,8 @@
 #include "engine/receive.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "core/cpu/check.h"
+#include "core/guest/pin.h"
 #include "core/model/keys.h"
 #include "core/model/settings.h"
 #include "core/plan/plan_migrate.h"
@@ -68,6 +70,7 @@ static bool request_read(Request *r, GError **err)
 		return fail(err, ERR_INVALID, "the request is about two vms");
 	if (r->engine->member == NULL)
 		return fail(err, ERR_UNSUPPORTED, "this host is not in a pool");
+	r->req = engine_request_new(r->engine, "plimsolld");
 	run_dir = path_vm_run_dir(&r->engine->folders, id);
 	r->key_dir = g_build_filename(run_dir, "key", NULL);
 	r->address = pool_address_host(r->engine->member->address);
@@ -251,11 +254,34 @@ static void check(Request *r, bool ok, GError *take)
 		block(r, take);
 }
 
+/* The guest believes in the features that it found when it started. */
+static bool need_cpu(Request *r, GError **err)
+{
+	const CpuOffer *cpu = r->req->plan.cpu;
+	const struct cpu_check_names names = { .vm = r->vm->name, .host = r->engine->host_name };
+	g_autofree char *text = NULL;
+	struct cpu_verdict verdict;
+	struct featureset pin;
+	GuestType type;
+
+	if (!pin_of_json(json_obj(json_obj(r->json, "applied"), "pin"), &pin, &type, NULL))
+		return true;
+	cpu_check(&pin, type, cpu != NULL && cpu->guest[type].there ? &cpu->guest[type].max : NULL, &verdict);
+	if (verdict.can)
+		return true;
+	text = cpu_verdict_print(&verdict, &names);
+	fail(err, ERR_UNSUPPORTED, "%s", text);
+	err_advise(
+	    err,
+	    "After a power cycle (`plim vm stop %s`, `plim vm start %s`) it has the pool's level, and moves.",
+	    r->vm->name, r->vm->name);
+	return err_detail(err, "cpu", cpu_verdict_to_json(&verdict, &names));
+}
+
 static bool make_plan(Request *r, GError **err)
 {
 	const Json *applied = json_obj(r->json, "applied");
 
-	r->req = engine_request_new(r->engine, "plimsolld");
 	r->from = (struct plan_receive){
 		.operation = r->operation,
 		.source_id = r->source,
@@ -316,6 +342,11 @@ static void look(Request *r)
 	check(r, ok, g_steal_pointer(&e));
 	ok = need_file("initrd", argument(applied, "-initrd"), &e);
 	check(r, ok, g_steal_pointer(&e));
+	ok = need_cpu(r, &e);
+	check(r, ok, g_steal_pointer(&e));
+	/* Without a CPU that it can have there is no plan either, for the same reason. */
+	if (!ok)
+		return;
 	ok = make_plan(r, &e);
 	check(r, ok, g_steal_pointer(&e));
 }
@@ -368,7 +399,8 @@ static bool fail_blocked(const Request *r, GError **err)
 	g_autoptr(GError) first = err_of_json(json_array_get(r->blockers, 0));
 
 	g_propagate_error(err, g_steal_pointer(&first));
-	return err_detail(err, "blockers", json_ref(r->blockers));
+	/* A copy: the first one's details are in the list, and would be in themselves. */
+	return err_detail(err, "blockers", json_deep_copy(r->blockers));
 }
 
 static bool write_key(const Request *r, GError **err)

@@ -212,6 +212,7 @@ typedef struct Sending {
 	Move *move;
 	Vmm *vmm;
 	uint64_t looked_at;
+	OwnerSeen seen;
 	bool stands; /* the guest does: nothing may take long */
 	bool owned;  /* by the other host */
 	uint64_t ran_at;
@@ -227,6 +228,7 @@ static bool other_lives(Sending *s, GError **err)
 	if (now - s->looked_at < LOOK)
 		return true;
 	s->looked_at = now;
+	owner_look(engine_of(s->ctx)->store, json_str(s->args, "vm"), &s->seen);
 	view = peer_link_call(s->move->link, "GET", path, NULL, ASK_TIMEOUT, err);
 	if (view == NULL)
 		return false;
@@ -277,6 +279,7 @@ static bool hand_over(Sending *s, GError **err)
 		.to_operation = s->move->reception,
 		.applied = s->move->applied,
 		.copied = s->move->copied,
+		.seen = &s->seen,
 	};
 
 	if (!step_forbid_cancel(s->ctx))
@@ -433,7 +436,7 @@ bool step_MIGRATE_SEND_run(StepContext *ctx, const Json *args, GError **err)
 	g_autofree char *key_dir = g_build_filename(run_dir, "key", NULL);
 	g_autoptr(Vmm) v = fleet_vmm(e->fleet, json_str(args, "vm"));
 	Sending s = { .ctx = ctx, .args = args, .move = move_find(e->moves, own_id(ctx)), .vmm = v };
-	bool ours = true;
+	bool ours = true, ok;
 
 	if (!owner_is(e->store, json_str(args, "vm"), e->host_id, &ours, err))
 		return false;
@@ -446,7 +449,9 @@ bool step_MIGRATE_SEND_run(StepContext *ctx, const Json *args, GError **err)
 				   "the daemon ended in the middle of this move");
 	if (v == NULL)
 		return fail(err, ERR_GONE, "QEMU of '%s' has ended", json_str(args, "name"));
-	if (send_guest(&s, key_dir, err))
+	ok = send_guest(&s, key_dir, err);
+	owner_seen_clear(&s.seen);
+	if (ok)
 		return true;
 	if (s.owned)
 		return leave_damaged(&s, err);

@@ -2,7 +2,8 @@
 /*
  * The steps of the host that a guest comes to. Their arguments:
  *   RECEIVE_OPEN   vm, name, address, key_dir, nodes, post_copy
- *   RECEIVE_GUEST  vm, name, host (this one), source (the other), operation (its), key_dir, run
+ *   RECEIVE_GUEST  vm, name, host (this one), source (the other), operation (its), key_dir, disks (some are
+ * filled), run
  */
 #include "base/fd.h"
 #include "base/log.h"
@@ -130,7 +131,7 @@ static bool wait_for_guest(StepContext *ctx, const Json *args, Vmm *v, GError **
 /* One that can't go on must never do so later: the source may take its guest back. */
 static bool go_on(const Json *args, Vmm *v, GError **err)
 {
-	if (migrate_in_finish(v, json_bool(args, "run", true), err))
+	if (migrate_in_finish(v, json_bool(args, "disks", true), json_bool(args, "run", true), err))
 		return true;
 	vmm_kill(v, KILL_TIMEOUT, NULL);
 	return false;

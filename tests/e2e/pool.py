@@ -25,7 +25,8 @@ def free_port():
 class Etcd:
     """One member, without TLS: for tests of what stands above the store."""
 
-    def __init__(self):
+    def __init__(self, sync=False):
+        self.sync = sync
         if shutil.which("etcd") is None:
             pytest.skip("there is no program etcd")
         self.base = pathlib.Path(tempfile.mkdtemp(prefix="plim-etcd-"))
@@ -39,7 +40,7 @@ class Etcd:
             self.process = subprocess.Popen(
                 ["etcd", "--name", "e0", "--data-dir", self.base / "data", "--listen-client-urls", self.url,
                  "--advertise-client-urls", self.url, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-                 "--initial-cluster", f"e0={peer}", "--unsafe-no-fsync"],
+                 "--initial-cluster", f"e0={peer}", *([] if self.sync else ["--unsafe-no-fsync"])],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(self.answers, "answer of etcd")
 
@@ -70,20 +71,20 @@ class Etcd:
 class Pool:
     """Hosts h0, h1, ...; h0 makes the pool, the others join it."""
 
-    def __init__(self, engine="sim", joined=True, lease="6", args=(), own_etcd=False):
+    def __init__(self, engine="sim", joined=True, lease="6", args=(), own_etcd=False, sync=False):
         # Members of etcd have fixed ports: each host of each pool has an address of its own.
         self.own_etcd, self.net = own_etcd, f"127.{random.randint(1, 254)}.{random.randint(0, 254)}"
         if own_etcd and shutil.which("etcd") is None:
             pytest.skip("there is no program etcd")
         self.engine, self.joined, self.args = engine, joined, ("--lease", lease, *args)
-        self.etcd, self.hosts = None, []
+        self.sync, self.etcd, self.hosts = sync, None, []
 
     def __getitem__(self, i):
         return self.hosts[i]
 
     def start(self, n):
         if not self.own_etcd:
-            self.etcd = Etcd()
+            self.etcd = Etcd(self.sync)
             self.etcd.start()
         for _ in range(n):
             self.add()

@@ -266,7 +266,7 @@ static void finish_there(void *data)
 {
 	Move *m = data;
 
-	migrate_in_finish(m->there.vmm, true, &m->error);
+	migrate_in_finish(m->there.vmm, m->disks, true, &m->error);
 }
 
 static void revert_here(void *data)

@@ -438,6 +438,14 @@ static Json *open_args(const Start *s)
 	return args;
 }
 
+static bool has_copies(const Start *s)
+{
+	for (size_t i = 0; i < s->from->n_disks; i++)
+		if (s->from->disk[i].copied)
+			return true;
+	return false;
+}
+
 static Json *receive_args(const Start *s)
 {
 	Json *args = vm_args(s->vm);
@@ -446,6 +454,7 @@ static Json *receive_args(const Start *s)
 	json_put_str(args, "source", s->from->source_id);
 	json_put_str(args, "host", s->req->host->id);
 	json_put_str(args, "key_dir", s->from->key_dir);
+	json_put_bool(args, "disks", has_copies(s));
 	json_put_bool(args, "run", s->from->run);
 	return args;
 }

@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Live migration: what Plimsoll costs beside bare QEMU driven by a minimal script.
+
+    bench/migrate/migrate.py [--build build] [--runs 10] [--trips 0] [-o json]
+
+A payload guest of 512 MiB, idle and busy (it writes 30 MiB/s into 24 MiB and checks what it wrote), moves between two QEMUs
+on one machine. By turns: bare, with the same encryption bare, and by Plimsoll (two daemons in a pool, records in an etcd that
+syncs to disk). Downtime is from QEMU's STOP over here to its RESUME over there; Plimsoll's is what it records itself, until the
+other daemon has answered that the guest runs. Total is from the command to send until that moment, both QEMUs being up.
+--trips N adds N moves of one busy small guest there and back, after each of which all it wrote is looked at.
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import secrets
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MEMORY = "524160"  # KiB; no multiple of 256: see docs/payload.md
+SMALL = "32640"
+JOBS = {"idle": "out=serial job=idle", "busy": "out=serial job=dirty:30:24"}
+WARM_UP = 3.0
+DEADLINE = 120
+
+
+class Qmp:
+    def __init__(self, path):
+        end = time.monotonic() + DEADLINE
+        self.sock = socket.socket(socket.AF_UNIX)
+        while True:
+            try:
+                self.sock.connect(path)
+                break
+            except OSError:
+                assert time.monotonic() < end
+                time.sleep(0.002)
+        self.file = self.sock.makefile("rw")
+        self.file.readline()
+        self.events = []
+        self("qmp_capabilities")
+
+    def read(self):
+        message = json.loads(self.file.readline())
+        if "event" in message:
+            stamp = message["timestamp"]
+            self.events.append((message["event"], message.get("data", {}), stamp["seconds"] * 10**6 + stamp["microseconds"]))
+        return message
+
+    def __call__(self, command, **arguments):
+        self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        self.file.flush()
+        while True:
+            message = self.read()
+            if "event" not in message:
+                return message["return"]
+
+    def wait(self, name, **data):
+        """The time of the event, in microseconds."""
+        while True:
+            for event, args, at in self.events:
+                if event == name and all(args.get(k) == v for k, v in data.items()):
+                    return at
+            self.read()
+
+
+def bare_qemu(folder, name, payload, job, *more):
+    sock = f"{folder}/{name}.qmp"
+    process = subprocess.Popen(
+        ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35,accel=tcg,hpet=off",
+         "-cpu", "max", "-m", f"{MEMORY}k", "-kernel", payload, "-append", job, "-serial", f"file:{folder}/{name}.console",
+         "-qmp", f"unix:{sock},server=on,wait=off", *more])
+    return process, Qmp(sock)
+
+
+def bare(payload, job, tls):
+    """(downtime, total) in us of one migration by a minimal script."""
+    with tempfile.TemporaryDirectory() as folder:
+        pathlib.Path(folder, "keys.psk").write_text(f"qemu:{secrets.token_hex(32)}\n")
+        source, a = bare_qemu(folder, "a", payload, job)
+        time.sleep(WARM_UP)
+        target, b = bare_qemu(folder, "b", payload, job, "-incoming", "defer")
+        try:
+            for q, end in ((a, "client"), (b, "server")):
+                q("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+                q("migrate-set-parameters", **{"max-bandwidth": 0})
+                if tls:
+                    q("object-add", **{"qom-type": "tls-creds-psk", "id": "k", "dir": folder, "endpoint": end})
+                    q("migrate-set-parameters", **{"tls-creds": "k"})
+            b("migrate-incoming", uri="tcp:127.0.0.1:0")
+            port = b("query-migrate")["socket-address"][0]["port"]
+            began = time.time() * 10**6
+            a("migrate", uri=f"tcp:127.0.0.1:{port}")
+            a.wait("MIGRATION", status="completed")
+            resumed = b.wait("RESUME")
+            return resumed - a.wait("STOP"), resumed - began
+        finally:
+            for process in (source, target):
+                process.kill()
+                process.wait()
+
+
+class Ours:
+    """A pool of two hosts with one guest."""
+
+    def __init__(self, build):
+        os.environ["PLIMSOLL_BUILD"] = str(build)
+        sys.path.insert(0, str(ROOT / "tests/e2e"))
+        from pool import Pool  # reads the folder of the build when it is imported
+        from daemon import PAYLOAD
+        self.payload = PAYLOAD
+        self.pool = Pool(engine="qemu", sync=True)
+        self.pool.start(2)
+
+    def make(self, name, job, memory):
+        host = self.pool[0]
+        host.ok("vm", "create", name, "--memory", f"{memory}KiB", "--kernel", self.payload, "--nic", "none", "--cmdline", job,
+                "--set", "platform.hvm_serial=pty", "--host", "h0")
+        host.ok("vm", "start", name, "--host", "h0")
+        time.sleep(WARM_UP)
+
+    def move(self, name):
+        host = self.pool[0]
+        here = host.runtime(name)["host"]
+        to = next(h for h in host.get("/v1/hosts") if h["id"] != here)["name"]
+        host.ok("vm", "migrate", name, to)
+        told = host.runtime(name)["migration"]
+        return told["downtime"], told["total"]
+
+    def bad(self, name):
+        """Lines of the guest that tell of lost writes, and how many there are at all."""
+        here = self.pool[0].runtime(name)["host"]
+        host = next(h for h in self.pool.hosts if h.get("/v1")["host"]["id"] == here)
+        text = host.api("GET", f"/v1/vms/{name}/console/log?port=serial").body.decode(errors="replace")
+        lines = re.findall(r"^dirty \d+ \d+ (\d+)\r?$", text, re.M)
+        return sum(int(n) for n in lines) + len(re.findall("error", text)), len(lines)
+
+    def close(self):
+        self.pool.close()
+
+
+def summary(values):
+    return {"median": statistics.median(values), "min": min(values), "max": max(values), "n": len(values)}
+
+
+def compare(ours, job, runs):
+    ours.make(job, JOBS[job], MEMORY)
+    rows = {"bare": [], "bare, encrypted": [], "plimsoll": []}
+    for _ in range(runs):
+        rows["bare"].append(bare(ours.payload, JOBS[job], False))
+        rows["bare, encrypted"].append(bare(ours.payload, JOBS[job], True))
+        rows["plimsoll"].append(ours.move(job))
+    ours.pool[0].ok("vm", "kill", job)
+    return {who: {"downtime": summary([d for d, _ in r]), "total": summary([t for _, t in r])} for who, r in rows.items()}
+
+
+def print_table(job, rows):
+    print(f"\n{job} guest of 512 MiB            downtime ms (min-max)      total ms (min-max)")
+    for who, r in rows.items():
+        cells = ["{:8.1f} ({:.1f}-{:.1f})".format(*(r[what][k] / 1000 for k in ("median", "min", "max"))) for what in ("downtime", "total")]
+        print(f"{who:20} {cells[0]:>28} {cells[1]:>28}")
+    for base in ("bare", "bare, encrypted"):
+        ratios = [rows["plimsoll"][what]["median"] / rows[base][what]["median"] for what in ("downtime", "total")]
+        print(f"plimsoll / {base:20} downtime {ratios[0]:5.2f}   total {ratios[1]:5.2f}")
+
+
+def trips(ours, n):
+    ours.make("trips", "out=serial job=dirty:40:12", SMALL)
+    times = []
+    for i in range(n):
+        times.append(ours.move("trips")[0])
+        if i % 10 == 9:
+            time.sleep(1.2)  # the guest tells of itself once a second
+            bad, lines = ours.bad("trips")
+            assert bad == 0 and lines > 0, f"move {i + 1}: {bad} writes were lost, {lines} lines"
+    ours.pool[0].ok("vm", "kill", "trips")
+    return summary(times)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", default=ROOT / "build", type=pathlib.Path)
+    parser.add_argument("--runs", default=10, type=int)
+    parser.add_argument("--trips", default=0, type=int)
+    parser.add_argument("-o", choices=("table", "json"), default="table")
+    args = parser.parse_args()
+    ours = Ours(args.build.resolve())
+    try:
+        results = {job: compare(ours, job, args.runs) for job in JOBS} if args.runs else {}
+        if args.trips:
+            results["trips"] = trips(ours, args.trips)
+    finally:
+        ours.close()
+    if args.o == "json":
+        print(json.dumps(results, indent=2))
+        return
+    for job in (j for j in JOBS if j in results):
+        print_table(job, results[job])
+    if args.trips:
+        t = results["trips"]
+        print(f"\n{t['n']} moves of a busy guest of 32 MiB, no write lost: downtime {t['median'] / 1000:.1f} ms "
+              f"({t['min'] / 1000:.1f}-{t['max'] / 1000:.1f})")
+
+
+main()
