@@ -80,6 +80,7 @@ bool api_pool_init(ApiCall *c, GError **err);
 bool api_pool_token(ApiCall *c, GError **err);
 bool api_pool_join(ApiCall *c, GError **err);
 bool api_pool_leave(ApiCall *c, GError **err);
+bool api_pool_whatif(ApiCall *c, GError **err);
 
 bool api_operation_list(ApiCall *c, GError **err);
 bool api_operation_show(ApiCall *c, GError **err);

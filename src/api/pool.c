@@ -2,6 +2,7 @@
 /* The pool: made, joined, left, shown. */
 #include "engine/pool.h"
 #include "api/handlers.h"
+#include "engine/pool_whatif.h"
 
 #define TOKEN_LIFE (UINT64_C(3600) * 1000000)
 #define TOKEN_LIFE_MAX (UINT64_C(7) * 86400 * 1000000)
@@ -100,6 +101,14 @@ bool api_pool_join(ApiCall *c, GError **err)
 bool api_pool_leave(ApiCall *c, GError **err)
 {
 	return answer(c, pool_leave(c->engine, err));
+}
+
+bool api_pool_whatif(ApiCall *c, GError **err)
+{
+	static const char *const known[] = { "kind", "host", "feature", "record", NULL };
+	const Json *body = call_body(c, err);
+
+	return body != NULL && check_texts(body, known, err) && answer(c, pool_whatif(c->engine, body, err));
 }
 
 bool api_host_evict(ApiCall *c, GError **err)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plim pool: hosts that share their records. */
 #include "base/str.h"
+#include "cli/cpu_file.h"
 #include "cli/nouns.h"
 #include "cli/output.h"
 
@@ -139,6 +140,96 @@ static bool pool_evict(Cli *c, GError **err)
 	return true;
 }
 
+/* A dump says what the CPU can, not what a probe found: it stands for a host that runs KVM guests. */
+static Json *record_of_file(const char *path, GError **err)
+{
+	g_autoptr(CpuFile) f = cpu_file_read(path, err);
+	struct host_record r = { 0 };
+	struct guest_sets *kvm = &r.guest[GUEST_KVM];
+	static char *no_machines[] = { NULL };
+
+	if (f == NULL)
+		return NULL;
+	if (f->kind == CPU_FILE_RECORD)
+		return host_record_to_json(&f->record);
+	kvm->there = true;
+	if (!cpu_file_set(f, GUEST_KVM, SET_MAX, &kvm->max, err) ||
+	    !cpu_file_set(f, GUEST_KVM, SET_DEFAULT, &kvm->dflt, err))
+		return NULL;
+	r.host = f->name;
+	r.machines = no_machines;
+	return host_record_to_json(&r);
+}
+
+static void print_names(const char *what, const char *guest, const Json *names)
+{
+	g_autoptr(GString) text = g_string_new(NULL);
+	const Json *name;
+	size_t i;
+
+	json_array_foreach((Json *)names, i, name)
+	    g_string_append_printf(text, "%s%s", i > 0 ? ", " : "", json_string_value(name));
+	if (text->len > 0)
+		printf("%s guests %s: %s\n", guest, what, text->str);
+}
+
+static void print_vm(const Json *vm)
+{
+	static const char *const what[] = { "lost", "gained" };
+
+	if (json_bool(vm, "must_move", false))
+		printf("vm %s must move away first\n", json_str(vm, "name"));
+	for (size_t k = 0; k < G_N_ELEMENTS(what); k++) {
+		g_auto(GStrv) hosts = json_strv(json_arr(vm, what[k]));
+		g_autofree char *list = g_strjoinv(", ", hosts);
+
+		if (hosts[0] != NULL)
+			printf("vm %s %s: %s\n", json_str(vm, "name"),
+			       k == 0 ? "could not move any more to" : "could move to", list);
+	}
+}
+
+static bool print_whatif(const Json *j)
+{
+	static const char *const guests[] = { "kvm", "tcg" };
+	Json *vm, *vms = json_arr(j, "vms");
+	size_t i, changes = json_array_size(vms);
+
+	for (size_t k = 0; k < G_N_ELEMENTS(guests); k++) {
+		const Json *g = json_obj(j, guests[k]), *lost = json_arr(g, "lost"),
+			   *gained = json_arr(g, "gained");
+
+		print_names("lose", guests[k], lost);
+		print_names("gain", guests[k], gained);
+		changes += json_array_size(lost) + json_array_size(gained);
+	}
+	json_array_foreach(vms, i, vm) print_vm(vm);
+	if (changes == 0)
+		printf("nothing changes\n");
+	return true;
+}
+
+static bool pool_whatif(Cli *c, GError **err)
+{
+	const char *kind = cli_arg(c, 0), *what = cli_arg(c, 1);
+	bool file = g_str_equal(kind, "join") || g_str_equal(kind, "upgrade");
+	_cleanup_json_ Json *body = json_object(), *j = NULL, *record = NULL;
+
+	json_put_str(body, "kind", kind);
+	if (file) {
+		record = record_of_file(what, err);
+		if (record == NULL)
+			return false;
+		json_put(body, "record", json_incref(record));
+	} else {
+		json_put_str(body, g_str_equal(kind, "disable") ? "feature" : "host", what);
+	}
+	j = client_call(c->client, "POST", "/v1/pool/actions/what-if", body, err);
+	if (j == NULL)
+		return false;
+	return cli_text(c, "output") != NULL ? output_object(c, j, err) : print_whatif(j);
+}
+
 static const Option init_options[] = {
 	{ "name", 0, OPTION_TEXT, "NAME", "Name of the pool (pool)" },
 	{ "address", 0, OPTION_TEXT, "ADDRESS[:PORT]",
@@ -180,5 +271,12 @@ const Command pool_commands[] = {
 	  "Its lease must be gone. Its vms are stopped in the records; those whose disks other hosts reach can be "
 	  "started there.",
 	  NULL, 1, 1, "hosts", 0, NULL, pool_evict },
+	{ "pool", "what-if", "CHANGE FILE|HOST|FEATURE",
+	  "Say what a change of the hosts would do; nothing is changed",
+	  "CHANGE is join FILE, leave HOST, disable FEATURE or upgrade FILE. FILE is a host record "
+	  "(`plim host cpu --export`), or for a join also a CPUID dump. Told are the features "
+	  "that guests would lose or gain at their next start, and each running vm that would lose or gain hosts "
+	  "to move to.",
+	  "plim pool what-if join newhost.json", 2, 2, NULL, GROUP_OUTPUT, NULL, pool_whatif },
 	{ 0 },
 };

@@ -217,6 +217,7 @@ static bool vm_create(Cli *c, GError **err)
 	g_autofree char *done = g_strdup_printf("%s was created", cli_arg(c, 0));
 	g_autofree char *start = cli_path("vms", cli_arg(c, 0), "/actions/start");
 	g_autofree char *started = g_strdup_printf("%s was started", cli_arg(c, 0));
+	g_autoptr(GString) query = g_string_new(NULL);
 	Json *body = json_object();
 
 	if (!make_body(c, body, err)) {
@@ -228,13 +229,16 @@ static bool vm_create(Cli *c, GError **err)
 		return fail(err, ERR_INVALID,
 			    "--start has to wait until the vm is there: leave --no-wait out");
 	}
-	if (!cli_operate(c, "POST", "/v1/vms", NULL, body, done, err))
+	if (cli_text(c, "host") != NULL)
+		query_add(query, "host", cli_text(c, "host"));
+	if (!cli_operate(c, "POST", "/v1/vms", query->str, body, done, err))
 		return false;
 	return !cli_has(c, "start") || cli_has(c, "dry-run") ||
-	       cli_operate(c, "POST", start, NULL, NULL, started, err);
+	       cli_operate(c, "POST", start, query->str, NULL, started, err);
 }
 
 static const Option create_options[] = {
+	{ "host", 0, OPTION_TEXT, "HOST", "In a pool: make it there" },
 	{ "image", 'i', OPTION_TEXT, "IMAGE",
 	  "Make the root disk from this image: its name or id, or latest:os_distro=debian" },
 	{ "size", 's', OPTION_TEXT, "SIZE", "Size of the root disk" },

@@ -379,3 +379,32 @@ def test_the_last_host_leaves_and_is_what_it_was(make_pool):
     assert not (p[0].state / "etcd").exists() and p[0].processes() == []
     p.init()
     assert p[0].vm("web1")["runtime"]["state"] == "running"
+
+
+# What if
+
+
+def test_what_if_says_what_would_change_and_changes_nothing(make_pool):
+    p = make_pool(2)
+    make_vm(p[0], "web1")
+    p[0].ok("vm", "start", "web1", "--host", "h0")
+    level = p[0].get("/v1/level")
+    answer = p[1].api("POST", "/v1/pool/actions/what-if", {"kind": "leave", "host": "h0"}).body
+    assert [(v["name"], v["host"], v["must_move"]) for v in answer["vms"]] == [("web1", "h0", True)]
+    out = p[1].ok("pool", "what-if", "leave", "h0")
+    assert "vm web1 must move away first" in out
+    out = p[0].ok("pool", "what-if", "disable", "sse2")
+    assert "tcg guests lose: " in out and "sse2" in out
+    record = json.loads(p[1].ok("host", "cpu", "h1", "--export"))
+    record["host"] = "h9"
+    file = p[0].base / "record.json"
+    file.write_text(json.dumps(record))
+    assert p[0].ok("pool", "what-if", "join", file).strip()
+    assert p[0].plim("pool", "what-if", "upgrade", file).status == 4
+    record["version"] = 99
+    file.write_text(json.dumps(record))
+    ran = p[0].plim("pool", "what-if", "join", file)
+    assert ran.status == 7 and "version 99" in ran.err, ran
+    for words in (["leave", "h7"], ["disable", "nonsense"], ["guess", "x"], ["join", "/nowhere"]):
+        assert p[0].plim("pool", "what-if", *words).status in (2, 4), words
+    assert p[0].get("/v1/level") == level
