@@ -10,6 +10,8 @@
 /* A daemon that begins anew takes up its guests before it answers. */
 #define ANEW_TRIES 600
 #define ANEW_PAUSE 200000
+/* Features named in the table of the hosts; -o json has all. */
+#define COSTS_SHOWN 4u
 
 static void put_text(const Cli *c, Json *body, const char *option, const char *member)
 {
@@ -100,6 +102,34 @@ static bool pool_leave(Cli *c, GError **err)
 	return true;
 }
 
+/* "kvm: avx2, bmi2": what the pool lacks because of this host alone. */
+static char *print_costs(const Json *value, const Json *object)
+{
+	g_autoptr(GString) text = g_string_new(NULL);
+	const char *guest;
+	Json *names;
+
+	(void)object;
+	json_object_foreach((Json *)value, guest, names)
+	{
+		g_auto(GStrv) list = json_strv(names);
+		guint n = g_strv_length(list);
+
+		if (n > COSTS_SHOWN) {
+			g_free(list[COSTS_SHOWN]);
+			list[COSTS_SHOWN] = NULL;
+		}
+		if (n > 0) {
+			g_autofree char *words = g_strjoinv(",", list);
+
+			g_string_append_printf(text, "%s%s: %s", text->len > 0 ? " " : "", guest, words);
+		}
+		if (n > COSTS_SHOWN)
+			g_string_append_printf(text, "+%u", n - COSTS_SHOWN);
+	}
+	return text->len > 0 ? g_strdup(text->str) : g_strdup("-");
+}
+
 static const Column status_columns[] = {
 	{ "HOST", "name", NULL, false },
 	{ "STATE", "state", NULL, false },
@@ -107,10 +137,24 @@ static const Column status_columns[] = {
 	{ "ETCD", "etcd", NULL, false },
 	{ "VMS", "vms", NULL, true },
 	{ "ACCEL", "accelerators", print_strings, false },
+	{ "COSTS", "sole", print_costs, false },
 	{ "VERSION", "version", NULL, false },
 	{ "URL", "url", NULL, false },
 	{ 0 },
 };
+
+static void print_level(const Json *level)
+{
+	static const char *const guests[] = { "kvm", "tcg" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(guests); i++) {
+		const Json *of = json_obj(level, guests[i]);
+
+		if (of != NULL)
+			printf("%s guests: level %s, %zu features lost\n", guests[i], json_str(of, "set"),
+			       json_array_size(json_arr(of, "lost")));
+	}
+}
 
 static bool pool_status(Cli *c, GError **err)
 {
@@ -122,6 +166,7 @@ static bool pool_status(Cli *c, GError **err)
 	if (format != NULL && !g_str_equal(format, "table"))
 		return output_object(c, pool, err);
 	printf("pool %s, made %s\n", json_str(pool, "name"), json_str(pool, "created_at"));
+	print_level(json_obj(pool, "level"));
 	return output_list(c, json_arr(pool, "hosts"), status_columns, err);
 }
 

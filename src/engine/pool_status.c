@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the records say of the pool and its hosts. */
+#include "core/cpu/feature.h"
 #include "core/model/keys.h"
 #include "core/model/vm_state.h"
 #include "engine/pool-impl.h"
@@ -44,16 +45,30 @@ static Json *accelerators_of(const Json *host)
 	return list;
 }
 
-static Json *host_view(Store *s, const Json *host, const char *id, GHashTable *vms, GError **err)
+/* {kvm: [NAME], tcg: [NAME]}: what the level would regain without this host. */
+static Json *cost_of(Engine *e, const char *id)
+{
+	Json *j = json_object();
+
+	for (GuestType t = 0; t < GUEST_TYPES; t++) {
+		struct cpu_bits sole = { 0 };
+
+		level_keeper_sole(e->level, t, id, &sole);
+		json_put(j, guest_type_name(t), cpu_bits_names_json(&sole));
+	}
+	return j;
+}
+
+static Json *host_view(Engine *e, const Json *host, const char *id, GHashTable *vms, GError **err)
 {
 	g_autofree char *key = key_lease(id);
-	g_autoptr(GError) e = NULL;
-	_cleanup_json_ Json *lease = record_get(s, key, NULL, &e);
+	g_autoptr(GError) e2 = NULL;
+	_cleanup_json_ Json *lease = record_get(e->store, key, NULL, &e2);
 	bool joining = g_strcmp0(json_str(host, "state"), HOST_JOINING) == 0;
 	Json *j;
 
-	if (e != NULL) {
-		g_propagate_error(err, g_steal_pointer(&e));
+	if (e2 != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e2));
 		return NULL;
 	}
 	j = json_object();
@@ -62,6 +77,7 @@ static Json *host_view(Store *s, const Json *host, const char *id, GHashTable *v
 	json_put_str(j, "state", joining ? "joining" : lease != NULL ? "online" : "offline");
 	json_put_str(j, "url", json_str(host, "url"));
 	json_put_str(j, "etcd", NULL);
+	json_put(j, "sole", cost_of(e, id));
 	json_put_str(j, "version", json_str(host, "version"));
 	json_put_str(j, "joined_at", json_str(host, "joined_at"));
 	json_put_str(j, "lease_since", json_str(lease, "since"));
@@ -79,7 +95,7 @@ static bool add_hosts(Engine *e, Json *out, GError **err)
 	for (guint i = 0; vms != NULL && i < items->len; i++) {
 		const StoreItem *item = items->pdata[i];
 		_cleanup_json_ Json *host = json_parse(item->value, strlen(item->value), NULL);
-		Json *view = host_view(e->store, host, item->key + strlen(KEYS_HOSTS), vms, err);
+		Json *view = host_view(e, host, item->key + strlen(KEYS_HOSTS), vms, err);
 
 		if (view == NULL)
 			return false;
@@ -90,7 +106,7 @@ static bool add_hosts(Engine *e, Json *out, GError **err)
 
 Json *pool_status(Engine *e, GError **err)
 {
-	_cleanup_json_ Json *j = json_object(), *pool = NULL, *hosts = json_array();
+	_cleanup_json_ Json *j = json_object(), *pool = NULL, *hosts = json_array(), *level = NULL;
 	g_autoptr(GError) e2 = NULL;
 
 	if (!pool_need_member(e, err))
@@ -102,11 +118,13 @@ Json *pool_status(Engine *e, GError **err)
 	}
 	if (!add_hosts(e, hosts, err))
 		return NULL;
+	level = record_get(e->store, KEY_LEVEL, NULL, NULL);
 	pool_etcd_put_status(e, hosts);
 	json_put_str(j, "id", e->member->pool_id);
 	json_put_str(j, "name", e->member->pool_name);
 	json_put_str(j, "created_at", json_str(pool, "created_at"));
 	json_put_str(j, "host", e->host_id);
+	json_put(j, "level", level != NULL ? json_incref(level) : json_null());
 	json_put(j, "hosts", json_incref(hosts));
 	return g_steal_pointer(&j);
 }

@@ -408,3 +408,15 @@ def test_what_if_says_what_would_change_and_changes_nothing(make_pool):
     for words in (["leave", "h7"], ["disable", "nonsense"], ["guess", "x"], ["join", "/nowhere"]):
         assert p[0].plim("pool", "what-if", *words).status in (2, 4), words
     assert p[0].get("/v1/level") == level
+
+
+def test_status_shows_the_level_and_what_each_host_costs(make_pool):
+    p = make_pool(2)
+
+    def known():
+        pool = p[0].get("/v1/pool")
+        return pool if pool["level"] and pool["level"]["tcg"] and all("tcg" in h["sole"] for h in pool["hosts"]) else None
+    pool = until(known, "level of the pool")
+    assert pool["level"]["tcg"]["set"].startswith("v1-")
+    out = p[1].ok("pool", "status")
+    assert "tcg guests: level v1-" in out and "COSTS" in out and out.count("online") == 2
