@@ -61,6 +61,7 @@ def cost_of(daemon, verb, path):
 
 
 def test_a_start_and_a_kill_cost_no_more_than_is_known(daemon, tmp_path):
+    daemon.wait_event("host.cpu-found")  # the last of what a new daemon does by itself
     daemon.ok("vm", "create", "a", "--memory", "16MiB", "--kernel", str(PAYLOAD), "--nic", "none")
     for once in (NEW_CPU, 0):
         for verb, limits in LIMITS.items():
