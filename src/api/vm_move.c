@@ -103,6 +103,11 @@ static bool tell(ApiCall *c, ReceptionWish wish, GError **err)
 
 bool api_reception_finish(ApiCall *c, GError **err)
 {
+	const Json *clock = c->body != NULL ? json_object_get(c->body, "clock_offset") : NULL;
+
+	if (json_is_integer(clock))
+		reception_set_clock(engine_receptions(c->engine), call_path(c, "reception"), c->peer,
+				    json_integer_value(clock));
 	return tell(c, RECEPTION_FINISH, err);
 }
 

@@ -93,6 +93,8 @@ bool agent_pause(Agent *a, uint64_t pause, GError **err);
 				    "variant?:s variant-id?:s machine?:s kernel-release?:s "          \
 				    "kernel-version?:s}")                                             \
 	X("guest-get-host-name", "{}", "{host-name:s}")                                               \
+	X("guest-get-time", "{}", "i")                                                                \
+	X("guest-set-time", "{time?:i}", "{}")                                                        \
 	X("guest-network-get-interfaces", "{}",                                                       \
 	  "[{name:s hardware-address?:s "                                                             \
 	  "ip-addresses?:[{ip-address:s ip-address-type:s prefix:i}]}]")                              \

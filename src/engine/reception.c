@@ -12,6 +12,8 @@ typedef struct Reception {
 	ReceptionWish wish;
 	unsigned memory_port, disk_port;
 	Json *error;
+	bool has_clock;
+	int64_t clock;
 } Reception;
 
 struct Receptions {
@@ -210,4 +212,31 @@ Json *reception_tell(Receptions *r, const char *id, const char *source, Receptio
 		j = view(x);
 	g_mutex_unlock(&r->lock);
 	return j;
+}
+
+void reception_set_clock(Receptions *r, const char *id, const char *source, int64_t offset)
+{
+	Reception *x;
+
+	g_mutex_lock(&r->lock);
+	x = need(r, id, source, NULL);
+	if (x != NULL) {
+		x->has_clock = true;
+		x->clock = offset;
+	}
+	g_mutex_unlock(&r->lock);
+}
+
+bool reception_clock(Receptions *r, const char *id, int64_t *ret_offset)
+{
+	Reception *x;
+	bool has;
+
+	g_mutex_lock(&r->lock);
+	x = find(r, id);
+	has = x != NULL && x->has_clock;
+	if (has)
+		*ret_offset = x->clock;
+	g_mutex_unlock(&r->lock);
+	return has;
 }

@@ -41,3 +41,6 @@ Json *reception_wait_open(Receptions *r, const char *id, const char *source, uin
 /* Wish, wait until it has ended, and show it. ERR_TIMEOUT when it does not. */
 Json *reception_tell(Receptions *r, const char *id, const char *source, ReceptionWish wish, uint64_t timeout,
 		     GError **err);
+/* What the other host said of the guest's clock (agent_clock.h) beside RECEPTION_FINISH; false: nothing. */
+void reception_set_clock(Receptions *r, const char *id, const char *source, int64_t offset);
+bool reception_clock(Receptions *r, const char *id, int64_t *ret_offset);

@@ -13,6 +13,7 @@
 #include "base/time.h"
 #include "core/model/keys.h"
 #include "core/plan/plan_migrate.h"
+#include "engine/agent_clock.h"
 #include "engine/as_user.h"
 #include "engine/engine-impl.h"
 #include "engine/migrate_link.h"
@@ -216,6 +217,7 @@ typedef struct Sending {
 	bool stands; /* the guest does: nothing may take long */
 	bool owned;  /* by the other host */
 	uint64_t ran_at;
+	Json *finish; /* what goes with the word to go on; NULL: nothing */
 } Sending;
 
 /* The other daemon is looked at: it must be there to let the guest go on. */
@@ -295,7 +297,7 @@ static bool let_go_on(Sending *s, GError **err)
 {
 	g_autofree char *path = reception_path(s->move, "/finish");
 	g_autoptr(GError) e = NULL;
-	_cleanup_json_ Json *view = peer_link_call(s->move->link, "POST", path, NULL, TELL_TIMEOUT, &e);
+	_cleanup_json_ Json *view = peer_link_call(s->move->link, "POST", path, s->finish, TELL_TIMEOUT, &e);
 
 	s->ran_at = time_monotonic();
 	if (view != NULL && json_obj(view, "error") != NULL)
@@ -386,6 +388,19 @@ static void tell(const Sending *s, const Json *numbers)
 		    json_str(s->args, "host_name"), total, down);
 }
 
+/* A guest without an agent, or one that does not answer, keeps its own time. */
+static void ask_clock(Sending *s)
+{
+	g_autoptr(Agent) a = fleet_agent(engine_of(s->ctx)->fleet, json_str(s->args, "vm"));
+	int64_t offset;
+
+	if (a == NULL || !agent_is_open(a) || !json_bool(s->args, "run", true) ||
+	    !agent_clock_offset(a, &offset, NULL))
+		return;
+	s->finish = json_object();
+	json_put_int(s->finish, "clock_offset", offset);
+}
+
 static bool send_guest(Sending *s, const char *key_dir, GError **err)
 {
 	struct migrate_out_spec spec = {
@@ -403,6 +418,7 @@ static bool send_guest(Sending *s, const char *key_dir, GError **err)
 
 	if (!migrate_settings_of_json(json_obj(s->args, "settings"), &spec.settings, err))
 		return false;
+	ask_clock(s);
 	out = migrate_out_new(s->vmm, &spec);
 	if (!migrate_out_send(out, err) || !switch_over(s, out, err))
 		return false;
@@ -451,6 +467,7 @@ bool step_MIGRATE_SEND_run(StepContext *ctx, const Json *args, GError **err)
 		return fail(err, ERR_GONE, "QEMU of '%s' has ended", json_str(args, "name"));
 	ok = send_guest(&s, key_dir, err);
 	owner_seen_clear(&s.seen);
+	json_unref(s.finish);
 	if (ok)
 		return true;
 	if (s.owned)

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "core/model/keys.h"
+#include "engine/agent_clock.h"
 #include "engine/engine-impl.h"
 #include "engine/migrate_in.h"
 #include "engine/migrate_link.h"
@@ -25,6 +26,8 @@
 /* What the source gets to take back a guest that can't go on here. */
 #define TAKE_BACK (5 * SECOND)
 #define TAKE_BACK_LOOK 20000
+/* For the agent's port to be open again over here. */
+#define CLOCK_TIMEOUT (3 * SECOND)
 
 static Engine *engine_of(StepContext *ctx)
 {
@@ -61,42 +64,23 @@ bool step_RECEIVE_OPEN_run(StepContext *ctx, const Json *args, GError **err)
 
 typedef enum Verdict { UNDECIDED, OURS, THEIRS } Verdict;
 
-/* The source's operation ended, or is not there any more: nothing will come. */
-static bool is_over_there(Store *s, const char *operation)
-{
-	g_autofree char *key = key_operation(operation);
-	g_autoptr(GError) e = NULL;
-	_cleanup_json_ Json *j = record_get(s, key, NULL, &e);
-	const char *state = json_str(j, "status");
-
-	if (e != NULL)
-		return false;
-	return j == NULL || (g_strcmp0(state, "pending") != 0 && g_strcmp0(state, "running") != 0);
-}
-
-/* A store that can't be read decides nothing. */
+/*
+ * One reading tells: the lock of the vm names the source's operation until the
+ * guest changes its owner and the lock with it, or until nothing will come any
+ * more. A store that can't be read decides nothing.
+ */
 static Verdict look(Engine *e, const Json *args, const char *own)
 {
 	g_autofree char *key = key_vm_runtime(json_str(args, "vm"));
 	g_autoptr(GError) err = NULL;
 	_cleanup_json_ Json *runtime = record_get(e->store, key, NULL, &err);
+	const char *lock = json_str(runtime, "operation");
 
 	if (err != NULL)
 		return UNDECIDED;
-	if (runtime == NULL)
-		return THEIRS;
-	if (g_strcmp0(json_str(runtime, "host"), json_str(args, "host")) == 0 &&
-	    g_strcmp0(json_str(runtime, "operation"), own) == 0)
+	if (g_strcmp0(json_str(runtime, "host"), json_str(args, "host")) == 0 && g_strcmp0(lock, own) == 0)
 		return OURS;
-	return is_over_there(e->store, json_str(args, "operation")) ? THEIRS : UNDECIDED;
-}
-
-/* The owner may have changed between two looks: what is over there is looked at after, and once more. */
-static Verdict settle(Engine *e, const Json *args, const char *own)
-{
-	Verdict v = look(e, args, own);
-
-	return v == THEIRS ? look(e, args, own) : v;
+	return g_strcmp0(lock, json_str(args, "operation")) == 0 ? UNDECIDED : THEIRS;
 }
 
 static bool fail_given_up(const Json *args, GError **err)
@@ -112,7 +96,7 @@ static bool wait_for_guest(StepContext *ctx, const Json *args, Vmm *v, GError **
 	for (;;) {
 		/* What the source says after its commit is as good as the store, and sooner here. */
 		ReceptionWish wish = reception_wish(e->receptions, own_id(ctx), LOOK);
-		Verdict verdict = wish == RECEPTION_FINISH ? OURS : settle(e, args, own_id(ctx));
+		Verdict verdict = wish == RECEPTION_FINISH ? OURS : look(e, args, own_id(ctx));
 
 		if (verdict == OURS)
 			return true;
@@ -154,6 +138,24 @@ static void offer_back(StepContext *ctx, const Json *args, const GError *why)
 		g_usleep(TAKE_BACK_LOOK);
 }
 
+/* After the guest runs, and only if it says what time it has. */
+static void restore_clock(StepContext *ctx, const Json *args)
+{
+	Engine *e = engine_of(ctx);
+	g_autoptr(Agent) a = fleet_agent(e->fleet, json_str(args, "vm"));
+	g_autoptr(GError) err = NULL;
+	int64_t offset, late;
+
+	if (a == NULL || !reception_clock(e->receptions, own_id(ctx), &offset))
+		return;
+	if (!agent_wait_open(a, CLOCK_TIMEOUT, &err) || !agent_clock_restore(a, offset, &late, &err))
+		log_info("vm %s: its clock was not looked at after its move: %s", json_str(args, "name"),
+			 err->message);
+	else if (late != 0)
+		log_info("vm %s: its clock was late by %" G_GINT64_FORMAT " ms after its move, and was set",
+			 json_str(args, "name"), late / 1000);
+}
+
 bool step_RECEIVE_GUEST_run(StepContext *ctx, const Json *args, GError **err)
 {
 	Engine *e = engine_of(ctx);
@@ -174,6 +176,7 @@ bool step_RECEIVE_GUEST_run(StepContext *ctx, const Json *args, GError **err)
 	reception_end(e->receptions, own_id(ctx), NULL);
 	step_fact(ctx, "pid", json_integer(vmm_pid(v)));
 	forget_key(args, v);
+	restore_clock(ctx, args);
 	return true;
 }
 

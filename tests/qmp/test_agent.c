@@ -3,6 +3,7 @@
 #include "base/fd.h"
 #include "base/time.h"
 #include "drive.h"
+#include "engine/agent_clock.h"
 #include "engine/agent_ops.h"
 #include "fake_agent.h"
 
@@ -794,6 +795,57 @@ static void test_an_order_that_was_never_read_is_not_obeyed(void)
 	rig_done(&r);
 }
 
+static void say_time(FakeAgent *f, int64_t late)
+{
+	g_autofree char *line =
+	    g_strdup_printf("{\"return\": %" G_GINT64_FORMAT "}\n", ((int64_t)time_real() - late) * 1000);
+
+	g_free(fake_serve(f, "guest-get-time", line));
+}
+
+static gint clock_set; /* atomic */
+
+/* Late by a second; takes the time that it should have. */
+static void agent_is_late(FakeAgent *f)
+{
+	g_autofree char *args = NULL;
+	_cleanup_json_ Json *j = NULL;
+	int64_t want = (int64_t)time_real() + 5 * (int64_t)SECONDS, got;
+
+	fake_sync(f);
+	say_time(f, -4 * (int64_t)SECONDS);
+	args = fake_serve(f, "guest-set-time", "{\"return\": {}}\n");
+	j = json_parse(args, strlen(args), NULL);
+	got = json_int(j, "time", 0) / 1000;
+	g_atomic_int_set(&clock_set, got >= want && got < want + 5 * (int64_t)SECONDS);
+	say_time(f, -5 * (int64_t)SECONDS);
+	fake_wait_hang_up(f);
+}
+
+static void restore_twice(Rig *r)
+{
+	int64_t late = 0;
+
+	/* It was five seconds ahead before, on purpose. */
+	r->ok = agent_clock_restore(r->agent, 5 * (int64_t)SECONDS, &late, &r->error);
+	g_assert_cmpint(late, >, (int64_t)SECONDS / 2);
+	g_assert_true(r->ok && agent_clock_restore(r->agent, 5 * (int64_t)SECONDS, &late, &r->error));
+	g_assert_cmpint(late, ==, 0);
+}
+
+static void test_a_late_clock_is_set_once_to_where_it_was(void)
+{
+	const FakeAgentFunc script[] = { agent_is_late, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, restore_twice);
+	g_assert_no_error(r.error);
+	g_assert_true(r.ok);
+	g_assert_cmpint(g_atomic_int_get(&clock_set), ==, 1);
+	rig_done(&r);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -826,5 +878,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/agent/shutdown/end", test_so_is_a_qemu_that_ends);
 	g_test_add_func("/agent/shutdown/refused", test_a_refusal_to_shut_down_is_told);
 	g_test_add_func("/agent/shutdown/unread", test_an_order_that_was_never_read_is_not_obeyed);
+	g_test_add_func("/agent/a_late_clock_is_set_once_to_where_it_was",
+			test_a_late_clock_is_set_once_to_where_it_was);
 	return g_test_run();
 }

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/agent_clock.h"
+#include "base/time.h"
+
+#define ASK_TIMEOUT UINT64_C(2000000)
+/* The guest's answer is from somewhere in this time. */
+#define ASK_MEANS UINT64_C(100000)
+
+bool agent_clock_offset(Agent *a, int64_t *ret, GError **err)
+{
+	uint64_t before = time_real(), after;
+	_cleanup_json_ Json *ns = agent_call(a, "guest-get-time", NULL, ASK_TIMEOUT, err);
+
+	after = time_real();
+	if (ns == NULL)
+		return false;
+	if (after < before || after - before > ASK_MEANS)
+		return fail(err, ERR_TIMEOUT, "the guest took too long to say what time it is");
+	*ret = (int64_t)json_integer_value(ns) / 1000 - (int64_t)(before + (after - before) / 2);
+	return true;
+}
+
+static bool set(Agent *a, int64_t us, GError **err)
+{
+	Json *args = json_pack("{s:I}", "time", (json_int_t)us * 1000);
+	_cleanup_json_ Json *reply = agent_call(a, "guest-set-time", args, ASK_TIMEOUT, err);
+
+	return reply != NULL;
+}
+
+bool agent_clock_restore(Agent *a, int64_t offset, int64_t *ret_late, GError **err)
+{
+	int64_t now, late;
+
+	*ret_late = 0;
+	if (!agent_clock_offset(a, &now, err))
+		return false;
+	late = offset - now;
+	if (late < CLOCK_LATE_MIN || late > CLOCK_LATE_MAX)
+		return true;
+	if (!set(a, (int64_t)time_real() + offset, err))
+		return false;
+	*ret_late = late;
+	return true;
+}
