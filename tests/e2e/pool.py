@@ -52,7 +52,7 @@ class Etcd:
     def keys(self):
         done = subprocess.run(["etcdctl", "--endpoints", self.url, "get", "", "--prefix", "--keys-only"],
                               env=dict(os.environ, ETCDCTL_API="3"), capture_output=True, text=True, check=True, timeout=30)
-        return [k for k in done.stdout.splitlines() if k]
+        return [k for k in done.stdout.splitlines() if "/plimsoll/v1/" in k]
 
     def signal(self, signo):
         self.process.send_signal(signo)
@@ -122,6 +122,9 @@ class Pool:
             self.etcd.start()
         try:
             for host in self.hosts:
+                # Such a daemon may be about to begin anew, and stops talking to us for a moment.
+                if self.own_etcd and host.process.poll() is None:
+                    host.kill9()
                 host.close()
         finally:
             if self.etcd is not None:

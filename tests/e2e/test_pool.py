@@ -304,7 +304,7 @@ def test_without_its_store_a_pool_begins_nothing_and_recovers(make_pool):
     finally:
         p.etcd.signal(signal.SIGCONT)
     until(lambda: p[0].plim("vm", "start", "web1").status == 0, "start after etcd is back")
-    assert p.status()["h1"]["state"] == "online"
+    p.wait_status("h1", "online")
 
 
 # Fencing, with real guests
