@@ -4,7 +4,7 @@
 
     bench/migrate/migrate.py [--build build] [--runs 10] [--trips 0] [-o json]
 
-A payload guest of 512 MiB, idle and busy (it writes 30 MiB/s into 24 MiB and checks what it wrote), moves between two QEMUs
+A payload guest of 512 MiB with the same devices everywhere, idle and busy (it writes 30 MiB/s into 24 MiB and checks what it wrote), moves between two QEMUs
 on one machine. By turns: bare, with the same encryption bare, and by Plimsoll (two daemons in a pool, records in an etcd that
 syncs to disk). Downtime is from QEMU's STOP over here to its RESUME over there; Plimsoll's is what it records itself, until the
 other daemon has answered that the guest runs. Total is from the command to send until that moment, both QEMUs being up.
@@ -26,6 +26,12 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MEMORY = "524160"  # KiB; no multiple of 256: see docs/payload.md
 SMALL = "32640"
+# What Plimsoll gives such a guest: each device is state to save and to load while the guest stands still.
+DEVICES = [word for device in (
+    "virtio-serial-pci,id=ports,max_ports=8,bus=pcie.0,addr=0x3", "virtconsole,chardev=n0,bus=ports.0,nr=0",
+    "virtserialport,chardev=n1,name=org.qemu.guest_agent.0,bus=ports.0,nr=1",
+    "virtio-balloon-pci,deflate-on-oom=on,free-page-reporting=on,bus=pcie.0,addr=0x4",
+    "virtio-rng-pci,rng=random,bus=pcie.0,addr=0x5", "pvpanic") for word in ("-device", device)]
 JOBS = {"idle": "out=serial job=idle", "busy": "out=serial job=dirty:30:24"}
 WARM_UP = 3.0
 DEADLINE = 120
@@ -74,8 +80,9 @@ class Qmp:
 def bare_qemu(folder, name, payload, job, *more):
     sock = f"{folder}/{name}.qmp"
     process = subprocess.Popen(
-        ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35,accel=tcg,hpet=off",
+        ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc-q35-7.2,accel=tcg,usb=off,vmport=off,hpet=off,smm=off,sata=off,smbus=off",
          "-cpu", "max", "-m", f"{MEMORY}k", "-kernel", payload, "-append", job, "-serial", f"file:{folder}/{name}.console",
+         "-chardev", "null,id=n0", "-chardev", "null,id=n1", "-object", "rng-builtin,id=random", *DEVICES,
          "-qmp", f"unix:{sock},server=on,wait=off", *more])
     return process, Qmp(sock)
 
