@@ -56,10 +56,10 @@ static Role role_of(const Api *a, const struct http_peer *p)
 
 static Role role_of_name(const char *name)
 {
-	for (Role r = ROLE_VIEWER; r < ROLE_ADMIN; r++)
+	for (Role r = ROLE_VIEWER; r <= ROLE_ADMIN; r++)
 		if (g_strcmp0(role_name(r), name) == 0)
 			return r;
-	return ROLE_ADMIN;
+	return ROLE_NONE;
 }
 
 static char *user_of(const struct http_peer *p)

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts form a pool, and leave it: daemons with simulated guests on loopback, records in a real etcd."""
+import http.client
 import json
 import os
+import shutil
 import signal
+import ssl
 
 from daemon import PAYLOAD, until
 
@@ -420,3 +423,42 @@ def test_status_shows_the_level_and_what_each_host_costs(make_pool):
     assert pool["level"]["tcg"]["set"].startswith("v1-")
     out = p[1].ok("pool", "status")
     assert "tcg guests: level v1-" in out and "COSTS" in out and out.count("online") == 2
+
+
+# Who may do what on the pool's address
+
+
+def ask_peer(asked, as_host=None, path="/v1/vms", headers=None, method="GET"):
+    context = ssl.create_default_context(cafile=asked.state / "pool/ca.pem")
+    if as_host:
+        context.load_cert_chain(as_host.state / "pool/host.pem", as_host.state / "pool/host.key")
+    address, port = asked.address.rsplit(":", 1)
+    connection = http.client.HTTPSConnection(address, int(port), context=context, timeout=60)
+    try:
+        connection.request(method, path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def test_only_members_are_served_on_the_pools_address(make_pool):
+    p = make_pool(2)
+    make_vm(p[0], "web1")
+    assert ask_peer(p[0])[0] == 403 and ask_peer(p[0], path="/v1/pool/ca")[0] == 200
+    assert ask_peer(p[0], headers={"Plimsoll-Role": "admin", "Plimsoll-User": "root"})[0] == 403
+    status, vms = ask_peer(p[0], p[1])
+    assert status == 200 and [v["name"] for v in vms] == ["web1"]
+    start = "/v1/vms/web1/actions/start"
+    for role, status in (("viewer", 403), ("nonsense", 403), ("operator", 202)):
+        assert ask_peer(p[0], p[1], start, {"Plimsoll-Role": role, "Plimsoll-User": "anna"}, "POST")[0] == status, role
+    assert next(o for o in p[0].get("/v1/operations") if o["kind"] == "vm.start")["user"] == "anna"
+    # One that left has its certificate still, and is nobody.
+    for name in ("host.pem", "host.key"):
+        shutil.copy(p[1].state / "pool" / name, p[1].base / name)
+    p[1].ok("pool", "leave")
+    (p[1].state / "pool").mkdir()
+    for name in ("host.pem", "host.key"):
+        shutil.copy(p[1].base / name, p[1].state / "pool" / name)
+    status, error = ask_peer(p[0], p[1])
+    assert status == 403 and "not a member" in error["message"]
