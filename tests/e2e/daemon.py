@@ -218,14 +218,16 @@ class Daemon:
         return []
 
     def processes(self):
-        """Pids whose command line names a folder of ours, but the daemon's."""
+        """Pids whose command line names a folder or a vm of ours, but the daemon's. QEMU gets its files as descriptors."""
+        vms = self.state / "vms"
+        ours = [str(self.base).encode(), *(os.fsencode(vm) for vm in (os.listdir(vms) if vms.exists() else []))]
         found = []
         for entry in pathlib.Path("/proc").iterdir():
             try:
                 words = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
             except OSError:
                 continue
-            if str(self.base).encode() in words and not (self.process and int(entry.name) == self.process.pid):
+            if any(word in words for word in ours) and not (self.process and int(entry.name) == self.process.pid):
                 found.append(int(entry.name))
         return found
 
