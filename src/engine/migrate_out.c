@@ -440,9 +440,23 @@ static void announce(Vmm *v)
 		     NULL);
 }
 
+/* QEMU says that it completed a moment before it lets go. */
+static char *settled_status(Vmm *v, GError **err)
+{
+	uint64_t until = time_monotonic() + REVERT_TIMEOUT;
+	char *status = vm_status(v, err);
+
+	while (g_strcmp0(status, "finish-migrate") == 0 && time_monotonic() < until) {
+		g_free(status);
+		usleep(REVERT_TURN);
+		status = vm_status(v, err);
+	}
+	return status;
+}
+
 static bool go_on(Vmm *v, GError **err)
 {
-	g_autofree char *status = vm_status(v, err);
+	g_autofree char *status = settled_status(v, err);
 
 	if (status == NULL)
 		return false;
