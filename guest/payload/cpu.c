@@ -44,11 +44,26 @@ void cpu_xsave_enable(void)
 	out_end();
 }
 
-static struct cpuid_regs leaf_print(uint32_t leaf, uint32_t subleaf)
+/* What is done with a leaf: printed, or taken into a hash. */
+static bool leaves_hashed;
+static uint64_t leaves_hash;
+
+static void hash_word(uint32_t word)
+{
+	leaves_hash = (leaves_hash ^ word) * 0x9e3779b97f4a7c15ull;
+	leaves_hash ^= leaves_hash >> 29;
+}
+
+static struct cpuid_regs leaf_take(uint32_t leaf, uint32_t subleaf)
 {
 	struct cpuid_regs r = cpuid(leaf, subleaf);
 	const uint32_t word[] = { leaf, subleaf, r.eax, r.ebx, r.ecx, r.edx };
 
+	if (leaves_hashed) {
+		for (unsigned i = 0; i < sizeof(word) / sizeof(word[0]); i++)
+			hash_word(word[i]);
+		return r;
+	}
 	out_str("cpuid");
 	for (unsigned i = 0; i < sizeof(word) / sizeof(word[0]); i++) {
 		out_str(" ");
@@ -61,17 +76,17 @@ static struct cpuid_regs leaf_print(uint32_t leaf, uint32_t subleaf)
 /* EAX of subleaf 0 is the last subleaf. */
 static void leaf_counted(uint32_t leaf)
 {
-	uint32_t last = leaf_print(leaf, 0).eax;
+	uint32_t last = leaf_take(leaf, 0).eax;
 
 	for (uint32_t i = 1; i <= last && i < SUBLEAVES_MAX; i++)
-		leaf_print(leaf, i);
+		leaf_take(leaf, i);
 }
 
 /* Caches: a type of zero in EAX ends the list. */
 static void leaf_caches(uint32_t leaf)
 {
 	for (uint32_t i = 0; i < SUBLEAVES_MAX; i++)
-		if ((leaf_print(leaf, i).eax & 0x1f) == 0)
+		if ((leaf_take(leaf, i).eax & 0x1f) == 0)
 			return;
 }
 
@@ -79,45 +94,45 @@ static void leaf_caches(uint32_t leaf)
 static void leaf_topology(uint32_t leaf)
 {
 	for (uint32_t i = 0; i < SUBLEAVES_MAX; i++)
-		if ((leaf_print(leaf, i).ecx & 0xff00) == 0)
+		if ((leaf_take(leaf, i).ecx & 0xff00) == 0)
 			return;
 }
 
 /* XSAVE: 0 and 1 describe the whole, the others one state component each, those of XCR0 and of IA32_XSS. */
 static void leaf_xsave(uint32_t leaf)
 {
-	struct cpuid_regs user = leaf_print(leaf, 0), all = leaf_print(leaf, 1);
+	struct cpuid_regs user = leaf_take(leaf, 0), all = leaf_take(leaf, 1);
 	uint64_t components = ((uint64_t)user.edx << 32 | user.eax) | ((uint64_t)all.edx << 32 | all.ecx);
 
 	for (uint32_t i = 2; i < 63; i++)
 		if (components >> i & 1)
-			leaf_print(leaf, i);
+			leaf_take(leaf, i);
 }
 
 /* Monitoring and allocation of shared resources: subleaf 0 has a bit for each further one. */
 static void leaf_resources(uint32_t leaf)
 {
-	struct cpuid_regs r = leaf_print(leaf, 0);
+	struct cpuid_regs r = leaf_take(leaf, 0);
 	uint32_t bits = leaf == 0xf ? r.edx : r.ebx;
 
 	for (uint32_t i = 1; i < 32; i++)
 		if (bits >> i & 1)
-			leaf_print(leaf, i);
+			leaf_take(leaf, i);
 }
 
 /* SGX: two fixed subleaves, then enclave page sections until a type of zero. */
 static void leaf_sgx(uint32_t leaf)
 {
-	leaf_print(leaf, 0);
-	leaf_print(leaf, 1);
+	leaf_take(leaf, 0);
+	leaf_take(leaf, 1);
 	for (uint32_t i = 2; i < SUBLEAVES_MAX; i++)
-		if ((leaf_print(leaf, i).eax & 0xf) == 0)
+		if ((leaf_take(leaf, i).eax & 0xf) == 0)
 			return;
 }
 
 static void leaf_plain(uint32_t leaf)
 {
-	leaf_print(leaf, 0);
+	leaf_take(leaf, 0);
 }
 
 /* The leaves that have subleaves, from the manuals of Intel (vol. 2A, CPUID) and AMD (vol. 3, appendix E). */
@@ -182,4 +197,13 @@ void cpu_leaves_report(void)
 	hypervisor_report(HYPERVISOR_BASE_2);
 	if (cpuid(0x80000000u, 0).eax >= 0x80000000u)
 		range_report(0x80000000u, cpuid(0x80000000u, 0).eax);
+}
+
+uint64_t cpu_leaves_hash(void)
+{
+	leaves_hash = 0;
+	leaves_hashed = true;
+	cpu_leaves_report();
+	leaves_hashed = false;
+	return leaves_hash;
 }

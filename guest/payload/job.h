@@ -24,5 +24,6 @@ uint64_t job_duration(struct span *args, uint64_t fallback);
 void job_burn(struct span args);
 void job_dirty(struct span args);
 void job_verify(struct span args);
+_Noreturn void job_soak(struct span args);
 void job_tick(struct span args);
 void job_sleep(struct span args);

@@ -51,6 +51,11 @@ uint64_t trap_sci_count(void)
 	return sci_count;
 }
 
+uint64_t trap_nmi_count(void)
+{
+	return nmi_count;
+}
+
 bool trap_nmi_report(void)
 {
 	uint64_t n = nmi_count;

@@ -25,9 +25,10 @@ struct trap_frame {
  */
 void trap_init(void);
 
-/* How many timer interrupts and ACPI interrupts came so far. */
+/* How many timer interrupts, ACPI interrupts and NMIs came so far. */
 uint64_t trap_timer_count(void);
 uint64_t trap_sci_count(void);
+uint64_t trap_nmi_count(void);
 
 /* Print `nmi N` when NMIs came since the last call; did any? To be called between lines, after every wait. */
 bool trap_nmi_report(void);

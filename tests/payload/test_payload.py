@@ -328,6 +328,38 @@ def test_dirty_keeps_its_rate():
         assert guest.line("done") and guest.console.lines[-2].endswith(" 0")
 
 
+def soak_of(guest):
+    """beat, ns, gap, back, pages, bad, cpu"""
+    line = guest.line("soak ")
+    return [int(w) for w in line[1:7]] + [line[7]]
+
+
+def test_soak_counts_checks_and_sees_the_same_cpu():
+    with Guest("soak:4:1:20", memory="8") as guest:
+        first, last = soak_of(guest), None
+        while last is None or last[0] < 25:
+            last = soak_of(guest)
+        assert last[0] > first[0] and last[1] > first[1] and last[2] >= first[2] > 0
+        assert last[3] == 0 and last[5] == 0 and last[4] == MIB // PAGE
+        assert last[6] == first[6] and len(last[6]) == 16
+
+
+def test_soak_sees_a_damaged_page_until_it_is_written_again():
+    with Guest("soak:1:4:20:break", memory="8") as guest:
+        assert soak_of(guest)[5] == 0
+        guest.command("inject-nmi")
+        while soak_of(guest)[5] == 0:
+            pass
+
+
+def test_another_cpu_is_another_number_in_soak():
+    seen = []
+    for cpu in ("qemu64", "qemu64", "qemu64,-sse3"):
+        with Guest("soak:1:1", memory="8", cpu=cpu) as guest:
+            seen.append(soak_of(guest)[6])
+    assert seen[0] == seen[1] != seen[2]
+
+
 def test_dirty_pages_are_dirty_for_qemu():
     """QEMU's own measure of dirty pages agrees with the guest's, within what a busy host makes of both."""
     with Guest("dirty:32:64", memory="128") as guest:

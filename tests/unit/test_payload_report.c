@@ -76,6 +76,7 @@ static void test_jobs_are_read(void)
 					 "tick 1 5\n"
 					 "nmi 2\n"
 					 "tick 2 18446744073709551615\n"
+					 "soak 7 350000000 61000000 1 2048 2 d607106e9cdce886\n"
 					 "button\n"
 					 "error no way to power off\n"
 					 "error second\n"
@@ -96,6 +97,13 @@ static void test_jobs_are_read(void)
 	g_assert_cmpuint(r.tick, ==, 2);
 	g_assert_cmpuint(r.tick_tsc, ==, UINT64_MAX);
 	g_assert_cmpuint(r.nmis, ==, 2);
+	g_assert_cmpuint(r.soak_beat, ==, 7);
+	g_assert_cmpuint(r.soak_ns, ==, 350000000);
+	g_assert_cmpuint(r.soak_gap, ==, 61000000);
+	g_assert_cmpuint(r.soak_back, ==, 1);
+	g_assert_cmpuint(r.soak_pages, ==, 2048);
+	g_assert_cmpuint(r.soak_bad, ==, 2);
+	g_assert_cmphex(r.soak_cpu, ==, UINT64_C(0xd607106e9cdce886));
 	g_assert_true(r.button);
 	g_assert_cmpstr(r.error, ==, "no way to power off");
 	g_assert_true(r.done);

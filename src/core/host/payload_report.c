@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define WORDS_MAX 7
+#define WORDS_MAX 8
 #define INSTRUCTIONS_PER_ITERATION 2
 
 struct slice {
@@ -214,6 +214,14 @@ static bool read_tick(struct payload_report *r, const struct line *l, GError **e
 	return words_dec(l, (uint64_t *const[]){ &r->tick, &r->tick_tsc }, 2, err);
 }
 
+static bool read_soak(struct payload_report *r, const struct line *l, GError **err)
+{
+	uint64_t *const number[] = { &r->soak_beat, &r->soak_ns,    &r->soak_gap,
+				     &r->soak_back, &r->soak_pages, &r->soak_bad };
+
+	return words_dec(l, number, G_N_ELEMENTS(number), err) && word_hex(l, 6, 16, &r->soak_cpu, err);
+}
+
 static bool read_nmi(struct payload_report *r, const struct line *l, GError **err)
 {
 	return word_dec(l, 0, &r->nmis, err);
@@ -273,6 +281,7 @@ static const struct {
 	{ "dirty",      3,         false, read_dirty },
 	{ "verify",     3,         false, read_verify },
 	{ "tick",       2,         false, read_tick },
+	{ "soak",       7,         false, read_soak },
 	{ "nmi",        1,         false, read_nmi },
 	{ "reported",   1,         false, read_reported },
 	{ "button",     0,         true,  read_button },

@@ -73,6 +73,8 @@ struct payload_report {
 	uint64_t verify_pages, verify_sum, verify_bad; /* the last verify */
 	bool verified;                                 /* there was one */
 	uint64_t tick, tick_tsc;                       /* the last tick */
+	uint64_t soak_beat, soak_ns, soak_gap;         /* the last line of soak */
+	uint64_t soak_back, soak_pages, soak_bad, soak_cpu;
 	uint64_t nmis;
 	uint64_t reports; /* of the job `report`; `cpuid` is what the last one told */
 	bool button;
