@@ -42,6 +42,11 @@ bool api_vm_agent(ApiCall *c, GError **err);
 bool api_vm_agent_exec(ApiCall *c, GError **err);
 bool api_vm_agent_file(ApiCall *c, GError **err);
 
+bool api_host_guest_show(ApiCall *c, GError **err);
+bool api_host_guest_log(ApiCall *c, GError **err);
+bool api_host_guest_registers(ApiCall *c, GError **err);
+bool api_host_guest_dump(ApiCall *c, GError **err);
+
 bool api_reception_check(ApiCall *c, GError **err);
 bool api_reception_begin(ApiCall *c, GError **err);
 bool api_reception_show(ApiCall *c, GError **err);
@@ -95,6 +100,8 @@ Json *call_host(ApiCall *c, int64_t *ret_rev, GError **err);
 Json *host_cpu_brief(ApiCall *c, const Json *host);
 /* ERR_UNSUPPORTED for what only the daemon of that host can do. */
 bool call_is_this_host(const ApiCall *c, const Json *host, GError **err);
+/* The end of the log that this host has of a vm. */
+bool call_answer_log(ApiCall *c, const char *vm_id, GError **err);
 /* The records below a prefix, with their revisions, filtered and sorted as asked, as the answer. */
 bool call_list(ApiCall *c, const char *prefix, GError **err);
 /* What several ways to change a vm check: see vm_create.c. */

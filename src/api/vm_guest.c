@@ -72,13 +72,19 @@ static GBytes *tail_of(const char *path, GError **err)
 	return g_bytes_new(text + from, len - from);
 }
 
+bool call_answer_log(ApiCall *c, const char *vm_id, GError **err)
+{
+	g_autofree char *path = path_vm_log(&engine_facts(c->engine)->folders, vm_id);
+	GBytes *text = tail_of(path, err);
+
+	return text != NULL && call_answer_bytes(c, "text/plain; charset=utf-8", text);
+}
+
 bool api_vm_log(ApiCall *c, GError **err)
 {
 	g_autoptr(VmRecords) r = call_vm(c, err);
-	g_autofree char *path = r != NULL ? path_vm_log(&engine_facts(c->engine)->folders, r->vm->id) : NULL;
-	GBytes *text = path != NULL ? tail_of(path, err) : NULL;
 
-	return text != NULL && call_answer_bytes(c, "text/plain; charset=utf-8", text);
+	return r != NULL && call_answer_log(c, r->vm->id, err);
 }
 
 static Agent *call_agent(ApiCall *c, GError **err)

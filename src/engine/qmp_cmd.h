@@ -19,6 +19,8 @@
 #define QMP_SOON (UINT64_C(30) * 1000000)
 /* Those that do work before they answer. */
 #define QMP_LATER (UINT64_C(120) * 1000000)
+/* All of a guest's memory goes to a disk. */
+#define QMP_DUMP (UINT64_C(1800) * 1000000)
 
 // clang-format off
 #define QMP_CMD_TABLE(X)                                                                              \
@@ -54,6 +56,9 @@
 	  QMP_SOON)                                                                                   \
 	X("query-memory-size-summary", "{}", "{base-memory:i plugged-memory?:i}", QMP_SOON)           \
 	X("screendump", "{filename:s device?:s head?:i format?:s(png|ppm)}", "{}", QMP_LATER)         \
+	/* what a guest was at when something went wrong */                                           \
+	X("human-monitor-command", "{command-line:s}", "s", QMP_SOON)                                 \
+	X("dump-guest-memory", "{paging:b protocol:s detach?:b}", "{}", QMP_DUMP)                     \
 	X("qom-get", "{path:s property:s}", "*", QMP_SOON)                                            \
 	X("qom-set", "{path:s property:s value:*}", "{}", QMP_SOON)                                   \
 	X("qom-list", "{path:s}", "[{name:s type:s}]", QMP_SOON)                                      \

@@ -171,3 +171,29 @@ GBytes *vm_screenshot(Vmm *v, GError **err)
 	take_fd_back(v, set);
 	return ok ? read_picture(fd, err) : NULL;
 }
+
+char *vm_registers(Vmm *v, GError **err)
+{
+	_cleanup_json_ Json *reply = NULL;
+	Json *args = json_object();
+
+	json_put_str(args, "command-line", "info registers -a");
+	reply = qmp_call(vmm_qmp(v), "human-monitor-command", args, 0, err);
+	return reply != NULL ? g_strdup(json_string_value(reply)) : NULL;
+}
+
+bool vm_dump(Vmm *v, int fd, GError **err)
+{
+	_cleanup_json_ Json *reply = NULL, *given = NULL;
+	Json *name = json_object(), *args = json_object();
+
+	json_put_str(name, "fdname", "dump");
+	given = qmp_call_fd(vmm_qmp(v), "getfd", name, fd, 0, err);
+	if (given != NULL) {
+		json_put_bool(args, "paging", false);
+		json_put_str(args, "protocol", "fd:dump");
+		reply = qmp_call(vmm_qmp(v), "dump-guest-memory", json_ref(args), 0, err);
+	}
+	json_unref(args);
+	return reply != NULL;
+}

@@ -31,3 +31,8 @@ char *vm_status(Vmm *v, GError **err);
 
 /* What its first display shows, as PNG. ERR_UNSUPPORTED with advice when it has no display. */
 GBytes *vm_screenshot(Vmm *v, GError **err);
+
+/* The registers of all vcpus, as QEMU prints them. Caller frees. */
+char *vm_registers(Vmm *v, GError **err);
+/* The guest's memory and registers as an ELF core file, into `fd`. The guest stands still meanwhile. */
+bool vm_dump(Vmm *v, int fd, GError **err);
