@@ -19,8 +19,9 @@ LAYERS = {
     "engine": ["base/*", "core/*", "store/*"],
     "api": ["base/*", "core/*", "store/*", "engine/*"],
     "daemon": ["base/*", "core/*", "store/*", "engine/*", "api/*"],
-    # core/cpu too: `plim cpu` works on files without a daemon, by the same rules as the daemon.
-    "cli": ["base/*", "core/cpu/*", "api/*.gen.h"],
+    # core/cpu too: `plim cpu` works on files without a daemon, by the same rules as the daemon. And core/soak: a soak is
+    # a user of the API, which the daemon has no part in.
+    "cli": ["base/*", "core/cpu/*", "core/soak/*", "api/*.gen.h"],
 }
 
 # What the row above would allow, and must not be all the same.

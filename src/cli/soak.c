@@ -1,382 +1,625 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * plim soak migrate: guests move to and fro, and after every move it is looked
- * at whether they noticed. What happens follows from a seed.
- */
+/* plim soak: round trips under watch until all are made, the first deviation, or Ctrl-C. */
+#include "cli/soak.h"
 #include "base/fd.h"
 #include "base/str.h"
 #include "base/time.h"
 #include "cli/nouns.h"
+#include "cli/output.h"
+#include "cli/progress.h"
 
 #include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
-#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
-#define COUNT_MAX 1000000
-/* A guest that tells of itself does so once a second; so often it is waited for. */
-#define WAIT_EVERY 10
-#define WAIT_FOR (UINT64_C(30) * 1000000)
-#define LOOK 100000
-
-typedef struct Guest {
-	const char *name;
-	uint64_t told; /* lines of the payload seen so far on the host where it is */
-	uint64_t ns;   /* its own clock in the last of them */
-	char *host;    /* id */
-} Guest;
-
-typedef struct Soak {
-	Cli *cli;
-	Guest *guest;
-	guint n_guests;
-	GStrv host;    /* names */
-	GPtrArray *id; /* their ids */
-	GRand *rand;
-	uint64_t count, seed;
-	GArray *downtime; /* uint64_t, us */
-	Json *last;       /* the last operation */
-} Soak;
+#define SECOND UINT64_C(1000000)
+#define MS UINT64_C(1000)
+#define COUNT 100
+#define COUNT_MAX 10000000
+#define PAUSE_MAX (200 * MS)
+#define MARGIN (1 * SECOND)
+#define CANCEL 5
+#define CANCEL_MAX (100 * MS)
+/* Between two looks at the same guest. */
+#define LOOK_AGAIN (50 * MS)
+/* For a sign of life after a move; also for the rest of the guest on the other side to go. */
+#define PATIENCE (60 * SECOND)
+#define EXIT_INTERRUPTED 130
 
 static void soak_clear(Soak *s)
 {
-	for (guint i = 0; i < s->n_guests; i++)
-		g_free(s->guest[i].host);
-	g_free(s->guest);
-	g_strfreev(s->host);
-	g_ptr_array_unref(s->id);
-	if (s->rand != NULL)
-		g_rand_free(s->rand);
-	g_array_unref(s->downtime);
-	json_unref(s->last);
+	for (size_t i = 0; i < SOAK_HOSTS_MAX; i++) {
+		g_free(s->host[i].id);
+		g_free(s->host[i].name);
+	}
+	g_ptr_array_unref(s->guest);
+	histogram_free(s->downtime);
+	histogram_free(s->total);
+	json_unref(s->deviation);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Soak, soak_clear)
 
-/* ---- what the guest says ---- */
-
-/* A payload's line "dirty PAGES NS BAD": every page it writes is checked first. */
-static bool read_line(Guest *g, const char *line, GError **err)
+static void guest_free(gpointer p)
 {
-	uint64_t pages, ns, bad;
+	SoakGuest *g = p;
 
-	if (g_str_has_prefix(line, "error "))
-		return fail(err, ERR_CONFLICT, "%s says: %s", g->name, line);
-	if (sscanf(line, "dirty %" SCNu64 " %" SCNu64 " %" SCNu64, &pages, &ns, &bad) != 3)
-		return true;
-	if (bad != 0)
-		return fail(err, ERR_CONFLICT, "%s lost what it wrote to %" PRIu64 " pages", g->name, bad);
-	if (ns < g->ns)
-		return fail(err, ERR_CONFLICT, "the clock of %s went back: %" PRIu64 " ns after %" PRIu64,
-			    g->name, ns, g->ns);
-	g->ns = ns;
-	g->told++;
-	return true;
+	g_free(g->id);
+	g_free(g->name);
+	json_unref(g->op);
+	g_free(g);
 }
 
-static bool read_console(Soak *s, Guest *g, GError **err)
+/* ---- before it begins ---- */
+
+static bool add_host(Soak *s, const char *name, GError **err)
 {
-	g_autofree char *path = cli_path("vms", g->name, "/console/log?port=serial");
-	g_autoptr(GBytes) bytes = client_fetch(s->cli->client, path, NULL);
-	g_auto(GStrv) line = NULL;
-	g_autofree char *text = NULL;
-	gsize len;
-	const char *data;
+	g_autofree char *path = cli_path("hosts", name, NULL);
+	_cleanup_json_ Json *host = client_call(s->cli->client, "GET", path, NULL, err);
+	const char *id = json_str(host, "id");
 
-	if (bytes == NULL) /* it has no such console */
-		return true;
-	data = g_bytes_get_data(bytes, &len);
-	text = g_strndup(data, len);
-	line = g_strsplit(text, "\n", -1);
-	g->told = 0;
-	g->ns = 0;
-	for (char **l = line; *l != NULL && l[1] != NULL; l++)
-		if (!read_line(g, g_strchomp(*l), err))
-			return false;
-	return true;
-}
-
-/* Whether it has told anything since it came: it lives. Guests that tell nothing are only looked at. */
-static bool wait_life(Soak *s, Guest *g, GError **err)
-{
-	uint64_t until = time_monotonic() + WAIT_FOR, before;
-
-	if (!read_console(s, g, err))
+	if (host == NULL)
 		return false;
-	before = g->told;
-	if (!cli_has(s->cli, "payload"))
-		return true;
-	while (g->told <= before) {
-		if (time_monotonic() > until)
-			return fail(err, ERR_TIMEOUT, "%s shows no sign of life", g->name);
-		g_usleep(LOOK);
-		if (!read_console(s, g, err))
-			return false;
-	}
+	for (size_t i = 0; i < s->settings.n_hosts; i++)
+		if (g_strcmp0(s->host[i].id, id) == 0)
+			return fail(err, ERR_INVALID, "host '%s' is named twice", name);
+	if (s->settings.n_hosts == SOAK_HOSTS_MAX)
+		return fail(err, ERR_INVALID, "no more than %d hosts", SOAK_HOSTS_MAX);
+	s->host[s->settings.n_hosts].id = g_strdup(id);
+	s->host[s->settings.n_hosts++].name = g_strdup(json_str(host, "name"));
 	return true;
 }
 
-static bool run_check(Soak *s, const Guest *g, GError **err)
+static bool add_hosts(Soak *s, GError **err)
 {
-	const char *check = cli_text(s->cli, "check");
-	g_autofree char *path = cli_path("vms", g->name, "/agent/exec");
-	_cleanup_json_ Json *body = NULL, *answer = NULL;
+	const char *text = cli_text(s->cli, "between");
+	g_auto(GStrv) name = g_strsplit(text != NULL ? text : "", ",", -1);
 
-	if (check == NULL)
-		return true;
-	body = json_pack("{s:[s,s,s]}", "command", "/bin/sh", "-c", check);
-	answer = client_call(s->cli->client, "POST", path, body, err);
-	if (answer == NULL || json_int(answer, "exitcode", -1) == 0)
-		return answer != NULL;
-	return fail(err, ERR_CONFLICT, "the check in %s ended with %d: %s", g->name,
-		    (int)json_int(answer, "exitcode", -1), json_str(answer, "stderr"));
+	for (char **n = name; *n != NULL; n++)
+		if (!add_host(s, *n, err))
+			return false;
+	if (s->settings.n_hosts < 2)
+		return fail_advice(err, ERR_INVALID, "For example: --between host1,host2.",
+				   "--between needs two hosts or more");
+	return true;
 }
 
-/* ---- one move ---- */
-
-static bool look_at_record(Soak *s, Guest *g, const char *host_id, GError **err)
+static bool fail_elsewhere(const SoakGuest *g, GError **err)
 {
-	g_autofree char *path = cli_path("vms", g->name, NULL);
+	return fail_advice(err, ERR_BAD_STATE,
+			   "Name its host there, or move it first with `plim vm migrate`.",
+			   "'%s' runs on none of the hosts of --between", g->name);
+}
+
+static bool place_guest(Soak *s, SoakGuest *g, const Json *runtime, GError **err)
+{
+	const char *host = json_str(runtime, "host"), *state = json_str(runtime, "state");
+
+	if (g_strcmp0(state, "running") != 0)
+		return fail_advice(err, ERR_BAD_STATE, "Start it first with `plim vm start`.",
+				   "'%s' is %s; only a running guest can be watched", g->name, state);
+	for (g->home = 0; g->home < s->settings.n_hosts; g->home++)
+		if (g_strcmp0(s->host[g->home].id, host) == 0)
+			break;
+	g->at = g->home;
+	return g->home < s->settings.n_hosts || fail_elsewhere(g, err);
+}
+
+static bool add_guest(Soak *s, const char *name, GError **err)
+{
+	g_autofree char *path = cli_path("vms", name, NULL);
 	_cleanup_json_ Json *vm = client_call(s->cli->client, "GET", path, NULL, err);
-	const Json *runtime = json_obj(vm, "runtime");
+	SoakGuest *g;
 
 	if (vm == NULL)
 		return false;
-	if (g_strcmp0(json_str(runtime, "state"), "running") != 0)
-		return fail(err, ERR_CONFLICT, "%s is %s: %s", g->name, json_str(runtime, "state"),
-			    json_str(runtime, "reason"));
-	if (host_id != NULL && g_strcmp0(json_str(runtime, "host"), host_id) != 0)
-		return fail(err, ERR_CONFLICT, "%s is not where it was moved to", g->name);
-	g_free(g->host);
-	g->host = g_strdup(json_str(runtime, "host"));
+	for (guint i = 0; i < s->guest->len; i++)
+		if (g_strcmp0(((SoakGuest *)s->guest->pdata[i])->id, json_str(vm, "id")) == 0)
+			return fail(err, ERR_INVALID, "vm '%s' is named twice", name);
+	g = g_new0(SoakGuest, 1);
+	g->id = g_strdup(json_str(vm, "id"));
+	g->name = g_strdup(json_str(vm, "name"));
+	g->number = s->guest->len;
+	g->state = SOAK_DONE;
+	g_ptr_array_add(s->guest, g);
+	return place_guest(s, g, json_obj(vm, "runtime"), err) && soak_watch_start(s, g, err);
+}
+
+static bool duration_of(const Cli *c, const char *option, uint64_t *ret, GError **err)
+{
+	return cli_text(c, option) == NULL || parse_duration(cli_text(c, option), ret, err);
+}
+
+static bool number_of(const Cli *c, const char *option, uint64_t min, uint64_t max, uint64_t *ret,
+		      GError **err)
+{
+	return cli_text(c, option) == NULL || parse_uint(cli_text(c, option), min, max, ret, err);
+}
+
+static bool read_options(Soak *s, GError **err)
+{
+	uint64_t cancel = CANCEL;
+
+	random_bytes(&s->settings.seed, sizeof s->settings.seed);
+	s->settings.seed &= UINT32_MAX; /* people copy it */
+	s->settings.pause_max = PAUSE_MAX;
+	s->settings.cancel_max = CANCEL_MAX;
+	s->count = COUNT;
+	s->margin = MARGIN;
+	if (!number_of(s->cli, "seed", 0, INT64_MAX, &s->settings.seed, err) ||
+	    !number_of(s->cli, "count", 1, COUNT_MAX, &s->count, err) ||
+	    !number_of(s->cli, "cancel", 0, 100, &cancel, err) ||
+	    !duration_of(s->cli, "pause", &s->settings.pause_max, err) ||
+	    !duration_of(s->cli, "margin", &s->margin, err))
+		return false;
+	s->settings.cancel = (unsigned)cancel;
 	return true;
 }
 
-/* Any of the hosts but the one where it is. */
-static guint draw_host(Soak *s, const Guest *g)
-{
-	guint i;
+/* ---- the first deviation ---- */
 
-	do
-		i = (guint)g_rand_int_range(s->rand, 0, (gint32)s->id->len);
-	while (g_strcmp0(s->id->pdata[i], g->host) == 0);
-	return i;
+static char *evidence_folder(const Soak *s, const SoakGuest *g)
+{
+	g_autofree char *now = time_stamp();
+
+	if (cli_text(s->cli, "evidence") != NULL)
+		return g_strdup(cli_text(s->cli, "evidence"));
+	return g_strdup_printf("soak-%s-%s", g->name, now);
 }
 
-static bool move(Soak *s, Guest *g, guint to, GError **err)
+/* Takes `reasons`. */
+static void deviate(Soak *s, const SoakGuest *g, Json *reasons)
 {
-	g_autofree char *path = cli_path("vms", g->name, "/actions/migrate?wait=60");
-	_cleanup_json_ Json *body = json_pack("{s:s}", "host", s->host[to]), *op = NULL;
-	uint64_t down;
+	g_autofree char *folder = evidence_folder(s, g);
+	g_autoptr(GError) e = NULL;
 
-	op = client_call(s->cli->client, "POST", path, body, err);
-	json_unref(s->last);
-	s->last = json_ref(op);
+	s->ended = time_monotonic();
+	s->deviation = json_object();
+	json_put_str(s->deviation, "vm", g->name);
+	json_put_uint(s->deviation, "trip", g->trip + 1);
+	json_put_uint(s->deviation, "move", g->move + 1);
+	json_put_str(s->deviation, "from", s->host[g->at].name);
+	json_put_str(s->deviation, "to", s->host[g->way[g->move].host].name);
+	json_put(s->deviation, "reasons", reasons);
+	json_put_str(s->deviation, "evidence", folder);
+	if (!soak_evidence_write(s, g, folder, &e)) {
+		json_put_str(s->deviation, "evidence", NULL);
+		fprintf(stderr, "plim: %s\n", e->message);
+	}
+}
+
+static Json *one_reason(const char *check, const char *message)
+{
+	Json *list = json_array(), *j = json_object();
+
+	json_put_str(j, "check", check);
+	json_put_str(j, "message", message);
+	json_array_append_new(list, j);
+	return list;
+}
+
+/* Takes `more`. */
+static void add_reasons(Json *list, Json *more)
+{
+	json_array_extend(list, more);
+	json_unref(more);
+}
+
+/* ---- a guest, state by state ---- */
+
+static void rest(SoakGuest *g)
+{
+	g->state = SOAK_REST;
+	g->due = time_monotonic() + g->way[g->move].pause;
+	g->cancel = g->way[g->move].cancel;
+}
+
+static void begin_trip(Soak *s, SoakGuest *g)
+{
+	g->move = 0;
+	g->n_moves = soak_trip(&s->settings, g->number, g->trip, g->home, g->way);
+	rest(g);
+}
+
+static bool begin_move(Soak *s, SoakGuest *g, GError **err)
+{
+	const struct soak_move *m = &g->way[g->move];
+	g_autofree char *path = cli_path("vms", g->id, "/actions/migrate");
+	_cleanup_json_ Json *body = json_object();
+	g_autoptr(GError) e = NULL;
+	Json *op;
+
+	json_put_str(body, "host", s->host[m->host].id);
+	op = client_call(s->cli->client, "POST", path, body, &e);
+	if (op == NULL && e->code == ERR_UNAVAILABLE) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	if (op == NULL) {
+		deviate(s, g, one_reason("move", e->message));
+		return true;
+	}
+	json_unref(g->op);
+	g->op = op;
+	g->state = SOAK_MOVE;
+	g->due = time_monotonic() + LOOK_AGAIN;
+	g->cancel_at = time_monotonic() + m->cancel_after;
+	if (g->cancel)
+		g->due = MIN(g->due, g->cancel_at);
+	return true;
+}
+
+/* A move that is over already can't be cancelled; then it has simply been made. */
+static void cancel_move(Soak *s, SoakGuest *g)
+{
+	g_autofree char *path = cli_path("operations", json_str(g->op, "id"), "/actions/cancel");
+	_cleanup_json_ Json *answer = client_call(s->cli->client, "POST", path, NULL, NULL);
+
+	g->cancel = false;
+}
+
+static void move_ended(Soak *s, SoakGuest *g)
+{
+	const char *status = json_str(g->op, "status");
+	const Json *r = json_obj(g->op, "result");
+
+	g->state = SOAK_LOOK;
+	g->deadline = time_monotonic() + PATIENCE;
+	if (g_str_equal(status, "cancelled")) {
+		s->cancelled++;
+		return;
+	}
+	if (!g_str_equal(status, "done")) {
+		deviate(s, g, one_reason("move", json_str(json_obj(g->op, "error"), "message")));
+		return;
+	}
+	g->at = g->way[g->move].host;
+	g->downtime = json_uint(r, "downtime", 0);
+	s->moves++;
+	histogram_add(s->downtime, g->downtime);
+	histogram_add(s->total, json_uint(r, "total", 0));
+}
+
+static bool watch_move(Soak *s, SoakGuest *g, GError **err)
+{
+	g_autofree char *path = cli_path("operations", json_str(g->op, "id"), NULL);
+	Json *op;
+
+	if (g->cancel && time_monotonic() >= g->cancel_at)
+		cancel_move(s, g);
+	op = client_call(s->cli->client, "GET", path, NULL, err);
 	if (op == NULL)
 		return false;
-	if (g_strcmp0(json_str(op, "status"), "done") != 0) {
-		const Json *error = json_obj(op, "error");
-
-		if (error == NULL)
-			return fail(err, ERR_TIMEOUT, "the move of %s does not end", g->name);
-		g_propagate_error(err, err_of_json(error));
-		return false;
-	}
-	down = json_uint(json_obj(op, "result"), "downtime", 0);
-	g_array_append_val(s->downtime, down);
-	return look_at_record(s, g, s->id->pdata[to], err);
+	json_unref(g->op);
+	g->op = op;
+	g->due = time_monotonic() + LOOK_AGAIN;
+	if (json_str(op, "finished_at") != NULL)
+		move_ended(s, g);
+	return true;
 }
 
-static bool one_move(Soak *s, uint64_t i, GError **err)
+/* As it must be: on to the next move, or the next trip. */
+static void look_passed(Soak *s, SoakGuest *g, const struct soak_beat *now)
 {
-	Guest *g = &s->guest[g_rand_int_range(s->rand, 0, (gint32)s->n_guests)];
-	guint to = draw_host(s, g);
+	bool arrived = g->at == g->way[g->move].host;
 
-	/* What it said since the last look stays behind with the host. */
-	if (!read_console(s, g, err) || !move(s, g, to, err))
-		return false;
-	return (i % WAIT_EVERY == 0 ? wait_life(s, g, err) : read_console(s, g, err)) && run_check(s, g, err);
-}
-
-/* ---- evidence ---- */
-
-static void keep(Soak *s, const char *dir, const char *name, const char *path)
-{
-	g_autofree char *file = g_build_filename(dir, name, NULL);
-	g_autoptr(GBytes) bytes = client_fetch(s->cli->client, path, NULL);
-
-	if (bytes != NULL)
-		file_write_atomic(file, g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes), 0600, NULL);
-}
-
-static void keep_guest(Soak *s, const char *dir, const Guest *g)
-{
-	static const struct {
-		const char *name, *rest;
-	} part[] = { { "vm.json", "" },
-		     { "qemu.log", "/log" },
-		     { "console.log", "/console/log" },
-		     { "serial.log", "/console/log?port=serial" },
-		     { "screen.png", "/screenshot" },
-		     { "moves.json", "/moves" } };
-
-	for (size_t i = 0; i < G_N_ELEMENTS(part); i++) {
-		g_autofree char *name = g_strdup_printf("%s.%s", g->name, part[i].name),
-				*path = cli_path("vms", g->name, part[i].rest);
-
-		keep(s, dir, name, path);
-	}
-}
-
-static void keep_evidence(Soak *s, uint64_t i, const GError *why)
-{
-	g_autofree char *dflt = g_strdup_printf("soak-%" PRIu64 "-%" PRIu64, s->seed, i);
-	const char *dir = cli_text(s->cli, "evidence") != NULL ? cli_text(s->cli, "evidence") : dflt;
-	g_autofree char *file = g_build_filename(dir, "deviation.json", NULL), *text = NULL;
-	_cleanup_json_ Json *j = json_object();
-
-	if (!dir_make(dir, 0700, NULL))
+	g->beat = *now;
+	g->downtime = 0;
+	if (arrived && ++g->move == g->n_moves) {
+		s->trips++;
+		if (++g->trip == g->trips)
+			g->state = SOAK_DONE;
+		else
+			begin_trip(s, g);
 		return;
-	json_put_uint(j, "seed", s->seed);
-	json_put_uint(j, "move", i);
-	json_put(j, "error", err_to_json(why));
-	json_put(j, "operation", s->last != NULL ? json_ref(s->last) : json_null());
-	text = json_print_pretty(j);
-	file_write_atomic(file, text, strlen(text), 0600, NULL);
-	keep(s, dir, "events.json", "/v1/events?limit=1000");
-	keep(s, dir, "operations.json", "/v1/operations");
-	for (guint k = 0; k < s->n_guests; k++)
-		keep_guest(s, dir, &s->guest[k]);
-	fprintf(stderr, "move %" PRIu64 " of seed %" PRIu64 " went wrong; what there is to see is in %s\n", i,
-		s->seed, dir);
+	}
+	rest(g);
+	if (!arrived) /* it was cancelled: now it is made */
+		g->cancel = false;
+}
+
+static size_t count_running(const Json *seen)
+{
+	const Json *host, *p;
+	size_t n = 0, i, k;
+
+	json_array_foreach(seen, i, host) json_array_foreach(json_arr(host, "processes"), k, p) n +=
+	    g_strcmp0(json_str(p, "status"), "running") == 0;
+	return n;
+}
+
+/* Nothing to complain of yet, but not what is waited for either, is an empty list with `ret_wait` set. */
+static Json *look_reasons(Soak *s, SoakGuest *g, struct soak_beat *now, bool *ret_wait, GError **err)
+{
+	const struct soak_bounds bounds = { .downtime = g->downtime, .margin = s->margin };
+	bool late = time_monotonic() >= g->deadline;
+	_cleanup_json_ Json *seen = soak_hosts_look(s, g, err), *place = NULL;
+	g_autoptr(GError) e = NULL;
+	Json *reasons;
+
+	*ret_wait = false;
+	if (seen == NULL)
+		return NULL;
+	place = soak_judge_hosts(seen, s->host[g->at].id);
+	if (json_array_size(place) > 0 && (late || count_running(seen) > 1))
+		return json_ref(place);
+	*ret_wait = json_array_size(place) > 0 || !soak_watch(s, g, now, &e) || now->beat == g->beat.beat;
+	if (*ret_wait && late)
+		return one_reason("heartbeat", e != NULL ? e->message : "there is no sign of life");
+	if (*ret_wait)
+		return json_array();
+	reasons = soak_judge(&g->beat, now, &bounds);
+	if (cli_text(s->cli, "check") != NULL && !soak_run_check(s, g, cli_text(s->cli, "check"), &e))
+		add_reasons(reasons, one_reason("check", e->message));
+	return reasons;
+}
+
+static bool look(Soak *s, SoakGuest *g, GError **err)
+{
+	struct soak_beat now = { 0 };
+	bool wait;
+	_cleanup_json_ Json *reasons = look_reasons(s, g, &now, &wait, err);
+
+	if (reasons == NULL)
+		return false;
+	g->due = time_monotonic() + LOOK_AGAIN;
+	if (json_array_size(reasons) > 0)
+		deviate(s, g, json_ref(reasons));
+	else if (!wait)
+		look_passed(s, g, &now);
+	return true;
+}
+
+static bool step(Soak *s, SoakGuest *g, GError **err)
+{
+	if (g->state == SOAK_DONE || time_monotonic() < g->due)
+		return true;
+	switch (g->state) {
+	case SOAK_REST:
+		return begin_move(s, g, err);
+	case SOAK_MOVE:
+		return watch_move(s, g, err);
+	case SOAK_LOOK:
+		return look(s, g, err);
+	case SOAK_DONE:
+		return true;
+	}
+	g_assert_not_reached();
+}
+
+/* ---- all of them ---- */
+
+static bool all_done(const Soak *s)
+{
+	for (guint i = 0; i < s->guest->len; i++)
+		if (((SoakGuest *)s->guest->pdata[i])->state != SOAK_DONE)
+			return false;
+	return true;
+}
+
+/* On a terminal each trip is shown, elsewhere each tenth of them all. */
+static void show(Progress *p, const Soak *s)
+{
+	uint64_t tenth = MAX(s->count / 10, 1);
+	g_autofree char *stage =
+	    isatty(STDERR_FILENO)
+		? g_strdup_printf("%" PRIu64 " of %" PRIu64 " round trips, %" PRIu64 " moves", s->trips,
+				  s->count, s->moves)
+		: g_strdup_printf("%" PRIu64 " of %" PRIu64 " round trips", s->trips / tenth * tenth,
+				  s->count);
+
+	progress_show(p, stage, (int)(s->trips * 100 / s->count));
+}
+
+/* Until something is due, or the signal comes. */
+static bool wait_for_signal(const Soak *s, int fd)
+{
+	uint64_t now = time_monotonic(), due = now + LOOK_AGAIN;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	for (guint i = 0; i < s->guest->len; i++) {
+		const SoakGuest *g = s->guest->pdata[i];
+
+		if (g->state != SOAK_DONE)
+			due = MIN(due, g->due);
+	}
+	return poll(&p, 1, due > now ? (int)((due - now + MS - 1) / MS) : 0) > 0;
+}
+
+static bool go_round(Soak *s, int signal_fd, GError **err)
+{
+	Progress *p = progress_begin();
+	bool ok = true;
+
+	while (ok && s->deviation == NULL && !all_done(s) && !s->interrupted) {
+		for (guint i = 0; ok && s->deviation == NULL && i < s->guest->len; i++)
+			ok = step(s, s->guest->pdata[i], err);
+		show(p, s);
+		s->interrupted = wait_for_signal(s, signal_fd);
+	}
+	progress_end(p);
+	return ok;
+}
+
+/* Moves that are under way are called off: every guest is left running where it is. */
+static void call_off(Soak *s)
+{
+	uint64_t deadline = time_monotonic() + PATIENCE;
+
+	for (guint i = 0; i < s->guest->len; i++) {
+		SoakGuest *g = s->guest->pdata[i];
+		g_autofree char *path = NULL;
+
+		if (g->state != SOAK_MOVE)
+			continue;
+		cancel_move(s, g);
+		path = cli_path("operations", json_str(g->op, "id"), "?wait=10");
+		while (json_str(g->op, "finished_at") == NULL && time_monotonic() < deadline) {
+			Json *op = client_call(s->cli->client, "GET", path, NULL, NULL);
+
+			if (op == NULL)
+				break;
+			json_unref(g->op);
+			g->op = op;
+		}
+	}
+}
+
+static int signals_open(GError **err)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_CLOEXEC);
+	if (fd < 0)
+		fail_errno(err, errno, "can't wait for signals");
+	return fd;
 }
 
 /* ---- the result ---- */
 
-static gint by_size(gconstpointer a, gconstpointer b)
+static const char *status_of(const Soak *s)
 {
-	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
+	return s->deviation != NULL ? "deviation" : s->interrupted ? "interrupted" : "done";
 }
 
-/* A line for each power of two milliseconds. */
-static void print_histogram(const GArray *us)
+Json *soak_summary(Soak *s)
 {
-	uint64_t top = 1000;
-	guint i = 0;
+	Json *j = json_object(), *hosts = json_array(), *guests = json_array();
 
-	while (i < us->len) {
-		guint first = i;
+	for (size_t i = 0; i < s->settings.n_hosts; i++)
+		json_array_append_new(hosts, json_string(s->host[i].name));
+	for (guint i = 0; i < s->guest->len; i++) {
+		const SoakGuest *g = s->guest->pdata[i];
+		Json *one = json_object();
 
-		while (i < us->len && g_array_index(us, uint64_t, i) < top)
-			i++;
-		if (i > first) {
-			g_autofree char *bar = g_strnfill(MAX((i - first) * 50 / us->len, 1), '#');
-
-			printf("  below %6" PRIu64 " ms %7u %s\n", top / 1000, i - first, bar);
-		}
-		top *= 2;
+		json_put_str(one, "name", g->name);
+		json_put_str(one, "host", s->host[g->at].name);
+		json_put_str(one, "watched_by", g->agent ? "agent" : "console");
+		json_put_uint(one, "trips", g->trip);
+		json_put(one, "last", soak_beat_to_json(&g->beat));
+		json_array_append_new(guests, one);
 	}
+	json_put_str(j, "status", status_of(s));
+	json_put_uint(j, "seed", s->settings.seed);
+	json_put_uint(j, "count", s->count);
+	json_put(j, "hosts", hosts);
+	json_put_uint(j, "trips", s->trips);
+	json_put_uint(j, "moves", s->moves);
+	json_put_uint(j, "cancelled", s->cancelled);
+	json_put_uint(j, "elapsed", s->ended - s->began);
+	json_put(j, "downtime", histogram_to_json(s->downtime));
+	json_put(j, "total", histogram_to_json(s->total));
+	json_put(j, "guests", guests);
+	json_put(j, "deviation", s->deviation != NULL ? json_ref(s->deviation) : json_null());
+	return j;
 }
 
-static void print_result(const Soak *s)
+static void print_summary(const Soak *s)
 {
-	guint n = s->downtime->len;
+	g_autofree char *took = print_duration(s->ended - s->began),
+			*down = histogram_print(s->downtime, "Downtime"),
+			*total = histogram_print(s->total, "Total time");
 
-	printf("%u moves, seed %" PRIu64 "\n", n, s->seed);
-	if (n == 0)
-		return;
-	g_array_sort(s->downtime, by_size);
-	printf("downtime: median %.1f ms, 99 of 100 below %.1f ms, longest %.1f ms\n",
-	       (double)g_array_index(s->downtime, uint64_t, n / 2) / 1000,
-	       (double)g_array_index(s->downtime, uint64_t, (n - 1) * 99 / 100) / 1000,
-	       (double)g_array_index(s->downtime, uint64_t, n - 1) / 1000);
-	print_histogram(s->downtime);
+	printf("%s: %" PRIu64 " of %" PRIu64 " round trips by %u guests in %s: %" PRIu64 " moves, %" PRIu64
+	       " cancelled on purpose; seed %" PRIu64 "\n%s%s",
+	       status_of(s), s->trips, s->count, s->guest->len, took, s->moves, s->cancelled,
+	       s->settings.seed, down, total);
 }
 
-/* ---- the command ---- */
-
-static bool find_hosts(Soak *s, GError **err)
+static bool fail_deviation(const Soak *s, GError **err)
 {
-	const char *text = cli_text(s->cli, "between");
+	const Json *first = json_array_get(json_arr(s->deviation, "reasons"), 0);
 
-	if (text == NULL)
-		return fail_advice(err, ERR_INVALID, "Write --between host1,host2.",
-				   "between which hosts shall they move?");
-	s->host = g_strsplit(text, ",", -1);
-	for (char **h = s->host; *h != NULL; h++) {
-		g_autofree char *path = cli_path("hosts", *h, NULL);
-		_cleanup_json_ Json *host = client_call(s->cli->client, "GET", path, NULL, err);
-
-		if (host == NULL)
-			return false;
-		g_ptr_array_add(s->id, g_strdup(json_str(host, "id")));
-	}
-	return s->id->len >= 2 || fail_advice(err, ERR_INVALID, "Write --between host1,host2.",
-					      "one host is too few to move between");
+	fail(err, ERR_CONFLICT, "'%s' deviated in trip %" PRIu64 ", from %s to %s: %s",
+	     json_str(s->deviation, "vm"), json_uint(s->deviation, "trip", 0), json_str(s->deviation, "from"),
+	     json_str(s->deviation, "to"), json_str(first, "message"));
+	return err_advise(
+	    err,
+	    "The guest stands still, as it was found. What was gathered is in '%s'; `--seed %" PRIu64
+	    "` makes the same moves again.",
+	    json_str(s->deviation, "evidence"), s->settings.seed);
 }
 
-static bool prepare(Soak *s, GError **err)
+static bool conclude(Soak *s, GError **err)
 {
-	random_bytes(&s->seed, sizeof s->seed);
-	s->seed &= UINT32_MAX;
-	s->count = 100;
-	if ((cli_text(s->cli, "count") != NULL &&
-	     !parse_uint(cli_text(s->cli, "count"), 1, COUNT_MAX, &s->count, err)) ||
-	    (cli_text(s->cli, "seed") != NULL &&
-	     !parse_uint(cli_text(s->cli, "seed"), 0, UINT32_MAX, &s->seed, err)) ||
-	    !find_hosts(s, err))
+	_cleanup_json_ Json *j = soak_summary(s);
+
+	if (cli_text(s->cli, "output") == NULL)
+		print_summary(s);
+	else if (!output_object(s->cli, j, err))
 		return false;
-	s->rand = g_rand_new_with_seed((guint32)s->seed);
-	s->n_guests = g_strv_length(s->cli->args);
-	s->guest = g_new0(Guest, s->n_guests);
-	for (guint i = 0; i < s->n_guests; i++) {
-		s->guest[i].name = s->cli->args[i];
-		if (!look_at_record(s, &s->guest[i], NULL, err))
-			return false;
+	if (s->interrupted)
+		s->cli->exit_status = EXIT_INTERRUPTED;
+	return s->deviation == NULL || fail_deviation(s, err);
+}
+
+static void share_trips(Soak *s)
+{
+	for (guint i = 0; i < s->guest->len; i++) {
+		SoakGuest *g = s->guest->pdata[i];
+
+		g->trips = s->count / s->guest->len + (i < s->count % s->guest->len ? 1 : 0);
+		if (g->trips > 0)
+			begin_trip(s, g);
 	}
-	return true;
 }
 
 static bool soak_migrate(Cli *c, GError **err)
 {
+	_cleanup_close_ int signal_fd = -EBADF;
 	g_auto(Soak) s = { .cli = c,
-			   .id = g_ptr_array_new_with_free_func(g_free),
-			   .downtime = g_array_new(FALSE, FALSE, sizeof(uint64_t)) };
-	g_autoptr(GError) e = NULL;
+			   .guest = g_ptr_array_new_with_free_func(guest_free),
+			   .downtime = histogram_new(),
+			   .total = histogram_new() };
+	bool ok;
 
-	if (!prepare(&s, err))
+	if (!read_options(&s, err) || !add_hosts(&s, err))
 		return false;
-	for (uint64_t i = 1; i <= s.count && e == NULL; i++)
-		if (!one_move(&s, i, &e))
-			keep_evidence(&s, i, e);
-	print_result(&s);
-	if (e != NULL)
-		g_propagate_error(err, g_steal_pointer(&e));
-	else
-		printf("no deviation\n");
-	return *err == NULL;
+	for (char **name = c->args; *name != NULL; name++)
+		if (!add_guest(&s, *name, err))
+			return false;
+	signal_fd = signals_open(err);
+	if (signal_fd < 0)
+		return false;
+	share_trips(&s);
+	s.began = time_monotonic();
+	ok = go_round(&s, signal_fd, err);
+	call_off(&s);
+	s.ended = time_monotonic();
+	return ok ? conclude(&s, err) : (print_summary(&s), false);
 }
 
 static const Option soak_options[] = {
-	{ "count", 0, OPTION_TEXT, "N", "How many moves (100)" },
-	{ "between", 0, OPTION_TEXT, "HOST,HOST,...", "The hosts" },
-	{ "seed", 0, OPTION_TEXT, "N", "Choose guests and hosts as a soak before did; drawn when left out" },
-	{ "payload", 0, OPTION_FLAG, NULL,
-	  "The guests are payloads that write to memory: each must tell of itself again after every tenth move" },
+	{ "between", 0, OPTION_TEXT, "HOST,HOST[,...]", "The hosts to go round between" },
+	{ "count", 'c', OPTION_TEXT, "N", "Round trips in all, shared among the guests (100)" },
+	{ "seed", 0, OPTION_TEXT, "N", "Make the moves of an earlier soak again; drawn when left out" },
+	{ "evidence", 0, OPTION_TEXT, "DIR",
+	  "A new folder for what is found at a deviation (soak-NAME-TIME)" },
 	{ "check", 0, OPTION_TEXT, "COMMAND",
 	  "Run this in the guest, by its agent, after each move; it must succeed" },
-	{ "evidence", 0, OPTION_TEXT, "FOLDER",
-	  "Where to keep what there is to see when something went wrong" },
+	{ "pause", 0, OPTION_TEXT, "DURATION", "The longest rest before a move (200ms)" },
+	{ "cancel", 0, OPTION_TEXT, "PERCENT", "Moves that are cancelled under way and made again (5)" },
+	{ "margin", 0, OPTION_TEXT, "DURATION",
+	  "How much longer than its downtime a guest's clock may jump (1s)" },
 	{ 0 },
 };
 
 const Command soak_commands[] = {
-	{ "soak", "migrate", "VM...", "Move guests to and fro, and stop when one of them noticed",
-	  "After each move the vm's record must say that it runs where it was moved to, and its serial console must "
-	  "not tell of an error. A payload guest (docs/payload.md, job dirty) checks all memory that it writes, and "
-	  "its clock. The same seed makes the same moves.",
-	  "plim soak migrate web1 web2 --count 200 --between host1,host2 --check 'sha256sum -c /root/sums'",
-	  1, 1000, "vms", 0, soak_options, soak_migrate },
+	{ "soak", "migrate", "VM...", "Move guests round and round under watch until something is wrong",
+	  "Each guest must watch itself: the payload's job soak, or a guest with the agent. After every move it "
+	  "must run on exactly one host, its heartbeat must go on, its clock must neither go back nor jump, its "
+	  "memory and CPUID must be what they were. At the first deviation everything stops, the guest is paused "
+	  "and what both hosts know goes into a folder. Ctrl-C leaves all guests running and prints what was "
+	  "measured.",
+	  "plim soak migrate test1 test2 --between host1,host2 --count 2000", 1, 1000, "vms", GROUP_OUTPUT,
+	  soak_options, soak_migrate },
 	{ 0 },
 };

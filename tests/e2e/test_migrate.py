@@ -427,29 +427,3 @@ def test_a_guest_whose_cpu_the_other_host_cannot_give_is_refused_by_name(two):
     b.ok("host", "cpu", "unmask", "aes")
     a.ok("vm", "migrate", "g", "h1")
     lines(b, "g", 1)
-
-
-# Soak
-
-
-def test_a_soak_moves_guests_to_and_fro_and_tells_of_their_downtime(two):
-    a, b = two.hosts
-    started(a, "g")
-    started(b, "h", job="out=serial job=dirty:5:4")
-    out = a.ok("soak", "migrate", "g", "h", "--count", "12", "--between", "h0,h1", "--seed", "7", "--payload")
-    assert out.startswith("12 moves, seed 7\ndowntime: median ") and out.endswith("no deviation\n"), out
-    assert sum(int(n) for n in re.findall(r"below +\d+ ms +(\d+) #", out)) == 12, out
-    moved = [o["target"]["name"] for o in a.get("/v1/operations") if o["kind"] == "vm.migrate"]
-    assert sorted(set(moved)) == ["g", "h"] and len(moved) == 12
-
-
-def test_a_soak_stops_at_the_first_deviation_and_keeps_what_there_is_to_see(two, tmp_path):
-    a, _ = two.hosts
-    started(a, "g", job="out=serial job=dirty:5:4:3s,nonsense")
-    ran = a.plim("soak", "migrate", "g", "--count", "50", "--between", "h0,h1", "--payload", "--evidence", tmp_path / "e")
-    # What it says in the moment of a move may stay behind; then it is silence that is noticed.
-    assert ran.status != 0 and ("g says: error" in ran.err or "no sign of life" in ran.err) and "went wrong" in ran.err, ran
-    told = json.loads((tmp_path / "e/deviation.json").read_text())
-    assert told["seed"] >= 0 and told["move"] >= 1 and told["error"]["message"] in ran.err
-    assert (tmp_path / "e/g.vm.json").exists() and (tmp_path / "e/g.qemu.log").stat().st_size > 0
-    assert a.plim("soak", "migrate", "g", "--between", "h0").status == 2
