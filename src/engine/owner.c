@@ -118,16 +118,34 @@ static bool try_change(Store *s, const struct owner_change *c, bool seen, GError
 	return store_commit(s, tx, STORE_DURABLE, NULL, err);
 }
 
-/* After a commit of which nobody knows whether it happened. */
+/*
+ * Writes the record again as it was read. When that succeeds, a commit that is
+ * still on its way compares an older revision and can't happen any more.
+ */
+static bool seal(Store *s, const char *key, int64_t rev, const Json *runtime)
+{
+	StoreTx *tx = store_tx_new();
+
+	set_json(tx, key, rev, runtime);
+	return store_commit(s, tx, STORE_DURABLE, NULL, NULL);
+}
+
+/*
+ * After a commit of which nobody knows whether it happened. A reading alone does
+ * not tell: it may be of a copy that is behind, and the commit may still come.
+ */
 static bool happened(Store *s, const struct owner_change *c)
 {
+	g_autofree char *key = key_vm_runtime(c->vm);
+
 	for (;;) {
 		g_autoptr(GError) e = NULL;
-		_cleanup_json_ Json *runtime = runtime_of(s, c->vm, NULL, &e);
+		int64_t rev = 0;
+		_cleanup_json_ Json *runtime = runtime_of(s, c->vm, &rev, &e);
 
-		if (runtime != NULL)
-			return names(runtime, c->to_host, c->to_operation);
-		if (g_error_matches(e, ERR, ERR_NOT_FOUND))
+		if (runtime != NULL && names(runtime, c->to_host, c->to_operation))
+			return true;
+		if (runtime != NULL ? seal(s, key, rev, runtime) : g_error_matches(e, ERR, ERR_NOT_FOUND))
 			return false;
 		g_usleep(RETRY);
 	}
