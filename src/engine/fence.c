@@ -97,8 +97,30 @@ static bool shut(struct table *t)
 	return false;
 }
 
+/*
+ * One look at the time. `*held`: processes were stopped. A stop may come just
+ * behind the daemon's release, from a look before it: so, when that is over,
+ * they are told to go on once more; those that may not are dead by then.
+ */
+static void look(struct table *t, uint64_t until, bool *held)
+{
+	bool is_shut = load(&t->shut_at) != 0, is_over = fence_now() >= until;
+
+	if (is_over && !is_shut) {
+		*held = shut(t) || *held;
+	} else if (is_over) {
+		/* QEMUs that came since are stopped too. */
+		send_all(t, SIGSTOP);
+		*held = true;
+	} else if (*held && !is_shut) {
+		send_all(t, SIGCONT);
+		*held = false;
+	}
+}
+
 static void watch(struct table *t, int fd)
 {
+	bool held = load(&t->shut_at) != 0;
 	struct stat st;
 
 	for (;;) {
@@ -106,11 +128,7 @@ static void watch(struct table *t, int fd)
 
 		if (until == 0 || fstat(fd, &st) < 0 || st.st_nlink == 0)
 			return;
-		if (now >= until && load(&t->shut_at) == 0)
-			shut(t);
-		/* QEMUs that came since are stopped too. */
-		else if (now >= until)
-			send_all(t, SIGSTOP);
+		look(t, until, &held);
 		g_usleep(until > now ? MIN(until - now, LOOK_AGAIN) : LOOK_AGAIN);
 	}
 }

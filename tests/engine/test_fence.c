@@ -122,6 +122,28 @@ static void test_what_is_still_ours_goes_on_and_the_rest_ends(Rig *r, gconstpoin
 	g_assert_cmpuint(fence_shut_at(r->fence), ==, 0);
 }
 
+/* The guard's stop, sent from a look before the release, comes between the release's two. */
+static bool stop_first_again(pid_t pid, void *data)
+{
+	const Rig *r = data;
+
+	if (pid == r->pid[1])
+		kill(r->pid[0], SIGSTOP);
+	return true;
+}
+
+static void test_a_stop_behind_the_release_does_not_last(Rig *r, gconstpointer data)
+{
+	(void)data;
+	guard(r, time_monotonic());
+	await_state(r->pid[0], "T");
+	await_state(r->pid[1], "T");
+	fence_set(r->fence, time_monotonic() + 3600 * SECOND);
+	g_assert_cmpuint(fence_release(r->fence, stop_first_again, r), ==, 2);
+	await_state(r->pid[0], "S");
+	await_state(r->pid[1], "S");
+}
+
 static void test_it_holds_when_the_daemon_is_gone(Rig *r, gconstpointer data)
 {
 	int status;
@@ -162,6 +184,7 @@ int main(int argc, char **argv)
 	ADD(guests_run_while_the_lease_holds);
 	ADD(guests_are_held_when_it_ends);
 	ADD(what_is_still_ours_goes_on_and_the_rest_ends);
+	ADD(a_stop_behind_the_release_does_not_last);
 	ADD(it_holds_when_the_daemon_is_gone);
 	ADD(another_process_of_the_same_number_is_left_alone);
 	return g_test_run();
