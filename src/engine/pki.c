@@ -318,6 +318,19 @@ bool pki_host_make(const char *folder, const struct pki_subject *subject, GError
 	return pem != NULL && pki_file_write(folder, PKI_CERT, pem, err);
 }
 
+char *pki_only(const char *pem, GError **err)
+{
+	_cleanup_crt_ gnutls_x509_crt_t crt = NULL;
+	_cleanup_datum_ gnutls_datum_t again = { 0 };
+
+	if (!good(gnutls_x509_crt_init(&crt), ERR_INTERNAL, "can't begin a certificate", err) ||
+	    !crt_parse(pem, crt, err) ||
+	    !good(gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &again), ERR_INTERNAL,
+		  "can't print a certificate", err))
+		return NULL;
+	return g_strndup((const char *)again.data, again.size);
+}
+
 char *pki_fingerprint(const char *pem, GError **err)
 {
 	_cleanup_crt_ gnutls_x509_crt_t crt = NULL;

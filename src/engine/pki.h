@@ -62,6 +62,8 @@ char *pki_sign(const char *folder, const char *request, const struct pki_subject
 /* Key, request, signature, files: for a host that has the authority. */
 bool pki_host_make(const char *folder, const struct pki_subject *subject, GError **err);
 
+/* The certificate in a PEM text, printed anew: what else is in the text is left out. Caller frees. */
+char *pki_only(const char *pem, GError **err);
 /* SHA-256 of the certificate in a PEM text: 64 hex digits. Caller frees. */
 char *pki_fingerprint(const char *pem, GError **err);
 

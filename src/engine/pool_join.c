@@ -16,14 +16,14 @@ static bool fetch_authority(const struct peer_target *stranger, const PoolToken 
 	struct peer_target t = *stranger;
 	const struct peer_request r = { .method = "GET", .path = "/v1/pool/ca", .timeout = POOL_CALL_TIME };
 	_cleanup_json_ Json *j = NULL;
-	g_autofree char *fingerprint = NULL;
-	const char *ca;
+	g_autofree char *fingerprint = NULL, *ca = NULL;
 
 	t.unverified = true;
 	j = peer_json(&t, &r, err);
 	if (j == NULL)
 		return false;
-	ca = json_str(j, "ca");
+	/* Nothing that stands behind it may be believed as well: the fingerprint says nothing of that. */
+	ca = json_str(j, "ca") != NULL ? pki_only(json_str(j, "ca"), NULL) : NULL;
 	fingerprint = ca != NULL ? pki_fingerprint(ca, NULL) : NULL;
 	if (g_strcmp0(fingerprint, token->fingerprint) != 0)
 		return fail_advice(err, ERR_DENIED, "Look whether address and token belong to the same pool.",

@@ -292,6 +292,23 @@ static void test_a_fingerprint_tells_certificates_apart(Rig *r, gconstpointer da
 	g_assert_error(e, ERR, ERR_INVALID);
 }
 
+/* A text of two certificates has the fingerprint of the first one; the second must not be believed with it.
+ */
+static void test_what_stands_behind_an_authority_is_left_out(Rig *r, gconstpointer data)
+{
+	g_autoptr(GError) e = NULL;
+	g_autofree char *ca = pki_file_read(r->a, PKI_CA, &e), *other = pki_file_read(r->a, PKI_CERT, &e),
+			*both = g_strconcat(ca, other, NULL), *x = pki_fingerprint(ca, &e),
+			*y = pki_fingerprint(both, &e), *only = pki_only(both, &e);
+
+	(void)data;
+	g_assert_no_error(e);
+	g_assert_cmpstr(x, ==, y);
+	g_assert_cmpstr(only, ==, ca);
+	g_assert_null(pki_only("no certificate", &e));
+	g_assert_error(e, ERR, ERR_INVALID);
+}
+
 /* ---- calls ---- */
 
 static Json *call(Rig *r, const char *folder, const char *id, const char *path, GError **err)
@@ -525,6 +542,7 @@ int main(int argc, char **argv)
 	ADD(the_names_in_a_request_are_not_believed);
 	ADD(what_is_no_request_is_refused);
 	ADD(a_fingerprint_tells_certificates_apart);
+	ADD(what_stands_behind_an_authority_is_left_out);
 	ADD(hosts_of_a_pool_know_each_other);
 	ADD(an_error_comes_back_whole_with_the_hosts_name);
 	ADD(an_answer_that_is_no_json_is_said_to_be_none);
