@@ -247,7 +247,7 @@ static void test_what_is_not_in_the_table_is_not_sent(void)
 	fake_greet(r.fake);
 	fake_answer(r.fake, "query-status", NULL, RUNNING); /* the first that arrives */
 	rig_start(&r);
-	qmp_send(r.qmp, "human-monitor-command", NULL, 0, on_outcome, &unknown);
+	qmp_send(r.qmp, "system_wakeup", NULL, 0, on_outcome, &unknown);
 	qmp_send(r.qmp, "device_del", json_object(), 0, on_outcome, &bad);
 	g_assert_false(unknown.done || bad.done);
 	drive_until(r.loop, &unknown.done);
