@@ -146,7 +146,7 @@ static const struct {
 	{ "dirty", job_dirty },   { "exit", job_exit },     { "poweroff", job_poweroff },
 	{ "reboot", job_reboot }, { "panic", job_panic },   { "sleep", job_sleep },
 	{ "tick", job_tick },     { "verify", job_verify }, { "report", job_report },
-	{ "soak", job_soak },
+	{ "soak", job_soak },     { "write", job_write },
 };
 
 static void job_run(struct span job)

@@ -27,3 +27,4 @@ void job_verify(struct span args);
 _Noreturn void job_soak(struct span args);
 void job_tick(struct span args);
 void job_sleep(struct span args);
+void job_write(struct span args);

@@ -232,6 +232,25 @@ def test_nmi_is_seen(machine):
             assert guest.line("nmi") == ["nmi", n]
 
 
+def test_a_writer_tells_who_and_how_often(tmp_path):
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(MIB))
+    drive = ["-drive", f"file={disk},format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d"]
+    with Guest("write:100", "pc", extra=drive) as guest:
+        guest.line("job write")
+
+        def words(past):
+            end = time.monotonic() + 60
+            while (said := disk.read_bytes()[:512].rstrip(b"\0").decode().split())[2:] <= past:
+                assert time.monotonic() < end, said
+            return said
+        first = words([])
+        later = words(first[2:])
+        assert first[:2] == later[:2] and first[0] == "writer" and len(first[1]) == len(first[2]) == 16
+    with Guest("write:100", "q35", extra=drive[:2] + ["-device", "virtio-blk-pci,drive=d,disable-legacy=on"]) as guest:
+        assert "no transitional virtio disk" in " ".join(guest.line("error"))
+
+
 def test_report_tells_cpuid_again_at_each_nmi():
     with Guest("report") as guest:
         guest.line("job report")
