@@ -83,6 +83,8 @@ class Ran:
 
 
 class Daemon:
+    prefix = ()  # words before the daemon's: what it is run by
+
     def __init__(self, engine, name="testhost", args=()):
         self.engine, self.name, self.args = engine, name, args
         self.base = pathlib.Path(tempfile.mkdtemp(prefix="plim-e2e-"))
@@ -98,7 +100,7 @@ class Daemon:
 
     def spawn(self, *more):
         with open(self.words, "ab") as words:
-            return subprocess.Popen([PLIMSOLLD, "--state", self.state, "--run", self.run, "--log", self.log,
+            return subprocess.Popen([*self.prefix, PLIMSOLLD, "--state", self.state, "--run", self.run, "--log", self.log,
                                      "--name", self.name, "--engine", self.engine, *map(str, self.args), *more],
                                     stdin=subprocess.DEVNULL, stdout=words, stderr=words)
 

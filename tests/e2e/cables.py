@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts with a network between them, whose cables can be pulled: each in a network namespace of its own."""
+import itertools
+import os
+import subprocess
+
+import pytest
+
+from daemon import Daemon
+
+NETWORK = "10.79.0."
+_tags = itertools.count()
+
+
+def ip(*words):
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
+
+
+class Cables:
+    """A bridge in a namespace of its own, with a port to each host. Nothing outside of them sees it."""
+
+    def __init__(self, names):
+        self.names = names
+        self.tag = f"plim-{os.getpid()}-{next(_tags)}-"
+        self.made = []
+        try:
+            self.space("hub")
+        except (AssertionError, OSError) as error:
+            pytest.skip(f"no network namespaces here: {error}")
+        ip("-n", self.tag + "hub", "link", "add", "bridge", "type", "bridge")
+        ip("-n", self.tag + "hub", "link", "set", "bridge", "up")
+        for number, name in enumerate(names, 1):
+            self.space(name)
+            ip("-n", self.tag + "hub", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns",
+               self.tag + name)
+            ip("-n", self.tag + name, "address", "add", f"{NETWORK}{number}/24", "dev", "eth0")
+            ip("-n", self.tag + name, "link", "set", "eth0", "up")
+            ip("-n", self.tag + "hub", "link", "set", name, "up", "master", "bridge")
+
+    def space(self, name):
+        ip("netns", "add", self.tag + name)
+        self.made.append(self.tag + name)
+        ip("-n", self.tag + name, "link", "set", "lo", "up")
+
+    def address(self, name):
+        return NETWORK + str(self.names.index(name) + 1)
+
+    def prefix(self, name):
+        """Words before a command that runs in that host."""
+        return ("nsenter", f"--net=/run/netns/{self.tag}{name}")
+
+    def cut(self, name):
+        """The host itself sees no loss of carrier."""
+        ip("-n", self.tag + "hub", "link", "set", name, "nomaster")
+
+    def heal(self, name):
+        ip("-n", self.tag + "hub", "link", "set", name, "master", "bridge")
+
+    def close(self):
+        for space in self.made:
+            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False, timeout=30)
+
+
+class CabledHost(Daemon):
+    def __init__(self, cables, name, args):
+        super().__init__("qemu", name=name, args=args)
+        self.address = cables.address(name) + ":7443"
+        self.prefix = cables.prefix(name)
