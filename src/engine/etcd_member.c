@@ -14,7 +14,8 @@
 #define FILES_MAX 8192
 /* From SIGTERM to SIGKILL: a leader hands over first. */
 #define END_TIMEOUT UINT64_C(10000000)
-#define ASK_US UINT64_C(500000)
+/* A handshake takes seconds on a host that is very busy. */
+#define ASK_US UINT64_C(5000000)
 #define PAUSE_US UINT64_C(20000)
 
 EtcdMember *etcd_member_free(EtcdMember *m)
