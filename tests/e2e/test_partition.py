@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -22,7 +23,6 @@ NAMES = ("h0", "h1", "h2")
 LEASE = 10  # s
 WRITES_HZ = 50
 LOOK = 0.002  # s between two looks; a writer that writes once a look or less often is not missed
-BLINK = 1.5  # s that a guest may stand still on a machine that has much else to do
 
 
 class Observer:
@@ -110,8 +110,7 @@ def hosts(cables, folder):
     finally:
         for name in NAMES:
             cables.heal(name)
-        for host in made.values():
-            host.close()
+        end_all(made.values())
 
 
 @pytest.fixture
@@ -137,18 +136,27 @@ def members(host):
         return {}
 
 
+def end_all(hosts):
+    """First the guests, then the daemons, while all members of etcd live; those go at last."""
+    try:
+        for host in hosts:
+            for guest in host.processes():
+                if guest in host.guests():
+                    os.kill(guest, signal.SIGKILL)
+        for host in hosts:
+            if host.process.poll() is None:
+                host.process.kill()
+                host.process.wait()
+    finally:
+        for host in hosts:
+            host.close()
+
+
 def is_complete(host, cables):
     """All vote, and the daemon has begun anew with the addresses of all."""
     known = members(host)
     return [known[name]["etcd"] for name in NAMES if name in known] == ["voter"] * 3 and \
         all(cables.address(name) in json.loads((host.state / "pool.json").read_text())["store"] for name in NAMES)
-
-
-def is_out(host):
-    try:
-        return host.get("/v1")["pool"] is None
-    except (OSError, AssertionError):
-        return False
 
 
 def state(host, name):
@@ -190,19 +198,15 @@ def test_a_cut_off_hosts_guests_are_held_and_go_on(cables, hosts, observer):
     assert observer.wrong == []
 
 
-def test_a_guest_that_was_taken_over_runs_once(cables, hosts, observer):
+def test_a_held_guest_is_not_started_a_second_time(cables, hosts, observer):
     writers = {guest: observer.alive(guest) for guest in observer.disks}
     assert hosts["h0"].plim("pool", "evict", "h1").status == 6, "it is alive"
     cut_off(cables, hosts, observer, "h1", "w1")
     until(lambda: hosts["h0"].plim("pool", "evict", "h1").status == 0, "eviction of h1")
-    until(lambda: hosts["h0"].plim("vm", "start", "w1", "--host", "h2").status == 0, "start of w1 on h2")
-    second = observer.alive("w1")
-    assert second != writers["w1"]
-    cables.heal("h1")
-    until(lambda: is_out(hosts["h1"]), "h1 knows that it is out", 120)
-    until(lambda: not hosts["h1"].guests(), "end of h1's QEMU")
-    assert observer.alive("w1") == second
-    assert [run[0] for run in observer.seen["w1"]] == [writers["w1"], second]
+    # The QEMU that is held has its disk locked yet: on such storage nobody can start the guest a second time.
+    ran = hosts["h0"].plim("vm", "start", "w1", "--host", "h2")
+    assert ran.status != 0 and "lock" in ran.err, ran
     for guest in ("w0", "w2"):
         assert observer.alive(guest) == writers[guest]
+    assert [run[0] for run in observer.seen["w1"]] == [writers["w1"]]
     assert observer.wrong == []
