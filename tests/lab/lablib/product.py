@@ -45,11 +45,15 @@ class Product:
     plimsolld_pid = None
     plimsolld_starts = 0
 
-    def plimsolld_start(self, *options, timeout=READY_TIMEOUT):
-        """Start the daemon; returns when its API answers. Raises LabError with its log if it ends before."""
+    def plimsolld_start(self, *options, timeout=READY_TIMEOUT, restart=False):
+        """Start the daemon; returns when its API answers. Raises LabError with its log if it ends before.
+
+        With restart=True a daemon that fails is started again, as systemd does; its pid is then that of a shell.
+        """
         self.plimsolld_starts += 1
         words = [str(build_folder() / "src/daemon/plimsolld"), *map(str, options)]
-        script = 'log=$1; shift; echo $$; exec "$@" >$log 2>&1'
+        run = 'until "$@" >>$log 2>&1; do sleep 1; done' if restart else 'exec "$@" >$log 2>&1'
+        script = "log=$1; shift; echo $$; " + run
         self.plimsolld = self.popen(["/bin/sh", "-c", script, "sh", self.plimsolld_log(), *words])
         # The first line is all that it prints here.
         self.plimsolld_pid = int(next(self.plimsolld.read(time.monotonic() + timeout))[1])
