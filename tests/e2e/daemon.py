@@ -220,18 +220,29 @@ class Daemon:
         return []
 
     def processes(self):
-        """Pids whose command line names a folder or a vm of ours, but the daemon's. QEMU gets its files as descriptors."""
+        """
+        Pids whose command line names a folder of ours, or a vm of ours while an open file is in one: QEMU gets its
+        files as descriptors, and a guest that moves has a QEMU on each of two hosts. The daemon does not count.
+        """
         vms = self.state / "vms"
-        ours = [str(self.base).encode(), *(os.fsencode(vm) for vm in (os.listdir(vms) if vms.exists() else []))]
+        names = [os.fsencode(vm) for vm in (os.listdir(vms) if vms.exists() else [])]
         found = []
         for entry in pathlib.Path("/proc").iterdir():
             try:
                 words = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
             except OSError:
                 continue
-            if any(word in words for word in ours) and not (self.process and int(entry.name) == self.process.pid):
+            if self.process and entry.name == str(self.process.pid):
+                continue
+            if str(self.base).encode() in words or (any(vm in words for vm in names) and self.has_open(entry)):
                 found.append(int(entry.name))
         return found
+
+    def has_open(self, entry):
+        try:
+            return any(os.readlink(fd).startswith(str(self.base)) for fd in (entry / "fd").iterdir())
+        except OSError:
+            return False
 
     def guests(self):
         """Of those the guests with what stands around them: a member of etcd and the guard live on, and shall."""
