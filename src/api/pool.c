@@ -105,10 +105,20 @@ bool api_pool_leave(ApiCall *c, GError **err)
 
 bool api_pool_whatif(ApiCall *c, GError **err)
 {
-	static const char *const known[] = { "kind", "host", "feature", "record", NULL };
-	const Json *body = call_body(c, err);
+	static const char *const known[] = { "kind", "host", "feature", "record", "url", "tls", NULL };
+	static const char *const known_tls[] = { "ca", "cert", "key", NULL };
+	const Json *body = call_body(c, err), *tls;
 
-	return body != NULL && check_texts(body, known, err) && answer(c, pool_whatif(c->engine, body, err));
+	if (body == NULL || !check_texts(body, known, err))
+		return false;
+	tls = json_obj(body, "tls");
+	if (tls != NULL && !check_texts(tls, known_tls, err))
+		return false;
+	/* The daemon calls whom it is told to, and reads files for that. */
+	if (json_str(body, "url") != NULL && c->role < ROLE_ADMIN)
+		return fail_advice(err, ERR_DENIED, "Send the host's record: `plim host cpu --export`.",
+				   "only an admin may have another host asked");
+	return answer(c, pool_whatif(c->engine, body, err));
 }
 
 bool api_host_evict(ApiCall *c, GError **err)

@@ -6,6 +6,7 @@
 #include "cli/output.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* A daemon that begins anew takes up its guests before it answers. */
 #define ANEW_TRIES 600
@@ -34,6 +35,16 @@ static bool wait_anew(Cli *c, const char *pool_id, GError **err)
 			   "the daemon did not come back yet");
 }
 
+/* The daemon reads the file, in another folder than ours. */
+static void put_path(const Cli *c, Json *body, const char *option, const char *member)
+{
+	g_autofree char *path =
+	    cli_text(c, option) != NULL ? g_canonicalize_filename(cli_text(c, option), NULL) : NULL;
+
+	if (path != NULL)
+		json_put_str(body, member, path);
+}
+
 static bool pool_init(Cli *c, GError **err)
 {
 	_cleanup_json_ Json *body = json_object(), *etcd = json_object(), *pool = NULL;
@@ -41,11 +52,11 @@ static bool pool_init(Cli *c, GError **err)
 	put_text(c, body, "name", "name");
 	put_text(c, body, "address", "address");
 	put_text(c, etcd, "etcd", "url");
-	put_text(c, etcd, "etcd-ca", "ca");
-	put_text(c, etcd, "etcd-cert", "cert");
-	put_text(c, etcd, "etcd-key", "key");
+	put_path(c, etcd, "etcd-ca", "ca");
+	put_path(c, etcd, "etcd-cert", "cert");
+	put_path(c, etcd, "etcd-key", "key");
 	put_text(c, etcd, "etcd-user", "user");
-	put_text(c, etcd, "etcd-password-file", "password_file");
+	put_path(c, etcd, "etcd-password-file", "password_file");
 	if (json_object_size(etcd) > 0)
 		json_put(body, "etcd", json_incref(etcd));
 	pool = client_call(c->client, "POST", "/v1/pool/actions/init", body, err);
@@ -254,18 +265,41 @@ static bool print_whatif(const Json *j)
 	return true;
 }
 
+/* Of the host that joins or is upgraded: its record in a file, or where its daemon can be asked for it. */
+static bool put_host(const Cli *c, Json *body, const char *what, GError **err)
+{
+	_cleanup_json_ Json *tls = json_object();
+	Json *record;
+
+	put_path(c, tls, "tls-ca", "ca");
+	put_path(c, tls, "tls-cert", "cert");
+	put_path(c, tls, "tls-key", "key");
+	if (g_str_has_prefix(what, "https://")) {
+		json_put_str(body, "url", what);
+		json_put(body, "tls", json_incref(tls));
+		return true;
+	}
+	if (strstr(what, "://") != NULL)
+		return fail_advice(err, ERR_INVALID, "Write it like https://192.0.2.7:8443.",
+				   "'%s' is not the address of a host's API", what);
+	if (json_object_size(tls) > 0)
+		return fail(err, ERR_INVALID, "the --tls options go with an address, and '%s' is a file",
+			    what);
+	record = record_of_file(what, err);
+	if (record != NULL)
+		json_put(body, "record", record);
+	return record != NULL;
+}
+
 static bool pool_whatif(Cli *c, GError **err)
 {
 	const char *kind = cli_arg(c, 0), *what = cli_arg(c, 1);
-	bool file = g_str_equal(kind, "join") || g_str_equal(kind, "upgrade");
-	_cleanup_json_ Json *body = json_object(), *j = NULL, *record = NULL;
+	_cleanup_json_ Json *body = json_object(), *j = NULL;
 
 	json_put_str(body, "kind", kind);
-	if (file) {
-		record = record_of_file(what, err);
-		if (record == NULL)
+	if (g_str_equal(kind, "join") || g_str_equal(kind, "upgrade")) {
+		if (!put_host(c, body, what, err))
 			return false;
-		json_put(body, "record", json_incref(record));
 	} else {
 		json_put_str(body, g_str_equal(kind, "disable") ? "feature" : "host", what);
 	}
@@ -297,6 +331,12 @@ static const Option join_options[] = {
 	  "Where the other hosts reach this one (the way to URL, port 7443)" },
 	{ 0 },
 };
+static const Option whatif_options[] = {
+	{ "tls-ca", 0, OPTION_TEXT, "FILE", "Authority of that host's certificate (the machine's)" },
+	{ "tls-cert", 0, OPTION_TEXT, "FILE", "Certificate to show to it" },
+	{ "tls-key", 0, OPTION_TEXT, "FILE", "Its key (in the file of the certificate)" },
+	{ 0 },
+};
 
 const Command pool_commands[] = {
 	{ "pool", "init", "", "Make a pool of this host; its guests run on",
@@ -316,12 +356,15 @@ const Command pool_commands[] = {
 	  "Its lease must be gone. Its vms are stopped in the records; those whose disks other hosts reach can be "
 	  "started there.",
 	  NULL, 1, 1, "hosts", 0, NULL, pool_evict },
-	{ "pool", "what-if", "CHANGE FILE|HOST|FEATURE",
+	{ "pool", "what-if", "CHANGE FILE|URL|HOST|FEATURE",
 	  "Say what a change of the hosts would do; nothing is changed",
-	  "CHANGE is join FILE, leave HOST, disable FEATURE or upgrade FILE. FILE is a host record "
-	  "(`plim host cpu --export`), or for a join also a CPUID dump. Told are the features "
-	  "that guests would lose or gain at their next start, and each running vm that would lose or gain hosts "
-	  "to move to.",
-	  "plim pool what-if join newhost.json", 2, 2, NULL, GROUP_OUTPUT, NULL, pool_whatif },
+	  "CHANGE is join FILE|URL, leave HOST, disable FEATURE or upgrade FILE|URL. FILE is a host record "
+	  "(`plim host cpu --export`), or for a join also a CPUID dump. URL is where that host serves its API on "
+	  "TLS (plimsolld --tls-listen); this host's daemon asks it, with the certificate in --tls-cert. Told are "
+	  "the features that guests would lose or gain at their next start, and each running vm that would lose "
+	  "or gain hosts to move to.",
+	  "plim pool what-if join newhost.json\n  "
+	  "plim pool what-if join https://192.0.2.7:8443 --tls-ca ca.pem --tls-cert me.pem --tls-key me.key",
+	  2, 2, NULL, GROUP_OUTPUT, whatif_options, pool_whatif },
 	{ 0 },
 };

@@ -49,9 +49,11 @@ struct peer_target {
 	const char *url;     /* "https://ADDRESS:PORT" */
 	const char *host_id; /* whose certificate it must show; NULL: one for the address in `url` */
 	const char *name;    /* of the host, for messages; NULL: the url */
-	const char *folder;  /* of pki.h; as whom, and whom to believe */
-	bool stranger;       /* show no certificate of ours, there is none yet */
-	bool unverified;     /* believe anybody: only to fetch what is checked by its fingerprint */
+	const char *folder; /* of pki.h; as whom, and whom to believe. NULL: a host of no pool of ours, and */
+	const char *ca;     /* PEM file of whom to believe; NULL: the machine's authorities */
+	const char *cert, *key; /* PEM files of what to show, or NULL */
+	bool stranger;          /* show no certificate of ours, there is none yet */
+	bool unverified;        /* believe anybody: only to fetch what is checked by its fingerprint */
 };
 
 struct peer_request {

@@ -115,25 +115,46 @@ static bool set_address(struct exchange *x, const char *path, GError **err)
 	return true;
 }
 
-static void set_trust(struct exchange *x)
+static void set_given_trust(struct exchange *x)
+{
+	const struct peer_target *t = x->target;
+
+	if (t->ca != NULL) {
+		curl_easy_setopt(x->curl, CURLOPT_CAPATH, NULL);
+		curl_easy_setopt(x->curl, CURLOPT_CAINFO, t->ca);
+	}
+	if (t->cert != NULL)
+		curl_easy_setopt(x->curl, CURLOPT_SSLCERT, t->cert);
+	if (t->key != NULL)
+		curl_easy_setopt(x->curl, CURLOPT_SSLKEY, t->key);
+}
+
+static void set_pool_trust(struct exchange *x)
 {
 	const struct peer_target *t = x->target;
 	g_autofree char *ca = g_build_filename(t->folder, PKI_CA, NULL);
 	g_autofree char *cert = g_build_filename(t->folder, PKI_CERT, NULL);
 	g_autofree char *key = g_build_filename(t->folder, PKI_KEY, NULL);
 
-	curl_easy_setopt(x->curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	if (t->unverified) {
-		curl_easy_setopt(x->curl, CURLOPT_SSL_VERIFYPEER, 0L);
-		curl_easy_setopt(x->curl, CURLOPT_SSL_VERIFYHOST, 0L);
-		return;
-	}
 	/* Only the pool's authority, none of the system's. */
 	curl_easy_setopt(x->curl, CURLOPT_CAPATH, NULL);
 	curl_easy_setopt(x->curl, CURLOPT_CAINFO, ca);
 	if (!t->stranger) {
 		curl_easy_setopt(x->curl, CURLOPT_SSLCERT, cert);
 		curl_easy_setopt(x->curl, CURLOPT_SSLKEY, key);
+	}
+}
+
+static void set_trust(struct exchange *x)
+{
+	curl_easy_setopt(x->curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	if (x->target->unverified) {
+		curl_easy_setopt(x->curl, CURLOPT_SSL_VERIFYPEER, 0L);
+		curl_easy_setopt(x->curl, CURLOPT_SSL_VERIFYHOST, 0L);
+	} else if (x->target->folder != NULL) {
+		set_pool_trust(x);
+	} else {
+		set_given_trust(x);
 	}
 }
 
@@ -179,10 +200,30 @@ static bool is_refused(CURLcode c, const char *words)
 	       (c == CURLE_SSL_CONNECT_ERROR && strstr(words, "ertificate") != NULL);
 }
 
+/* Of a host in no pool of ours: it goes by the files that were given. */
+static bool fail_given(const char *url, CURLcode c, const char *why, GError **err)
+{
+	if (c == CURLE_PEER_FAILED_VERIFICATION || c == CURLE_SSL_CACERT_BADFILE)
+		return fail_advice(err, ERR_DENIED,
+				   "Name the file of the authority that signed its certificate (--tls-ca).",
+				   "the certificate of %s can't be trusted: %s", url, why);
+	/* Its GnuTLS has one code for all; these are the words for files. */
+	if (c == CURLE_SSL_CERTPROBLEM || strstr(why, "error reading") != NULL)
+		return fail_advice(err, ERR_INVALID,
+				   "Give PEM files that belong together (--tls-cert, --tls-key).",
+				   "the certificate for %s can't be used: %s", url, why);
+	return fail_advice(err, ERR_DENIED,
+			   "Give a certificate that its plimsolld knows (--tls-cert, --tls-key; there it is "
+			   "--tls-client-ca). Or run `plim host cpu --export` there and give the file.",
+			   "%s does not let us in: %s", url, why);
+}
+
 static bool fail_exchange(const struct exchange *x, CURLcode c, GError **err)
 {
 	const struct peer_target *t = x->target;
 	const char *name = name_of(t), *why = x->words[0] != '\0' ? x->words : curl_easy_strerror(c);
+	bool refused =
+	    is_refused(c, why) || c == CURLE_PEER_FAILED_VERIFICATION || c == CURLE_SSL_CACERT_BADFILE;
 
 	if (x->too_long)
 		return fail(err, ERR_LIMIT, "%s: its answer is longer than %d bytes", name, ANSWER_MAX);
@@ -190,6 +231,8 @@ static bool fail_exchange(const struct exchange *x, CURLcode c, GError **err)
 		return fail_advice(err, ERR_TIMEOUT,
 				   "Look at that host's load and at the network between the hosts.",
 				   "%s: no answer in time from %s: %s", name, t->url, why);
+	if (refused && t->folder == NULL)
+		return fail_given(t->url, c, why, err);
 	if (c == CURLE_PEER_FAILED_VERIFICATION)
 		return fail_advice(err, ERR_DENIED,
 				   "See who has that address now. A host that was made anew must join the "

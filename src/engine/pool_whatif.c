@@ -4,9 +4,12 @@
 #include "core/model/keys.h"
 #include "core/model/vm_state.h"
 #include "core/place/whatif.h"
+#include "engine/peer.h"
 #include "engine/pool-impl.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct Seen {
 	Store *store;
@@ -102,10 +105,69 @@ static bool load_vms(Seen *s, GError **err)
 	return items != NULL;
 }
 
+/* Files are read here, in whatever folder the daemon is. */
+static bool check_files(const Json *tls, GError **err)
+{
+	static const char *const member[] = { "ca", "cert", "key" };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(member); i++) {
+		const char *path = json_str(tls, member[i]);
+
+		if (path != NULL && !g_path_is_absolute(path))
+			return fail(err, ERR_INVALID, "'%s' is not a whole path", path);
+		if (path != NULL && access(path, R_OK) < 0)
+			return fail(err, ERR_INVALID, "can't read %s: %s", path, g_strerror(errno));
+	}
+	return true;
+}
+
+/* What the daemon at `url` says of its own host's CPU, as its `plim host cpu --export` does. */
+static Json *ask_host(const char *url, const Json *tls, GError **err)
+{
+	const struct peer_target t = {
+		.url = url,
+		.ca = json_str(tls, "ca"),
+		.cert = json_str(tls, "cert"),
+		.key = json_str(tls, "key") != NULL ? json_str(tls, "key") : json_str(tls, "cert"),
+	};
+	struct peer_request r = { .method = "GET", .path = "/v1", .timeout = POOL_CALL_TIME };
+	_cleanup_json_ Json *daemon = NULL, *cpu = NULL;
+	g_autofree char *path = NULL, *name = NULL;
+
+	daemon = check_files(tls, err) ? peer_json(&t, &r, err) : NULL;
+	if (daemon == NULL)
+		return NULL;
+	name = json_str(daemon, "host") != NULL ? g_uri_escape_string(json_str(daemon, "host"), NULL, FALSE)
+						: NULL;
+	path = g_strdup_printf("/v1/hosts/%s/cpu", name);
+	r.path = path;
+	cpu = name != NULL ? peer_json(&t, &r, err) : NULL;
+	if (name == NULL || (cpu != NULL && json_obj(cpu, "record") == NULL)) {
+		fail_advice(err, ERR_UNSUPPORTED, "Give the address where its API is served on TLS.",
+			    "what answers at %s is no plimsolld that knows its CPU", url);
+		return NULL;
+	}
+	return cpu != NULL ? json_incref(json_obj(cpu, "record")) : NULL;
+}
+
+/* Of the host that joins or is upgraded. */
+static bool load_record(const Json *request, struct host_record *record, GError **err)
+{
+	const char *url = json_str(request, "url");
+	_cleanup_json_ Json *given = json_incref(json_obj(request, "record"));
+
+	if (url != NULL && given != NULL)
+		return fail(err, ERR_INVALID, "there are a host record and an address in this request");
+	if (url == NULL && given == NULL)
+		return fail(err, ERR_INVALID, "there is no host record in this request");
+	if (given == NULL)
+		given = ask_host(url, json_obj(request, "tls"), err);
+	return given != NULL && host_record_of_json(given, record, err);
+}
+
 static bool parse_change(Seen *s, const Json *request, struct whatif_change *c, struct host_record *record,
 			 GError **err)
 {
-	const Json *given = json_obj(request, "record");
 	g_autofree char *id = NULL;
 
 	if (!whatif_kind_of_name(json_str(request, "kind"), &c->kind))
@@ -125,8 +187,7 @@ static bool parse_change(Seen *s, const Json *request, struct whatif_change *c, 
 	if (c->kind != WHATIF_JOIN && c->kind != WHATIF_UPGRADE)
 		return true;
 	c->record = record;
-	return given != NULL ? host_record_of_json(given, record, err)
-			     : fail(err, ERR_INVALID, "there is no host record in this request");
+	return load_record(request, record, err);
 }
 
 Json *pool_whatif(Engine *e, const Json *request, GError **err)

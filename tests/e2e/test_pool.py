@@ -7,7 +7,9 @@ import shutil
 import signal
 import ssl
 
+from certs import Authority
 from daemon import PAYLOAD, until
+from pool import free_port
 
 KERNEL = ("--kernel", PAYLOAD, "--nic", "none")
 
@@ -411,6 +413,48 @@ def test_what_if_says_what_would_change_and_changes_nothing(make_pool):
     for words in (["leave", "h7"], ["disable", "nonsense"], ["guess", "x"], ["join", "/nowhere"]):
         assert p[0].plim("pool", "what-if", *words).status in (2, 4), words
     assert p[0].get("/v1/level") == level
+
+
+def test_what_if_asks_a_host_that_is_in_no_pool(make_pool, tmp_path):
+    ours, strange = Authority(tmp_path / "ca"), Authority(tmp_path / "strange")
+    cert, key = ours.sign("server", "serverAuth", "127.0.0.1")
+    p = make_pool(1)
+    make_vm(p[0], "web1")
+    p[0].ok("vm", "start", "web1")
+    port = free_port()
+    p.args += ("--tls-listen", f"127.0.0.1:{port}", "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", ours.ca)
+    other = p.add("h9")
+    url = f"https://127.0.0.1:{port}"
+    mine, mine_key = ours.sign("admin")
+    theirs, theirs_key = strange.sign("admin")
+    until(lambda: other.plim("host", "cpu", "--export").status == 0, "CPU record of the new host")
+
+    def ask(kind, *more):
+        return p[0].plim("pool", "what-if", kind, url, "-o", "json", *more)
+    trusted = ("--tls-ca", ours.ca, "--tls-cert", mine, "--tls-key", mine_key)
+    file = tmp_path / "record.json"
+    file.write_text(other.ok("host", "cpu", "--export"))
+    asked = ask("join", *trusted)
+    assert asked.status == 0, asked
+    assert json.loads(asked.out) == json.loads(p[0].ok("pool", "what-if", "join", file, "-o", "json"))
+    assert [v["gained"] for v in json.loads(asked.out)["vms"]] == [["h9"]]
+    # What it takes is said.
+    for more, status, words in (((), 3, "--tls-ca"), (("--tls-ca", ours.ca), 3, "--tls-cert"),
+                                (("--tls-ca", strange.ca, *trusted[2:]), 3, "--tls-ca"),
+                                (("--tls-ca", ours.ca, "--tls-cert", theirs, "--tls-key", theirs_key), 3, "--export"),
+                                (("--tls-ca", "/nowhere.pem"), 2, "/nowhere.pem"),
+                                (("--tls-ca", ours.ca, "--tls-cert", mine, "--tls-key", theirs_key), 2, "--tls-key")):
+        ran = ask("join", *more)
+        assert ran.status == status and words in ran.err, (more, ran)
+    ran = ask("upgrade", *trusted)
+    assert ran.status == 4 and "h9" in ran.err, ran
+    ran = p[0].plim("pool", "what-if", "join", f"https://127.0.0.1:{free_port()}")
+    assert ran.status == 18 and "nobody answers" in ran.err, ran
+    for bad in ("http://127.0.0.1:1", "https://127.0.0.1", "https://"):
+        assert p[0].plim("pool", "what-if", "join", bad).status == 2, bad
+    both = {"kind": "join", "url": url, "record": json.loads(file.read_text())}
+    assert p[0].api("POST", "/v1/pool/actions/what-if", both).status == 400
+    assert p[0].plim("pool", "what-if", "join", file, *trusted).status == 2
 
 
 def test_status_shows_the_level_and_what_each_host_costs(make_pool):
