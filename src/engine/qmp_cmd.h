@@ -47,8 +47,8 @@
 	/* what the guest has */                                                                      \
 	X("query-chardev", "{}", "[{label:s filename:s frontend-open:b}]", QMP_SOON)                  \
 	X("query-cpus-fast", "{}", "[{cpu-index:i qom-path:s thread-id:i}]", QMP_SOON)                \
-	X("query-block", "{}", "[{device:s qdev?:s inserted?:{node-name?:s drv:s ro:b file:s "        \
-			      "image:{virtual-size:i actual-size?:i}}}]",                             \
+	X("query-block", "{}", "[{device:s qdev?:s io-status?:s inserted?:{node-name?:s drv:s ro:b "  \
+			      "file:s image:{virtual-size:i actual-size?:i}}}]",                      \
 	  QMP_SOON)                                                                                   \
 	X("query-blockstats", "{query-nodes?:b}",                                                     \
 	  "[{device?:s qdev?:s node-name?:s stats:{rd_bytes:i wr_bytes:i rd_operations:i "            \

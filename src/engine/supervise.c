@@ -7,6 +7,7 @@
 #include "core/model/vm_exit.h"
 #include "core/model/vm_state.h"
 #include "engine/agent_ops.h"
+#include "engine/disk_stop.h"
 #include "engine/engine-impl.h"
 #include "engine/records.h"
 
@@ -22,9 +23,11 @@ struct Supervisor {
 	GHashTable *exit;     /* vm id -> Json: ends that nobody has judged yet */
 	GHashTable *restart;  /* vm id -> delay in us as guint64 *: to start again after the cleanup */
 	GHashTable *asked;    /* vm id -> how often its agent was asked for addresses */
+	GHashTable *stopped;  /* set of vm ids: their QEMU stopped while an operation had them */
 	GHashTable *relevel;  /* vm id -> until when its reboot may still get another CPU, as uint64_t * */
 	GPtrArray *delay;     /* Delay; loop thread only */
 	GHashTable *reset_at; /* vm id -> time of the last reset as uint64_t *; loop thread only */
+	GHashTable *error_at; /* the same of the last error of a disk */
 };
 
 /* A piece of work about one vm, on a thread of the pool. */
@@ -32,6 +35,7 @@ typedef struct VmJob {
 	Supervisor *s;
 	char *vm_id;
 	char *event; /* of QEMU, or NULL */
+	Json *args;  /* of that event, or NULL */
 	bool flag;
 } VmJob;
 
@@ -51,6 +55,8 @@ Supervisor *supervisor_new(Engine *e)
 	s->exit = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, drop_json);
 	s->restart = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	s->asked = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	s->stopped = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	s->error_at = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	s->reset_at = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	s->relevel = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	s->delay = g_ptr_array_new_with_free_func(delay_free);
@@ -66,6 +72,8 @@ Supervisor *supervisor_free(Supervisor *s)
 		g_hash_table_unref(s->relevel);
 		g_ptr_array_unref(s->delay);
 		g_hash_table_unref(s->reset_at);
+		g_hash_table_unref(s->error_at);
+		g_hash_table_unref(s->stopped);
 		g_mutex_clear(&s->lock);
 		g_free(s);
 	}
@@ -82,21 +90,31 @@ static bool is_ended(Supervisor *s)
 	return ended;
 }
 
-static void push(Supervisor *s, WorkerFunc func, const char *vm_id, const char *event, bool flag)
+/* Takes `args`. */
+static void push_event(Supervisor *s, WorkerFunc func, const char *vm_id, const char *event, Json *args,
+		       bool flag)
 {
 	VmJob *j;
 
-	if (is_ended(s))
+	if (is_ended(s)) {
+		json_unref(args);
 		return;
+	}
 	j = g_new(VmJob, 1);
-	*j = (VmJob){ s, g_strdup(vm_id), g_strdup(event), flag };
+	*j = (VmJob){ s, g_strdup(vm_id), g_strdup(event), args, flag };
 	worker_pool_push(s->engine->pool, func, j);
+}
+
+static void push(Supervisor *s, WorkerFunc func, const char *vm_id, const char *event, bool flag)
+{
+	push_event(s, func, vm_id, event, NULL, flag);
 }
 
 static void job_free(VmJob *j)
 {
 	g_free(j->vm_id);
 	g_free(j->event);
+	json_unref(j->args);
 	g_free(j);
 }
 
@@ -382,48 +400,85 @@ static void tell_reboot(Supervisor *s, const Vm *vm)
 	push(s, look_at_relevel, vm->id, NULL, false);
 }
 
+/* ---- errors of disks ---- */
+
+/* A stop that QEMU made by itself is recorded when no operation has the vm. */
+static void look_at_stop(void *data)
+{
+	VmJob *j = data;
+	bool later = !disk_stop_record(j->s->engine, j->vm_id);
+
+	g_mutex_lock(&j->s->lock);
+	if (later)
+		g_hash_table_add(j->s->stopped, g_strdup(j->vm_id));
+	g_mutex_unlock(&j->s->lock);
+	job_free(j);
+}
+
+/* The operation that was in the way has ended. */
+static void look_at_stop_again(Supervisor *s, const char *vm_id)
+{
+	bool due;
+
+	g_mutex_lock(&s->lock);
+	due = g_hash_table_remove(s->stopped, vm_id);
+	g_mutex_unlock(&s->lock);
+	if (due)
+		push(s, look_at_stop, vm_id, NULL, false);
+}
+
 static void look_at_event(void *data)
 {
 	VmJob *j = data;
 	g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, NULL);
-	Events *ev = j->s->engine->events;
 
 	if (r != NULL && g_str_equal(j->event, "GUEST_PANICKED"))
 		look_at_panic(j->s, r->vm);
 	else if (r != NULL && g_str_equal(j->event, "RESET"))
 		tell_reboot(j->s, r->vm);
 	else if (r != NULL && g_str_equal(j->event, "BLOCK_IO_ERROR"))
-		events_emit(ev, EVENT_VM_DISK_ERROR, "vm", r->vm->id, r->vm->name, NULL,
-			    "%s: a disk reported an error; QEMU's log says more: `plim vm log %s`",
-			    r->vm->name, r->vm->name);
+		disk_error_tell(j->s->engine, j->vm_id, j->args);
 	job_free(j);
 }
 
 /* SeaBIOS resets once more by itself: what follows within a second is the same reboot. */
 #define RESET_PAUSE UINT64_C(1000000)
 
-/* Loop thread. */
-static bool is_new_reset(Supervisor *s, const char *vm_id)
-{
-	uint64_t now = time_monotonic(), *last = g_hash_table_lookup(s->reset_at, vm_id);
-	bool new = last == NULL || now - *last > RESET_PAUSE;
+/* A guest may try again for ever: one error of its disks in this time is told. */
+#define ERROR_PAUSE UINT64_C(60000000)
 
-	g_hash_table_replace(s->reset_at, g_strdup(vm_id), g_memdup2(&now, sizeof now));
+/* None was seen within `pause`; from now on one was. Loop thread. */
+static bool is_new(GHashTable *seen, const char *vm_id, uint64_t pause)
+{
+	uint64_t now = time_monotonic(), *last = g_hash_table_lookup(seen, vm_id);
+	bool new = last == NULL || now - *last > pause;
+
+	g_hash_table_replace(seen, g_strdup(vm_id), g_memdup2(&now, sizeof now));
 	return new;
+}
+
+static void on_disk_error(Supervisor *s, const char *vm_id, const Json *args)
+{
+	/* One that stops the guest is told when it has stopped. */
+	if (g_strcmp0(json_str(args, "action"), "stop") != 0 && is_new(s->error_at, vm_id, ERROR_PAUSE))
+		push_event(s, look_at_event, vm_id, "BLOCK_IO_ERROR", json_deep_copy(args), false);
 }
 
 static void on_event(const char *vm_id, const char *name, Json *args, void *data)
 {
+	Supervisor *s = data;
 	bool by_guest = !g_str_equal(name, "RESET") || json_bool(args, "guest", false);
 	/* A panic that the guest deals with itself (kdump) is none of ours. */
 	bool handled = g_str_equal(name, "GUEST_PANICKED") && g_strcmp0(json_str(args, "action"), "run") == 0;
 
-	if (g_str_equal(name, "RESET") && !is_new_reset(data, vm_id))
+	if (g_str_equal(name, "RESET") && !is_new(s->reset_at, vm_id, RESET_PAUSE))
 		return;
-	if (by_guest && !handled &&
-	    (g_str_equal(name, "GUEST_PANICKED") || g_str_equal(name, "RESET") ||
-	     g_str_equal(name, "BLOCK_IO_ERROR")))
-		push(data, look_at_event, vm_id, name, false);
+	if (g_str_equal(name, "BLOCK_IO_ERROR"))
+		on_disk_error(s, vm_id, args);
+	else if (g_str_equal(name, "STOP"))
+		push(s, look_at_stop, vm_id, NULL, false);
+	else if (by_guest && !handled && (g_str_equal(name, "GUEST_PANICKED") || g_str_equal(name, "RESET")))
+		push(s, look_at_event, vm_id, name, false);
 }
 
 /* ---- later ---- */
@@ -656,6 +711,7 @@ void supervisor_operation_ended(Supervisor *s, const Operation *op)
 		return;
 	push(s, look_at_exit, op->target_id, NULL, false);
 	push(s, look_at_relevel, op->target_id, NULL, false);
+	look_at_stop_again(s, op->target_id);
 	if (g_str_equal(op->kind, "vm.cleanup") && op->state == OPERATION_DONE)
 		restart_after_cleanup(s, op->target_id);
 }
@@ -685,6 +741,7 @@ static void adopted(const char *vm_id, const char *name, const GError *gone, voi
 		events_emit(s->engine->events, EVENT_VM_ADOPTED, "vm", vm_id, name, NULL,
 			    "%s was found running, up for %s", name,
 			    uptime != NULL ? uptime : "an unknown time");
+		push(s, look_at_stop, vm_id, NULL, false);
 		return;
 	}
 	events_emit(s->engine->events, EVENT_VM_LOST, "vm", vm_id, name, NULL,

@@ -46,6 +46,11 @@ char *vm_status(Vmm *v, GError **err)
 	return g_strdup(json_str(reply, "status"));
 }
 
+Json *vm_blocks(Vmm *v, GError **err)
+{
+	return qmp_call(vmm_qmp(v), "query-block", NULL, 0, err);
+}
+
 /*
  * The CPU. Where its object is: the first thing that a machine makes, and
  * asking for the path would cost another turn.

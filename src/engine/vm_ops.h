@@ -29,6 +29,9 @@ bool vm_cpu_check(Vmm *v, const struct featureset *pin, bool again, GError **err
 /* QEMU's name of the state ("running", "paused", "prelaunch", "guest-panicked", ...). Caller frees. */
 char *vm_status(Vmm *v, GError **err);
 
+/* Its drives, as query-block tells. New reference. */
+Json *vm_blocks(Vmm *v, GError **err);
+
 /* What its first display shows, as PNG. ERR_UNSUPPORTED with advice when it has no display. */
 GBytes *vm_screenshot(Vmm *v, GError **err);
 

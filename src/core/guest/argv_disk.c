@@ -84,6 +84,16 @@ static void add_virtio_blk(ArgvBuilder *b, const VmDisk *d, const Cause *bus)
 		 profile_text(b->p, PROFILE_DISK_QUEUES));
 }
 
+/* QEMU's words for the policy: what a failed write does, and a failed read. */
+static void add_error_policy(ArgvBuilder *b)
+{
+	bool stop = profile_is(b->p, PROFILE_DISK_ERRORS, "stop");
+	const char *write = profile_is(b->p, PROFILE_DISK_ERRORS, "enospace") ? "enospc" : "report";
+
+	arg_part(b, profile_cause(b->p, PROFILE_DISK_ERRORS), "werror=%s,rerror=%s", stop ? "stop" : write,
+		 stop ? "stop" : "report");
+}
+
 static void add_disk(ArgvBuilder *b, guint index)
 {
 	const VmDisk *d = b->vm->disk->pdata[index];
@@ -106,6 +116,7 @@ static void add_disk(ArgvBuilder *b, guint index)
 		arg_part(b, why, "ide-hd,id=%s,drive=%s,serial=%s,bus=sata.%u,unit=0,rotation_rate=1", node,
 			 node, d->name, d->slot);
 	arg_part(b, order, "bootindex=%s", place);
+	add_error_policy(b);
 }
 
 /* Why the first disk on `bus` is there; NULL when there is none. Caller frees. */

@@ -260,13 +260,15 @@ static void put_disk(const Export *e, const VmDisk *d, const char *path, unsigne
 {
 	const char *bus = libvirt_bus(profile_disk_bus(e->p, d));
 	bool block = path_is_block_device(path);
-	bool direct = profile_disk_direct(e->p, d);
+	bool direct = profile_disk_direct(e->p, d), stop = profile_is(e->p, PROFILE_DISK_ERRORS, "stop");
 
 	xml_open(e->x, "disk");
 	xml_attr(e->x, "type", block ? "block" : "file");
 	xml_attr(e->x, "device", "disk");
 	xml_leaf(e->x, "driver", "name", "qemu", "type", d->format, "cache", direct ? "none" : "writeback",
-		 "io", direct ? "native" : "threads", "discard", d->readonly ? NULL : "unmap", "queues",
+		 "error_policy", profile_text(e->p, PROFILE_DISK_ERRORS), "rerror_policy",
+		 stop ? "stop" : "report", "io", direct ? "native" : "threads", "discard",
+		 d->readonly ? NULL : "unmap", "queues",
 		 g_str_equal(bus, "virtio") ? profile_text(e->p, PROFILE_DISK_QUEUES) : NULL, NULL);
 	xml_leaf(e->x, "source", block ? "dev" : "file", path, NULL);
 	put_target(e, bus, d->slot);

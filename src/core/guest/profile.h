@@ -60,6 +60,7 @@
 	X(PVPANIC,     "pvpanic")                                                      \
 	X(DISK_BUS,    "disk_bus")       /* of disks that leave it open */             \
 	X(DISK_CACHE,  "disk_cache")     /* none, writeback */                         \
+	X(DISK_ERRORS, "disk_errors")    /* enospace, stop, report */                  \
 	X(DISK_QUEUES, "disk_queues")    /* a number */                                \
 	X(NIC_MODEL,   "nic_model")      /* of nics that leave it open */              \
 	X(NIC_QUEUES,  "nic_queues")     /* a number; of taps */                       \

@@ -73,6 +73,8 @@ static const struct rule rules[] = {
 	{ PROFILE_DISK_BUS, NULL, "hw_disk_bus",
 	  WORDS({ "virtio", "virtio-blk", NULL }, { "scsi", "virtio-scsi", NULL }, { "sata", "sata", NULL }, { "ide", "sata", "There is no IDE; SATA is the nearest." }, ),
 	  ALL("virtio-blk"), NULL },
+	{ PROFILE_DISK_ERRORS, "disk.error_policy", NULL, NULL, ALL("enospace"),
+	  "A guest that is paused until there is room loses nothing; one that is told so breaks its file system." },
 	{ PROFILE_NIC_MODEL, NULL, "hw_vif_model",
 	  WORDS({ "virtio", "virtio-net", NULL }, { "e1000e", "e1000e", NULL }, { "e1000", "e1000e", "There is no e1000; e1000e is its successor." }, ), ALL("virtio-net"), NULL },
 };

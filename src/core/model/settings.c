@@ -17,6 +17,7 @@ static const char *const restarts[] = { "never", "on-failure", "always", NULL };
 static const char *const videos[] = { "auto", "none", "std", "virtio", NULL };
 static const char *const ports[] = { "none", "pty", NULL };
 static const char *const caches[] = { "auto", "none", "writeback", NULL };
+static const char *const error_policies[] = { "enospace", "stop", "report", NULL };
 static const char *const relevels[] = { "never", "reboot", NULL };
 static const char *const panics[] = { "auto", "stop", "restart", "pause", NULL };
 
@@ -52,6 +53,9 @@ const Setting settings[] = {
 	{ "disk.cache", SETTING_ENUM, APPLIES_START, 0, 0, caches, "auto",
 	  "none reads and writes disks past the host's page cache, writeback through it; auto is none where the host's "
 	  "file system can." },
+	{ "disk.error_policy", SETTING_ENUM, APPLIES_START, 0, 0, error_policies, "enospace",
+	  "What a disk's error does: enospace pauses the guest when the host has no room and reports other errors to it, "
+	  "stop pauses it for each error, report tells the guest of all." },
 	{ "agent", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "true", "A channel for qemu-guest-agent." },
 	{ "autostart", SETTING_BOOL, APPLIES_NOW, 0, 0, NULL, "false", "Start the vm when its host starts; a restart of the daemon alone starts nothing." },
 	{ "restart", SETTING_ENUM, APPLIES_NOW, 0, 0, restarts, "never",
