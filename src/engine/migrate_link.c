@@ -2,13 +2,15 @@
 #include "engine/migrate_link.h"
 #include "base/fd.h"
 #include "base/time.h"
+#include "engine/pki.h"
 
 #include <fcntl.h>
 #include <string.h>
 
-/* QEMU's name for the file, and the name that the key has in it. */
+/* QEMU's names for the files, and the name that the key has in its file. */
 #define KEY_FILE "keys.psk"
 #define KEY_NAME "qemu"
+#define GROUP_FILE "dh-params.pem"
 
 char *migrate_key_new(void)
 {
@@ -29,29 +31,44 @@ bool migrate_key_check(const char *hex, GError **err)
 }
 
 /* Nobody else may ever read it: it is made with its mode, and given away by descriptor. */
-static bool write_key(const char *path, const char *hex, const SpawnUser *user, GError **err)
+static bool write_file(const char *dir, const char *name, const char *text, const SpawnUser *user,
+		       GError **err)
 {
-	g_autofree char *line = g_strdup_printf(KEY_NAME ":%s\n", hex);
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	g_autofree char *path = g_build_filename(dir, name, NULL);
+	_cleanup_close_ int fd = -EBADF;
 	int r;
 
+	if (unlink(path) < 0 && errno != ENOENT)
+		return fail_errno(err, errno, "can't remove '%s'", path);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return fail_errno(err, errno, "can't make '%s'", path);
-	r = fd_write_all(fd, line, strlen(line));
+	r = fd_write_all(fd, text, strlen(text));
 	if (r == 0 && user != NULL && fchown(fd, user->uid, user->gid) < 0)
 		r = -errno;
 	return r == 0 || fail_errno(err, -r, "can't write '%s'", path);
 }
 
+/*
+ * The called end of QEMU searches a prime of its own for a group that it finds
+ * no file of (crypto/tlscreds.c), in its main loop: half a second to three on a
+ * quick machine, without bound on a slow one. So it gets ffdhe2048 of RFC 7919.
+ */
+static bool write_group(const char *dir, const SpawnUser *user, GError **err)
+{
+	g_autofree char *pem = pki_group(err);
+
+	return pem != NULL && write_file(dir, GROUP_FILE, pem, user, err);
+}
+
 bool migrate_key_write(const char *dir, const char *hex, const SpawnUser *user, GError **err)
 {
-	g_autofree char *path = g_build_filename(dir, KEY_FILE, NULL);
+	g_autofree char *line = NULL;
 
 	if (!migrate_key_check(hex, err) || !dir_make(dir, 0711, err))
 		return false;
-	if (unlink(path) < 0 && errno != ENOENT)
-		return fail_errno(err, errno, "can't remove '%s'", path);
-	return write_key(path, hex, user, err);
+	line = g_strdup_printf(KEY_NAME ":%s\n", hex);
+	return write_file(dir, KEY_FILE, line, user, err) && write_group(dir, user, err);
 }
 
 bool migrate_tell(Vmm *v, const char *command, Json *args, GError **err)

@@ -13,7 +13,10 @@
 
 #define MIGRATE_KEY_SIZE 32
 
-/* A folder that holds the key in QEMU's form, readable by `user` (NULL: ours) only. `hex` is the key. */
+/*
+ * Make a folder that holds, in QEMU's forms, the key `hex` and the group for its
+ * Diffie-Hellman exchange, readable by `user` (NULL: ours) only.
+ */
 bool migrate_key_write(const char *dir, const char *hex, const SpawnUser *user, GError **err);
 /* 64 hex digits. Caller frees. */
 char *migrate_key_new(void);

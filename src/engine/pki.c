@@ -419,3 +419,28 @@ bool pki_check(const char *folder, const char *host_id, uint64_t now, uint64_t *
 	       signed_by(crt, ca, err) && of_host(crt, host_id, err) && of_key(crt, key, err) &&
 	       in_time(crt, now, ret_until, err);
 }
+
+/* PKCS #3. The GnuTLS error code; at 0 the caller frees with gnutls_free(). */
+static int print_group(gnutls_datum_t *ret_pem)
+{
+	gnutls_dh_params_t group;
+	int r = gnutls_dh_params_init(&group);
+
+	if (r < 0)
+		return r;
+	r = gnutls_dh_params_import_raw(group, &gnutls_ffdhe_2048_group_prime,
+					&gnutls_ffdhe_2048_group_generator);
+	if (r >= 0)
+		r = gnutls_dh_params_export2_pkcs3(group, GNUTLS_X509_FMT_PEM, ret_pem);
+	gnutls_dh_params_deinit(group);
+	return r;
+}
+
+char *pki_group(GError **err)
+{
+	_cleanup_datum_ gnutls_datum_t pem = { 0 };
+
+	return good(print_group(&pem), ERR_INTERNAL, "can't print the group of Diffie-Hellman", err)
+		   ? g_strndup((const char *)pem.data, pem.size)
+		   : NULL;
+}

@@ -78,3 +78,6 @@ bool pki_check(const char *folder, const char *host_id, uint64_t now, uint64_t *
 bool pki_file_write(const char *folder, const char *name, const char *text, GError **err);
 /* Read one of them. Caller frees. */
 char *pki_file_read(const char *folder, const char *name, GError **err);
+
+/* The group ffdhe2048 (RFC 7919) for a Diffie-Hellman exchange: PKCS #3, PEM. Caller frees. */
+char *pki_group(GError **err);

@@ -624,7 +624,8 @@ static void test_a_wrong_key_is_refused(void)
 static void test_a_key_is_nobody_elses(void)
 {
 	g_autofree char *dir = g_dir_make_tmp("key-XXXXXX", NULL),
-			*path = g_build_filename(dir, "keys.psk", NULL), *key = migrate_key_new(),
+			*path = g_build_filename(dir, "keys.psk", NULL),
+			*group = g_build_filename(dir, "dh-params.pem", NULL), *key = migrate_key_new(),
 			*other = migrate_key_new();
 	g_autoptr(GError) e = NULL;
 	struct stat st;
@@ -632,6 +633,7 @@ static void test_a_key_is_nobody_elses(void)
 	g_assert_true(migrate_key_write(dir, key, NULL, &e));
 	g_assert_cmpint(stat(path, &st), ==, 0);
 	g_assert_cmpuint(st.st_mode & 0777, ==, 0600);
+	g_assert_true(g_file_test(group, G_FILE_TEST_IS_REGULAR));
 	g_assert_cmpstr(key, !=, other);
 	g_assert_false(migrate_key_write(dir, "secret", NULL, &e));
 	g_assert_error(e, ERR, ERR_INVALID);
