@@ -2,6 +2,7 @@
 #include "api/forward.h"
 #include "api/handlers.h"
 #include "api/image_choice.h"
+#include "base/log.h"
 #include "core/model/keys.h"
 #include "core/model/settings.h"
 #include "core/model/vm_state.h"
@@ -345,6 +346,7 @@ static bool pass_on(ApiCall *c, const Route *route, const char *host, GError **e
 				  .user = c->user,
 				  .role = role_name(c->role) };
 	g_autoptr(PeerAnswer) a = NULL;
+	g_autoptr(GError) e = NULL;
 	uint64_t wait;
 
 	if (!call_number(c, "wait", 0, 3600, 0, &wait, err))
@@ -355,6 +357,9 @@ static bool pass_on(ApiCall *c, const Route *route, const char *host, GError **e
 		return false;
 	if (a->status >= 400)
 		return fail_theirs(a, name, err);
+	/* Who asks here about what was done there finds it, even if this host's copy is slow. */
+	if (!g_str_equal(route->method, "GET") && !store_catch_up(engine_store(c->engine), &e))
+		log_warning("%s", e->message);
 	take_answer(c, a);
 	return true;
 }

@@ -14,7 +14,6 @@
 
 #include <inttypes.h>
 #include <net/if.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
@@ -395,39 +394,6 @@ static bool may_give(const Request *r, GError **err)
 	return fail(err, ERR_CONFLICT, "'%s' is not yours to give away", r->vm->name);
 }
 
-/*
- * The source has locked the guest in the store just before it asked, and what this
- * host reads is a copy that may not have it yet.
- */
-#define GIFT_WAIT_MS 3000
-
-static bool await_gift(const Request *r, GError **err)
-{
-	Store *s = r->engine->store;
-	gint64 now = g_get_monotonic_time() / 1000, end = now + GIFT_WAIT_MS;
-	int64_t rev = store_revision(s, err);
-	g_autofree char *key = key_vm_runtime(r->vm->id);
-	g_autoptr(StoreWatch) w = rev >= 0 ? store_watch_open(s, key, rev, err) : NULL;
-
-	if (w == NULL)
-		return false;
-	for (;; now = g_get_monotonic_time() / 1000) {
-		struct pollfd p = { .fd = store_watch_fd(w), .events = POLLIN };
-		g_autoptr(GPtrArray) changes = NULL;
-		g_autoptr(GError) e = NULL;
-
-		if (may_give(r, &e))
-			return true;
-		if (!g_error_matches(e, ERR, ERR_CONFLICT) || now >= end) {
-			g_propagate_error(err, g_steal_pointer(&e));
-			return false;
-		}
-		poll(&p, 1, (int)(end - now));
-		if (!store_watch_next(w, &changes, err))
-			return false;
-	}
-}
-
 static bool fail_blocked(const Request *r, GError **err)
 {
 	g_autoptr(GError) first = err_of_json(json_array_get(r->blockers, 0));
@@ -475,7 +441,8 @@ Json *receive_begin(Engine *e, const char *source, const Json *json, GError **er
 		fail(err, ERR_INVALID, "the request does not say which operation sends the guest");
 		return NULL;
 	}
-	if (!await_gift(&r, err))
+	/* The source has locked the guest just before it asked. */
+	if (!store_catch_up(e->store, err) || !may_give(&r, err))
 		return NULL;
 	look(&r);
 	if (json_array_size(r.blockers) > 0) {

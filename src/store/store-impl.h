@@ -41,6 +41,8 @@ typedef struct StoreBackend {
 	int64_t (*watch_seen)(const StoreWatch *w);
 	/* NULL where reads are never old. */
 	uint64_t (*age)(Store *s);
+	/* The same. */
+	bool (*catch_up)(Store *s, GError **err);
 	/* Moves the revision so that watch_seen() of a watch of everything does; NULL where it always does.
 	 */
 	bool (*pulse)(Store *s, GError **err);

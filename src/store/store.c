@@ -119,6 +119,11 @@ uint64_t store_age(Store *s)
 	return s->be->age != NULL ? s->be->age(s) : 0;
 }
 
+bool store_catch_up(Store *s, GError **err)
+{
+	return s->be->catch_up == NULL || s->be->catch_up(s, err);
+}
+
 bool store_compact(Store *s, int64_t upto, GError **err)
 {
 	if (upto < 0)

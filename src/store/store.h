@@ -76,6 +76,12 @@ int64_t store_revision(Store *s, GError **err);
  * whose age is some seconds at most while its store can be reached, and grows while it can't.
  */
 uint64_t store_age(Store *s);
+/*
+ * Reads that follow see everything that was committed before this call, by anyone. Nothing to do but for a
+ * cache, which asks its store how far that is. ERR_TIMEOUT when the copy has not come up to it in some
+ * seconds.
+ */
+bool store_catch_up(Store *s, GError **err);
 
 /*
  * A transaction names each key once (else ERR_INVALID) and says what revision

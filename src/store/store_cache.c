@@ -30,6 +30,8 @@
 #define SEEN_US UINT64_C(15000000)
 /* The same where it is not certain that there is something to see. */
 #define CATCH_UP_US UINT64_C(500000)
+/* The same where somebody waits: then the revision is moved rather than waited for. */
+#define PULSE_US UINT64_C(50000)
 
 typedef struct CacheStore {
 	MemStore mem; /* its lock is for all that changes here */
@@ -162,10 +164,10 @@ static void *run_follower(void *data)
 /* ---- the checker ---- */
 
 /* Did the copy come up to `rev`? If not, others may move the revision where the watch does not look. */
-static bool comes_up_to(CacheStore *c, int64_t rev, uint64_t asked)
+static bool comes_up_to(CacheStore *c, int64_t rev, uint64_t asked, uint64_t wait)
 {
 	_cleanup_unlock_ LocalStore *l = local_lock(&c->mem.local);
-	uint64_t end = time_monotonic() + CATCH_UP_US;
+	uint64_t end = time_monotonic() + wait;
 
 	while (!c->quit && l->rev < rev)
 		if (!wait_moved(c, end))
@@ -183,7 +185,7 @@ static void *run_checker(void *data)
 		uint64_t asked = time_monotonic();
 		int64_t rev = store_revision(c->inner, NULL);
 
-		if (rev >= 0 && !comes_up_to(c, rev, asked) && c->inner->be->pulse != NULL)
+		if (rev >= 0 && !comes_up_to(c, rev, asked, CATCH_UP_US) && c->inner->be->pulse != NULL)
 			c->inner->be->pulse(c->inner, NULL);
 		_cleanup_unlock_ LocalStore *held = local_lock(&c->mem.local);
 		while (!c->quit && wait_moved(c, asked + CHECK_US))
@@ -198,6 +200,27 @@ static uint64_t cache_age(Store *s)
 	_cleanup_unlock_ LocalStore *held = local_lock(&c->mem.local);
 
 	return time_monotonic() - c->fresh;
+}
+
+/*
+ * The revision may have moved where the watch does not look. Then a pulse brings the copy there, which takes
+ * a commit, so the watch is given time to do without.
+ */
+static bool cache_catch_up(Store *s, GError **err)
+{
+	CacheStore *c = (CacheStore *)s;
+	uint64_t asked = time_monotonic(), end = asked + SEEN_US;
+	int64_t rev = store_revision(c->inner, err);
+
+	if (rev < 0)
+		return false;
+	while (!comes_up_to(c, rev, asked, PULSE_US)) {
+		if (time_monotonic() >= end)
+			return fail(err, ERR_TIMEOUT, "the copy of the store does not come up to it");
+		if (c->inner->be->pulse != NULL && !c->inner->be->pulse(c->inner, err))
+			return false;
+	}
+	return true;
 }
 
 /* ---- writing ---- */
@@ -283,7 +306,7 @@ static bool come_up_to(CacheStore *c, int64_t rev, GError **err)
 	if (now < 0)
 		return false;
 	if (rev <= now)
-		comes_up_to(c, rev, 0);
+		comes_up_to(c, rev, 0, CATCH_UP_US);
 	return true;
 }
 
@@ -410,5 +433,6 @@ const StoreBackend store_cache = {
 	.watch_close = cache_watch_close,
 	.watch_seen = cache_watch_seen,
 	.age = cache_age,
+	.catch_up = cache_catch_up,
 	.lease_grant = cache_lease_grant,
 };

@@ -143,6 +143,18 @@ static bool trace_sync(Store *s, GError **err)
 	return ok;
 }
 
+static bool trace_catch_up(Store *s, GError **err)
+{
+	uint64_t began = time_monotonic();
+	GError *e = NULL;
+	bool ok = store_catch_up(inner_of(s), &e);
+
+	told(began, e, "catch up");
+	if (e != NULL)
+		g_propagate_error(err, e);
+	return ok;
+}
+
 static bool trace_compact(Store *s, int64_t upto, GError **err)
 {
 	uint64_t began = time_monotonic();
@@ -244,5 +256,6 @@ const StoreBackend store_trace = {
 	.watch_close = trace_watch_close,
 	.watch_seen = trace_watch_seen,
 	.age = trace_age,
+	.catch_up = trace_catch_up,
 	.lease_grant = trace_lease_grant,
 };

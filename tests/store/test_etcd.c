@@ -366,6 +366,41 @@ static void test_another_cluster_is_not_used(Fixture *f, gconstpointer unused)
 	g_assert_error(err, ERR, ERR_STORE);
 }
 
+static void put_value(Store *s, const char *key, const char *value)
+{
+	g_autoptr(GError) err = NULL;
+	StoreTx *tx = store_tx_new();
+
+	store_tx_set(tx, key, STORE_ANY, value);
+	store_commit(s, tx, STORE_RELAXED, NULL, &err);
+	g_assert_no_error(err);
+}
+
+/* Also when others of the same etcd moved its revision behind that. */
+static void test_a_cache_that_caught_up_shows_what_another_wrote(Fixture *f, gconstpointer unused)
+{
+	g_autofree char *url = g_strconcat("cache:", f->url, NULL);
+	Store *cache = open_store(url);
+
+	(void)unused;
+	for (int i = 0; i < 50; i++) {
+		g_autofree char *value = g_strdup_printf("\"%d\"", i),
+				*foreign = g_strconcat("/else/", f->root, NULL);
+		g_autoptr(GError) err = NULL;
+		g_autoptr(StoreItem) item = NULL;
+
+		put_value(f->s, "k", value);
+		if (i % 10 == 0)
+			put_raw(foreign, "x");
+		g_assert_true(store_catch_up(cache, &err));
+		g_assert_no_error(err);
+		item = store_get(cache, "k", &err);
+		g_assert_nonnull(item);
+		g_assert_cmpstr(item->value, ==, value);
+	}
+	store_close(cache);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -384,5 +419,6 @@ int main(int argc, char **argv)
 	T(a_commit_outlives_the_sweep_of_its_mark);
 	T(a_store_that_went_back_is_not_used);
 	T(another_cluster_is_not_used);
+	T(a_cache_that_caught_up_shows_what_another_wrote);
 	return g_test_run();
 }
