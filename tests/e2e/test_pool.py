@@ -184,8 +184,8 @@ def test_a_join_that_was_killed_is_undone_at_the_next_start(make_pool):
     ran = p[1].begin("pool", "join", "--token", p.token(), "--address", p[1].address)
     until(lambda: (p[1].state / "pool.joining.json").exists() or (p[1].state / "pool.json").exists(), "file of the join")
     p[1].kill9()
-    ran.communicate(timeout=120)
     p[1].start()
+    ran.communicate(timeout=300)
     if p[1].get("/v1")["pool"] is None:
         left = [k for k in set(p.etcd.keys()) - before if "/pool-tokens/" not in k and "/events/" not in k]
         assert left == [] and p[1].wait_event("host.join-undone")
