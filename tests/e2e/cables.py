@@ -12,9 +12,9 @@ NETWORK = "10.79.0."
 _tags = itertools.count()
 
 
-def ip(*words):
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False, timeout=30)
-    assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
+def run(*words):
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
 
 
 class Cables:
@@ -27,21 +27,25 @@ class Cables:
         try:
             self.space("hub")
         except (AssertionError, OSError) as error:
+            self.close()
             pytest.skip(f"no network namespaces here: {error}")
-        ip("-n", self.tag + "hub", "link", "add", "bridge", "type", "bridge")
-        ip("-n", self.tag + "hub", "link", "set", "bridge", "up")
+        self.ip("hub", "link", "add", "bridge", "type", "bridge")
+        self.ip("hub", "link", "set", "bridge", "up")
         for number, name in enumerate(names, 1):
             self.space(name)
-            ip("-n", self.tag + "hub", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns",
-               self.tag + name)
-            ip("-n", self.tag + name, "address", "add", f"{NETWORK}{number}/24", "dev", "eth0")
-            ip("-n", self.tag + name, "link", "set", "eth0", "up")
-            ip("-n", self.tag + "hub", "link", "set", name, "up", "master", "bridge")
+            self.ip("hub", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", self.tag + name)
+            self.ip(name, "address", "add", f"{NETWORK}{number}/24", "dev", "eth0")
+            self.ip(name, "link", "set", "eth0", "up")
+            self.ip("hub", "link", "set", name, "up", "master", "bridge")
 
     def space(self, name):
-        ip("netns", "add", self.tag + name)
+        run("ip", "netns", "add", self.tag + name)
         self.made.append(self.tag + name)
-        ip("-n", self.tag + name, "link", "set", "lo", "up")
+        self.ip(name, "link", "set", "lo", "up")
+
+    def ip(self, name, *words):
+        """Not `ip -n`, which mounts /sys anew and so can't be used in a chroot."""
+        run(*self.prefix(name), "ip", *words)
 
     def address(self, name):
         return NETWORK + str(self.names.index(name) + 1)
@@ -52,10 +56,10 @@ class Cables:
 
     def cut(self, name):
         """The host itself sees no loss of carrier."""
-        ip("-n", self.tag + "hub", "link", "set", name, "nomaster")
+        self.ip("hub", "link", "set", name, "nomaster")
 
     def heal(self, name):
-        ip("-n", self.tag + "hub", "link", "set", name, "master", "bridge")
+        self.ip("hub", "link", "set", name, "master", "bridge")
 
     def close(self):
         for space in self.made:
