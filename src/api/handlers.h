@@ -33,6 +33,7 @@ bool api_vm_nic_remove(ApiCall *c, GError **err);
 bool api_vm_migrate(ApiCall *c, GError **err);
 bool api_vm_moves(ApiCall *c, GError **err);
 bool api_vm_nmi(ApiCall *c, GError **err);
+bool api_vm_memory(ApiCall *c, GError **err);
 bool api_vm_explain(ApiCall *c, GError **err);
 bool api_vm_export(ApiCall *c, GError **err);
 bool api_vm_screenshot(ApiCall *c, GError **err);
@@ -97,6 +98,8 @@ bool api_event_list(ApiCall *c, GError **err);
 /* For several files: the vm, image, ... that the route names. */
 VmRecords *call_vm(ApiCall *c, GError **err);
 Json *call_host(ApiCall *c, int64_t *ret_rev, GError **err);
+/* The answer of api_vm_memory() for a vm whose QEMU is here; null for others. */
+Json *vm_memory_if_here(ApiCall *c, const Json *config, const Json *runtime);
 Json *host_cpu_brief(ApiCall *c, const Json *host);
 /* ERR_UNSUPPORTED for what only the daemon of that host can do. */
 bool call_is_this_host(const ApiCall *c, const Json *host, GError **err);

@@ -23,7 +23,7 @@ VmRecords *call_vm(ApiCall *c, GError **err)
 
 /* Both records of each vm stand together in the list, configuration first ("applied" before it is passed
  * over). */
-static Json *all_vms(ApiCall *c, GError **err)
+static Json *all_vms(ApiCall *c, bool with_memory, GError **err)
 {
 	g_autoptr(GPtrArray) items = store_list(engine_store(c->engine), KEYS_VMS, NULL, err);
 	_cleanup_json_ Json *config = NULL;
@@ -43,7 +43,11 @@ static Json *all_vms(ApiCall *c, GError **err)
 			rev = item->rev;
 		} else if (g_str_has_suffix(item->key, "/runtime") && config != NULL) {
 			runtime = json_parse(item->value, strlen(item->value), NULL);
-			json_array_append_new(list, vm_view(config, runtime, NULL, rev));
+			Json *vm = vm_view(config, runtime, NULL, rev);
+
+			if (with_memory)
+				json_put(vm, "memory", vm_memory_if_here(c, config, runtime));
+			json_array_append_new(list, vm);
 		}
 	}
 	return list;
@@ -51,8 +55,12 @@ static Json *all_vms(ApiCall *c, GError **err)
 
 bool api_vm_list(ApiCall *c, GError **err)
 {
-	Json *list = all_vms(c, err);
+	bool memory;
+	Json *list = NULL;
 
+	if (!call_flag(c, "memory", false, &memory, err))
+		return false;
+	list = all_vms(c, memory, err);
 	if (list != NULL)
 		list = call_arrange(c, list, err);
 	return list != NULL && call_answer(c, 200, list);

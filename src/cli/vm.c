@@ -37,12 +37,45 @@ static const Column columns[] = {
 	{ 0 },
 };
 
+static const Column memory_columns[] = {
+	{ "NAME", "name", NULL, false },
+	{ "STATE", "runtime.state", print_state, false },
+	{ "MEMORY", "effective.memory.start", print_bytes, true },
+	{ "RESIDENT", "memory.guest.resident", print_bytes, true },
+	{ "MERGED", "memory.guest.merged", print_bytes, true },
+	{ "OVERHEAD", "memory.overhead", print_bytes, true },
+	{ "TOTAL", "memory.total", print_bytes, true },
+	{ 0 },
+};
+
+static const Option list_options[] = {
+	{ "memory", 'm', OPTION_FLAG, NULL,
+	  "What the guests of the host that is asked take of its memory, and QEMU beside them; counted now" },
+	{ 0 },
+};
+
 static bool vm_list(Cli *c, GError **err)
 {
-	g_autofree char *query = cli_list_query(c), *path = g_strconcat("/v1/vms", query, NULL);
-	_cleanup_json_ Json *list = client_call(c->client, "GET", path, NULL, err);
+	g_autofree char *query = cli_list_query(c), *path = NULL;
+	_cleanup_json_ Json *list = NULL;
+	bool memory = cli_has(c, "memory");
 
-	return list != NULL && output_list(c, list, columns, err);
+	path = g_strconcat("/v1/vms", query, memory ? (*query != '\0' ? "&memory=true" : "?memory=true") : "",
+			   NULL);
+	list = client_call(c->client, "GET", path, NULL, err);
+	return list != NULL && output_list(c, list, memory ? memory_columns : columns, err);
+}
+
+/* What its host counts when it is asked; one that does not answer leaves the rest to be seen. */
+static void add_memory(Cli *c, Json *vm)
+{
+	const char *state = json_string_value(json_at(vm, "runtime.state"));
+	g_autofree char *path = cli_path("vms", json_str(vm, "id"), "/memory");
+	Json *memory = NULL;
+
+	if (g_strcmp0(state, "running") == 0 || g_strcmp0(state, "paused") == 0)
+		memory = client_call(c->client, "GET", path, NULL, NULL);
+	json_put(vm, "memory", memory != NULL ? memory : json_null());
 }
 
 static bool vm_show(Cli *c, GError **err)
@@ -50,7 +83,10 @@ static bool vm_show(Cli *c, GError **err)
 	g_autofree char *path = cli_path("vms", cli_arg(c, 0), NULL);
 	_cleanup_json_ Json *vm = client_call(c->client, "GET", path, NULL, err);
 
-	return vm != NULL && output_object(c, vm, err);
+	if (vm == NULL)
+		return false;
+	add_memory(c, vm);
+	return output_object(c, vm, err);
 }
 
 /* Every name is tried; the first error is told in the end, so that one bad name does not hold up the rest. */
@@ -501,10 +537,12 @@ static const Option start_options[] = {
 };
 
 const Command vm_commands[] = {
-	{ "vm", "list", "", "List the vms", NULL, "plim vm list --filter runtime.state=running -o json", 0, 0,
-	  NULL, GROUP_OUTPUT | GROUP_LIST, NULL, vm_list },
-	{ "vm", "show", "NAME", "Show one vm, configuration and runtime", NULL, "plim vm show web1 -o yaml",
-	  1, 1, "vms", GROUP_OUTPUT, NULL, vm_show },
+	{ "vm", "list", "", "List the vms", NULL,
+	  "plim vm list --filter runtime.state=running -o json\nplim vm list --memory", 0, 0, NULL,
+	  GROUP_OUTPUT | GROUP_LIST, list_options, vm_list },
+	{ "vm", "show", "NAME", "Show one vm, configuration and runtime",
+	  "Of one that runs also what it takes of its host's memory, and what QEMU takes beside it.",
+	  "plim vm show web1 -o yaml", 1, 1, "vms", GROUP_OUTPUT, NULL, vm_show },
 	{ "vm", "start", "NAME...", "Start vms", NULL, "plim vm start web1 --dry-run", 1, MANY, "vms",
 	  OPERATION, start_options, vm_start },
 	{ "vm", "stop", "NAME...", "Ask guests to shut down and wait until they have",

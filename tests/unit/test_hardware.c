@@ -30,6 +30,10 @@ static const struct {
 	{ "one device less", "-device a\n-device b", "-device a", "-device" },
 	{ "one device more", "-device a", "-device a\n-device b", "-device" },
 	{ "another order", "-device a\n-device b", "-device b\n-device a", "-device" },
+	{ "what the host does with its memory", "-machine q35,dump-guest-core=off\n-accel tcg",
+	  "-machine q35,dump-guest-core=off,mem-merge=off\n-accel tcg,tb-size=64", NULL },
+	{ "another machine", "-machine q35,hpet=off,mem-merge=on", "-machine q35,hpet=on,mem-merge=on",
+	  "-machine" },
 	{ "another accelerator", "-accel kvm", "-accel tcg", "-accel" },
 	{ "another processor", "-cpu host,+avx2", "-cpu host", "-cpu" },
 };

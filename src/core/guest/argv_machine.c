@@ -30,6 +30,8 @@ static void add_machine_type(ArgvBuilder *b)
 			    "sata=off");
 	arg_default(b, LEAN, "Nothing is on the SMBus.", "smbus=off");
 	arg_default(b, ISOLATION, "A core file of QEMU holds no memory of the guest.", "dump-guest-core=off");
+	arg_part(b, profile_cause(p, PROFILE_MERGE), "mem-merge=%s",
+		 profile_on(p, PROFILE_MERGE) ? "on" : "off");
 	if (profile_is(p, PROFILE_FIRMWARE, "uefi"))
 		arg_part(b, profile_cause(p, PROFILE_FIRMWARE),
 			 "pflash0=firmware-code,pflash1=firmware-vars");

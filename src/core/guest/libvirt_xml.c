@@ -45,6 +45,11 @@ static void put_memory(const Export *e)
 		xml_attr(e->x, "unit", "KiB");
 		xml_inner(e->x, text);
 	}
+	if (profile_on(e->p, PROFILE_MERGE))
+		return;
+	xml_open(e->x, "memoryBacking");
+	xml_leaf(e->x, "nosharepages", NULL);
+	xml_close(e->x);
 }
 
 static void put_sysinfo(const Export *e)

@@ -34,6 +34,7 @@
 	X(VCPUS,       "vcpus")          /* a number */                                \
 	X(TOPOLOGY,    "topology")       /* sockets=1,cores=2,threads=1 */             \
 	X(MEMORY,      "memory")         /* bytes */                                   \
+	X(MERGE,       "memory_merge")   /* the host may merge equal pages */          \
 	X(FIRMWARE,    "firmware")       /* bios, uefi */                              \
 	X(SECURE_BOOT, "secure_boot")    /* on, off */                                 \
 	X(TPM,         "tpm")            /* none, tpm-crb, tpm-tis */                  \

@@ -47,6 +47,8 @@ static const struct rule rules[] = {
 	  "Windows counts the ticks of the real-time clock: late ones are caught up." },
 	{ PROFILE_HPET, "platform.hpet", "hw_time_hpet", BOOLEAN, ALL("false"),
 	  "An emulated HPET wakes the host, and no guest needs it." },
+	{ PROFILE_MERGE, "memory.merge", NULL, NULL, ALL("false"),
+	  "Who shares a page can tell by its time that others have the same; and merging costs the host CPU." },
 	{ PROFILE_KERNEL, "boot.kernel", NULL, NULL, ALL(""), NULL },
 	{ PROFILE_INITRD, "boot.initrd", NULL, NULL, ALL(""), NULL },
 	{ PROFILE_CMDLINE, "boot.cmdline", "os_command_line", NULL, ALL(""), NULL },

@@ -6,6 +6,9 @@ static const char *const visible[] = { "-machine", "-accel",  "-cpu",    "-smp",
 				       "-rtc",     "-global", "-smbios", "-uuid",   "-kernel",
 				       "-initrd",  "-append", "-boot",   "-device", NULL };
 
+/* Of visible ones, parts that the guest can't see. */
+static const char *const host_parts[] = { "dump-guest-core=", "mem-merge=", "tb-size=" };
+
 static bool is_visible(const Json *arg)
 {
 	const char *option = json_str(arg, "option");
@@ -26,10 +29,39 @@ static const Json *next(const Json *args, size_t *at)
 	return arg;
 }
 
+static bool is_of_host(const char *part)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(host_parts); i++)
+		if (g_str_has_prefix(part, host_parts[i]))
+			return true;
+	return false;
+}
+
+/* As the guest sees it. Caller frees. */
+static char *visible_value(const Json *arg)
+{
+	const char *option = json_str(arg, "option"), *value = json_str(arg, "value");
+	g_autoptr(GString) s = g_string_new(NULL);
+	g_auto(GStrv) part = NULL;
+
+	if (value == NULL || (!g_str_equal(option, "-machine") && !g_str_equal(option, "-accel")))
+		return g_strdup(value);
+	part = g_strsplit(value, ",", -1);
+	for (size_t i = 0; part[i] != NULL; i++)
+		if (!is_of_host(part[i]))
+			g_string_append_printf(s, "%s%s", s->len > 0 ? "," : "", part[i]);
+	return g_strdup(s->str);
+}
+
 static bool same(const Json *a, const Json *b)
 {
-	return a != NULL && b != NULL && g_strcmp0(json_str(a, "option"), json_str(b, "option")) == 0 &&
-	       g_strcmp0(json_str(a, "value"), json_str(b, "value")) == 0;
+	g_autofree char *va = NULL, *vb = NULL;
+
+	if (a == NULL || b == NULL || g_strcmp0(json_str(a, "option"), json_str(b, "option")) != 0)
+		return false;
+	va = visible_value(a);
+	vb = visible_value(b);
+	return g_strcmp0(va, vb) == 0;
 }
 
 Json *hardware_differences(const Json *there, const Json *here)

@@ -26,6 +26,8 @@ const Setting settings[] = {
 	{ "vcpus", SETTING_INT, APPLIES_START, 1, 255, NULL, "1", "Number of virtual CPUs." },
 	{ "memory.start", SETTING_SIZE, APPLIES_START, 2 * MIB, 4 * TIB, NULL, "512MiB",
 	  "Memory that the guest starts with; `memory` is short for it." },
+	{ "memory.merge", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "false",
+	  "Let the host merge pages that are equal to those of other such guests; `plim host set HOST ksm=on` has it done." },
 	{ "accel", SETTING_ENUM, APPLIES_START, 0, 0, accels, "auto",
 	  "Accelerator: kvm, tcg (emulation), or auto for the best one that was proven to work on the host." },
 	{ "cpu.model", SETTING_TEXT, APPLIES_START, 0, 0, NULL, "auto",
