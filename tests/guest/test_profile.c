@@ -112,6 +112,10 @@ static const Row rows[] = {
 	{ "", "\"vcpus\":4", PROFILE_NIC_QUEUES, "4", CAUSE_VM, "vcpus", "4" },
 	{ "", "\"vcpus\":200", PROFILE_NIC_QUEUES, "16", CAUSE_VM, "vcpus", "200" },
 	{ "\"hw_vif_multiqueue_enabled\":\"false\"", "\"vcpus\":4", PROFILE_NIC_QUEUES, "1", CAUSE_IMAGE, "hw_vif_multiqueue_enabled", "false" },
+	/* gaps between memory and devices */
+	{ "", "", PROFILE_LOW_GAP, "auto", CAUSE_DEFAULT, "memory.low_mmio_gap", "auto" },
+	{ "", "\"memory.start\":4294967296,\"memory.low_mmio_gap\":3221225472", PROFILE_LOW_GAP, "3221225472", CAUSE_VM, "memory.low_mmio_gap", "3221225472" },
+	{ "", "\"memory.high_mmio_gap\":1073741824", PROFILE_HIGH_GAP, "1073741824", CAUSE_VM, "memory.high_mmio_gap", "1073741824" },
 	/* firmware */
 	{ "", "", PROFILE_FIRMWARE, "bios", CAUSE_DEFAULT, "firmware", "bios" },
 	{ "\"hw_firmware_type\":\"uefi\"", "", PROFILE_FIRMWARE, "uefi", CAUSE_IMAGE, "hw_firmware_type", "uefi" },
@@ -188,6 +192,9 @@ static const Refusal refusals[] = {
 	{ "kvm", "", "\"secure_boot\":\"on\",\"firmware\":\"bios\"", ERR_UNSUPPORTED, "bios" },
 	{ "kvm", "\"os_secure_boot\":\"required\"", "\"firmware\":\"bios\"", ERR_UNSUPPORTED, "bios" },
 	{ "kvm", "\"architecture\":\"aarch64\"", "", ERR_UNSUPPORTED, "aarch64" },
+	{ "kvm", "", "\"memory.start\":4294967296,\"memory.low_mmio_gap\":1073741824", ERR_UNSUPPORTED, "memory.low_mmio_gap" },
+	{ "kvm", "", "\"memory.low_mmio_gap\":2147483648", ERR_UNSUPPORTED, "with 512MiB of memory" },
+	{ "kvm", "", "\"cpu.model\":\"EPYC\",\"memory.high_mmio_gap\":1099511627776", ERR_UNSUPPORTED, "memory.high_mmio_gap" },
 	{ "kvm", "", "\"cpu.model\":\"max -device x\"", ERR_INVALID, "cpu.model" },
 	{ "kvm", "", "\"cpu.model\":\"help\"", ERR_INVALID, "cpu.model" },
 	{ "kvm", "", "\"cpu.model\":\"\"", ERR_INVALID, "cpu.model" },

@@ -32,6 +32,9 @@ static void add_machine_type(ArgvBuilder *b)
 	arg_default(b, ISOLATION, "A core file of QEMU holds no memory of the guest.", "dump-guest-core=off");
 	arg_part(b, profile_cause(p, PROFILE_MERGE), "mem-merge=%s",
 		 profile_on(p, PROFILE_MERGE) ? "on" : "off");
+	if (profile_ram_below_4g(p) > 0)
+		arg_part(b, profile_cause(p, PROFILE_LOW_GAP), "max-ram-below-4g=%" PRIu64,
+			 profile_ram_below_4g(p));
 	if (profile_is(p, PROFILE_FIRMWARE, "uefi"))
 		arg_part(b, profile_cause(p, PROFILE_FIRMWARE),
 			 "pflash0=firmware-code,pflash1=firmware-vars");
@@ -122,6 +125,14 @@ static void add_memory(ArgvBuilder *b)
 		arg_whole(b, "-m", PROFILE_MEMORY, "size=%" PRIu64 "M", kib / 1024);
 	else /* QEMU rounds to 8 KiB by itself */
 		arg_whole(b, "-m", PROFILE_MEMORY, "size=%" PRIu64 "k", kib);
+}
+
+static void add_high_gap(ArgvBuilder *b)
+{
+	if (!profile_is(b->p, PROFILE_HIGH_GAP, "auto"))
+		arg_whole(b, "-global", PROFILE_HIGH_GAP, "%s.pci-hole64-size=%s",
+			  profile_is_q35(b->p) ? "q35-pcihost" : "i440FX-pcihost",
+			  profile_text(b->p, PROFILE_HIGH_GAP));
 }
 
 static void add_name(ArgvBuilder *b)
@@ -221,6 +232,7 @@ bool argv_add_machine(ArgvBuilder *b, GError **err)
 	arg_part(b, profile_cause(p, PROFILE_VCPUS), "cpus=%s", profile_text(p, PROFILE_VCPUS));
 	arg_part(b, profile_cause(p, PROFILE_TOPOLOGY), "%s", profile_text(p, PROFILE_TOPOLOGY));
 	add_memory(b);
+	add_high_gap(b);
 	add_clock(b);
 	add_power_management(b);
 	add_boot(b);

@@ -347,11 +347,23 @@ static void put_controller(const Export *e, const char *type, const char *index,
 	xml_close(e->x);
 }
 
+static void put_high_gap(const Export *e)
+{
+	g_autofree char *kib = g_strdup_printf("%" PRIu64, profile_number(e->p, PROFILE_HIGH_GAP) / 1024);
+
+	xml_open(e->x, "pcihole64");
+	xml_attr(e->x, "unit", "KiB");
+	xml_inner(e->x, kib);
+}
+
 static void put_controllers(const Export *e)
 {
 	bool q35 = profile_is_q35(e->p), usb = profile_on(e->p, PROFILE_USB);
 
-	put_controller(e, "pci", "0", q35 ? "pcie-root" : "pci-root", 0);
+	open_controller(e, "pci", "0", q35 ? "pcie-root" : "pci-root");
+	if (!profile_is(e->p, PROFILE_HIGH_GAP, "auto"))
+		put_high_gap(e);
+	xml_close(e->x);
 	if (disk_on(e, "virtio-blk", true))
 		put_controller(e, "pci", "1", q35 ? "dmi-to-pci-bridge" : "pci-bridge", ADDRESS_BRIDGE);
 	put_controller(e, "usb", "0", usb ? "qemu-xhci" : "none", usb ? ADDRESS_USB : 0);

@@ -459,7 +459,7 @@ static bool decide_all(ProfileMaker *m, const char *machine_kept, GError **err)
 	decide_number(m, PROFILE_VCPUS, "vcpus", 1);
 	decide_topology(m, profile_number(m->p, PROFILE_VCPUS));
 	decide_number(m, PROFILE_MEMORY, "memory.start", MEMORY_DEFAULT);
-	if (!profile_decide_firmware(m, err))
+	if (!profile_decide_gaps(m, err) || !profile_decide_firmware(m, err))
 		return false;
 	profile_apply_rules(m);
 	decide_rest(m);

@@ -35,6 +35,8 @@
 	X(TOPOLOGY,    "topology")       /* sockets=1,cores=2,threads=1 */             \
 	X(MEMORY,      "memory")         /* bytes */                                   \
 	X(MERGE,       "memory_merge")   /* the host may merge equal pages */          \
+	X(LOW_GAP,     "low_mmio_gap")   /* auto, or bytes */                          \
+	X(HIGH_GAP,    "high_mmio_gap")  /* auto, or bytes */                          \
 	X(FIRMWARE,    "firmware")       /* bios, uefi */                              \
 	X(SECURE_BOOT, "secure_boot")    /* on, off */                                 \
 	X(TPM,         "tpm")            /* none, tpm-crb, tpm-tis */                  \
@@ -142,6 +144,8 @@ uint64_t profile_number(const Profile *p, ProfileKey key);
 const Cause *profile_cause(const Profile *p, ProfileKey key);
 /* The machine is of the q35 family; else it is of pc's. */
 bool profile_is_q35(const Profile *p);
+/* What the machine's max-ram-below-4g must be for the low gap that was asked for; 0: nothing. */
+uint64_t profile_ram_below_4g(const Profile *p);
 /* Hyper-V's interface is wished for and the accelerator has it. */
 bool profile_has_hyperv(const Profile *p);
 

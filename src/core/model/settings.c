@@ -28,6 +28,11 @@ const Setting settings[] = {
 	  "Memory that the guest starts with; `memory` is short for it." },
 	{ "memory.merge", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "false",
 	  "Let the host merge pages that are equal to those of other such guests; `plim host set HOST ksm=on` has it done." },
+	{ "memory.low_mmio_gap", SETTING_SIZE, APPLIES_START, 128 * MIB, 3584 * MIB, NULL, "auto",
+	  "Size of the gap for PCI devices below 4 GiB: 2 GiB and more on q35, 1 GiB and more on pc; less only where all memory "
+	  "lies below it." },
+	{ "memory.high_mmio_gap", SETTING_SIZE, APPLIES_START, 1024 * MIB, 4 * TIB, NULL, "auto",
+	  "Size of the gap for PCI devices behind the memory, in whole GiB; auto is 32 GiB on q35 and 2 GiB on pc." },
 	{ "accel", SETTING_ENUM, APPLIES_START, 0, 0, accels, "auto",
 	  "Accelerator: kvm, tcg (emulation), or auto for the best one that was proven to work on the host." },
 	{ "cpu.model", SETTING_TEXT, APPLIES_START, 0, 0, NULL, "auto",
