@@ -640,12 +640,42 @@ static void test_a_key_is_nobody_elses(void)
 	g_assert_true(dir_remove(dir, NULL));
 }
 
+static void open_with_damaged_group(void *data)
+{
+	Move *m = data;
+	g_autofree char *key = migrate_key_new(), *path = g_build_filename(m->key_dir, "dh-params.pem", NULL);
+	struct migrate_in_spec in = { .address = "127.0.0.1", .key_dir = m->key_dir, .node = m->node };
+
+	g_assert_true(migrate_key_write(m->key_dir, key, NULL, &m->error));
+	g_assert_true(g_file_set_contents(path, "no group", -1, NULL));
+	g_assert_false(migrate_in_open(m->there.vmm, &in, &m->ports, &m->error));
+}
+
+/* It would search for a prime of its own if it did not look at the file. */
+static void test_qemu_takes_the_group_that_it_is_given(void)
+{
+	Move m;
+
+	if (!move_init(&m, "job=idle", false))
+		return;
+	rig_vm_must_launch(&m.there);
+	run_on(&m, open_with_damaged_group);
+	g_assert_nonnull(m.error);
+	g_assert_nonnull(strstr(m.error->message, "DH parameters"));
+	g_clear_error(&m.error);
+	run_on(&m, open_there_only);
+	g_assert_no_error(m.error);
+	move_done(&m);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/migrate/a_writing_guest_moves_without_losing_a_write",
 			test_a_writing_guest_moves_without_losing_a_write);
 	g_test_add_func("/migrate/a_disk_moves_along", test_a_disk_moves_along);
+	g_test_add_func("/migrate/qemu_takes_the_group_that_it_is_given",
+			test_qemu_takes_the_group_that_it_is_given);
 	for (size_t i = 0; i < G_N_ELEMENTS(blows); i++) {
 		g_autofree char *path = g_strdup_printf("/migrate/it_stays/%s", blows[i].what);
 
