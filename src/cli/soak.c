@@ -331,27 +331,40 @@ static size_t count_running(const Json *seen)
 	return n;
 }
 
-/* Nothing to complain of yet, but not what is waited for either, is an empty list with `ret_wait` set. */
+static Json *no_life(const GError *e)
+{
+	return one_reason("heartbeat", e != NULL ? e->message : "there is no sign of life");
+}
+
+/*
+ * Nothing to complain of yet, but not what is waited for either, is an empty list with `ret_wait` set.
+ * The guest is listened to first: as long as it is still, asking all hosts each time would only cost.
+ */
 static Json *look_reasons(Soak *s, SoakGuest *g, struct soak_beat *now, bool *ret_wait, GError **err)
 {
 	const struct soak_bounds bounds = { .downtime = g->downtime, .margin = s->margin };
-	bool late = time_monotonic() >= g->deadline;
-	_cleanup_json_ Json *seen = soak_hosts_look(s, g, err), *place = NULL;
+	bool late = time_monotonic() >= g->deadline, lives;
+	_cleanup_json_ Json *seen = NULL, *place = NULL;
 	g_autoptr(GError) e = NULL;
 	Json *reasons;
 
-	*ret_wait = false;
+	lives = soak_watch(s, g, now, &e) && now->beat != g->beat.beat;
+	*ret_wait = !lives;
+	if (!lives && !late)
+		return json_array();
+	seen = soak_hosts_look(s, g, err);
 	if (seen == NULL)
 		return NULL;
 	place = soak_judge_hosts(seen, s->host[g->at].id);
 	if (json_array_size(place) > 0 && (late || count_running(seen) > 1))
 		return json_ref(place);
-	*ret_wait = json_array_size(place) > 0 || !soak_watch(s, g, now, &e) || now->beat == g->beat.beat;
-	if (*ret_wait && late)
-		return one_reason("heartbeat", e != NULL ? e->message : "there is no sign of life");
+	*ret_wait = json_array_size(place) > 0;
+	if (!lives)
+		return no_life(e);
 	if (*ret_wait)
 		return json_array();
 	reasons = soak_judge(&g->beat, now, &bounds);
+	g_clear_error(&e);
 	if (cli_text(s->cli, "check") != NULL && !soak_run_check(s, g, cli_text(s->cli, "check"), &e))
 		add_reasons(reasons, one_reason("check", e->message));
 	return reasons;

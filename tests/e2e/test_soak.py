@@ -9,7 +9,8 @@ import pytest
 
 from daemon import PAYLOAD, until
 
-MEMORY = "32640KiB"  # no multiple of 256 KiB: docs/payload.md
+MEMORY = "8064KiB"  # no multiple of 256 KiB: docs/payload.md
+WATCH = "soak:2:2:20"
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def two(make_pool):
     return make_pool(2, engine="qemu")
 
 
-def started(host, name, job="soak:2:4:20"):
+def started(host, name, job=WATCH):
     host.ok("vm", "create", name, "--memory", MEMORY, "--kernel", PAYLOAD, "--nic", "none", "--cmdline",
             f"out=serial job={job}", "--set", "platform.hvm_serial=pty", "--set", "restart=never", "--host", host.name)
     host.ok("vm", "start", name, "--host", host.name)
@@ -33,7 +34,7 @@ def beats(host, name):
 def soak(host, *args):
     """A soak to its end, however long it takes."""
     process = host.begin("soak", "migrate", *args, "--between", "h0,h1", "-o", "json")
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=900)
     try:
         return process.returncode, json.loads(out), err
     except ValueError:
@@ -41,11 +42,11 @@ def soak(host, *args):
 
 
 def test_guests_go_round_and_nothing_is_wrong(two):
-    trips = int(os.environ.get("SOAK_TRIPS", "60"))  # two minutes on a busy machine of two cores; 200 take five there
+    trips = int(os.environ.get("SOAK_TRIPS", "200"))  # 200 CPU milliseconds a move; docs/soak.md tells how long that is
     names = [f"g{i}" for i in range(4)]
     for name in names:
         started(two[0], name)
-    status, told, err = soak(two[0], *names, "--count", trips, "--seed", 42, "--pause", "50ms")
+    status, told, err = soak(two[0], *names, "--count", trips, "--seed", 42, "--pause", "20ms")
     assert status == 0, err
     assert told["status"] == "done" and told["trips"] == trips and told["seed"] == 42 and told["deviation"] is None
     assert told["moves"] == told["downtime"]["count"] == told["total"]["count"] == 2 * trips
@@ -61,7 +62,7 @@ def test_guests_go_round_and_nothing_is_wrong(two):
 def test_a_damaged_guest_stops_the_soak_with_evidence_of_both_sides(two, tmp_path):
     folder = tmp_path / "found"
     started(two[0], "good")
-    started(two[0], "broken", "soak:1:16:20:break")
+    started(two[0], "broken", "soak:1:2:20:break")
     process = two[0].begin("soak", "migrate", "good", "broken", "--between", "h0,h1", "--count", "1000", "--seed", "5",
                            "--evidence", folder, "--cancel", "0")
     until(lambda: len(two[0].events("vm.migrated")) >= 4, "moves")
@@ -89,7 +90,7 @@ def test_a_damaged_guest_stops_the_soak_with_evidence_of_both_sides(two, tmp_pat
     dump = json.loads((folder / f"{at}.dump.json").read_text())
     with open(dump["path"], "rb") as core:
         assert core.read(4) == b"\x7fELF"
-        assert dump["size"] == os.fstat(core.fileno()).st_size > 30 << 20
+        assert dump["size"] == os.fstat(core.fileno()).st_size > 7 << 20
         assert os.fstat(core.fileno()).st_mode & 0o077 == 0
     found = json.loads((folder / "soak.json").read_text())
     assert found["status"] == "deviation" and found["deviation"]["vm"] == "broken"
