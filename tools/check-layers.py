@@ -42,7 +42,7 @@ LIBRARIES = {
     "sqlite3.h": ["store/*"],
     "curl/curl.h": ["store/*", "engine/*"],
     "gnutls/*.h": ["api/http_tls.c", "engine/image/hash.c", "engine/pki.c"],
-    "wslay/wslay.h": ["api/http_ws.c", "cli/ws.c"],
+    "wslay/wslay.h": ["api/http_ws.c", "base/ws.c"],
     "libmnl/*.h": ["engine/*"],
     "nftables/libnftables.h": ["engine/*"],
     "libkmod.h": ["engine/*"],

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/console.h"
 #include "base/fd.h"
-#include "cli/ws.h"
+#include "base/ws.h"
 
 #include <poll.h>
 #include <stdio.h>

@@ -10,7 +10,7 @@
  */
 #pragma once
 
-#include "base/err.h"
+#include "base/answer.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -39,19 +39,5 @@ unsigned exchange_status(const Exchange *x);
  * end. ERR_UNAVAILABLE when the connection breaks before that, ERR_TIMEOUT.
  */
 bool exchange_read(Exchange *x, void *buf, size_t len, size_t *ret_n, GError **err);
-
-/* A head ends with an empty line and is no longer than this. */
-#define ANSWER_HEAD_MAX (16 * 1024)
-#define ANSWER_LENGTH_UNKNOWN UINT64_MAX
-
-struct answer_head {
-	unsigned status; /* 100 to 599 */
-	uint64_t length; /* of the body, or ANSWER_LENGTH_UNKNOWN */
-};
-
-/* `head` is a string with its empty line. ERR_UNAVAILABLE for what is no answer of the daemon. */
-bool answer_head_parse(const char *head, struct answer_head *ret, GError **err);
-/* The value of a header in a head, or NULL. Caller frees. */
-char *answer_header(const char *head, const char *name);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Exchange, exchange_free)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/exchange.h"
+#include "base/answer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What `plim vm console` does with cli/ws.h, without a terminal: passes stdin
+ * What `plim vm console` does with base/ws.h, without a terminal: passes stdin
  * on as binary messages and prints what comes back, until the end of stdin or
  * of the server. Says "closed CODE REASON" on stderr.
  *
@@ -8,7 +8,7 @@
  *	ws_client TIMEOUT URL CA CERT KEY PATH
  */
 #include "base/str.h"
-#include "cli/ws.h"
+#include "base/ws.h"
 
 #include <curl/curl.h>
 #include <errno.h>

@@ -140,7 +140,7 @@ class Layers(Tree):
 
     def test_a_library_in_its_place_passes(self):
         self.with_lines([(path, f"#include <{header}>") for path, header in [
-            ("api/http_ws.c", "wslay/wslay.h"), ("cli/ws.c", "wslay/wslay.h"), ("store/x.c", "curl/curl.h"),
+            ("api/http_ws.c", "wslay/wslay.h"), ("base/ws.c", "wslay/wslay.h"), ("store/x.c", "curl/curl.h"),
             ("engine/x.c", "sys/socket.h"), ("core/x.c", "string.h"),
         ]])
         self.passes("check-layers.py", self.root)

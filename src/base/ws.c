@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/ws.h"
+#include "base/ws.h"
+#include "base/answer.h"
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/socket.h"
 #include "base/str.h"
 #include "base/time.h"
-#include "cli/exchange.h"
 
 #include <poll.h>
 #include <string.h>
