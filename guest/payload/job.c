@@ -78,6 +78,27 @@ static void job_report(struct span args)
 	}
 }
 
+/* Says each line that is typed on the serial port. It looks for it all the time. */
+static _Noreturn void job_echo(struct span args)
+{
+	char line[80];
+	size_t n = 0;
+
+	(void)args;
+	for (;;) {
+		int key = out_key();
+
+		if (key == '\r' || key == '\n') {
+			out_str("echo ");
+			out_span((struct span){ line, n });
+			out_end();
+			n = 0;
+		} else if (key >= 0 && n < sizeof(line)) {
+			line[n++] = (char)key;
+		}
+	}
+}
+
 static void job_acpi(struct span args)
 {
 	(void)args;
@@ -146,7 +167,7 @@ static const struct {
 	{ "dirty", job_dirty },   { "exit", job_exit },     { "poweroff", job_poweroff },
 	{ "reboot", job_reboot }, { "panic", job_panic },   { "sleep", job_sleep },
 	{ "tick", job_tick },     { "verify", job_verify }, { "report", job_report },
-	{ "soak", job_soak },     { "write", job_write },
+	{ "soak", job_soak },     { "write", job_write },   { "echo", job_echo },
 };
 
 static void job_run(struct span job)

@@ -6,6 +6,7 @@
 #define DEBUGCON 0xe9
 #define COM1 0x3f8
 #define COM1_LINE_STATUS (COM1 + 5)
+#define LINE_STATUS_KEY 0x01
 #define LINE_STATUS_EMPTY 0x20
 
 static struct {
@@ -92,4 +93,9 @@ void out_dec_line(const char *word, uint64_t v)
 	out_char(' ');
 	out_dec(v);
 	out_end();
+}
+
+int out_key(void)
+{
+	return (inb(COM1_LINE_STATUS) & LINE_STATUS_KEY) != 0 ? inb(COM1) : -1;
 }

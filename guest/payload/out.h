@@ -26,5 +26,8 @@ void out_end(void);
 /* Forget the line that has been begun. */
 void out_drop(void);
 
+/* What was typed on the serial port, whatever the lines go to; -1: nothing yet. */
+int out_key(void);
+
 /* "word number\n" */
 void out_dec_line(const char *word, uint64_t v);

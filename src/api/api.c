@@ -22,8 +22,10 @@ typedef struct Job {
 	const Route *route;
 	ApiCall call;
 	GError *error;
-	bool from_pool; /* came to the pool's address: who it is must still be found out */
-	char *as_role;  /* of whom a peer passes it on for, or NULL */
+	ConsoleTarget *console; /* of a WebSocket, or */
+	Ws *far;                /* the same at another host's daemon */
+	bool from_pool;         /* came to the pool's address: who it is must still be found out */
+	char *as_role;          /* of whom a peer passes it on for, or NULL */
 } Job;
 
 static void job_free(Job *j)
@@ -31,6 +33,8 @@ static void job_free(Job *j)
 	j->api->jobs--;
 	http_request_unref(j->req);
 	g_clear_error(&j->error);
+	console_target_free(j->console);
+	ws_free(j->far);
 	g_free(j->call.user);
 	g_free(j->call.peer);
 	g_free(j->as_role);
@@ -190,6 +194,30 @@ static void run_job(void *data)
 	loop_post(j->api->loop, send_answer, j);
 }
 
+/* On the loop: what find_socket() found. */
+static void open_socket(void *data)
+{
+	Job *j = data;
+
+	if (j->far != NULL)
+		relay_open(j->api, j->req, g_steal_pointer(&j->far));
+	else if (j->console != NULL)
+		console_link_open(j->api, j->req, j->console, &j->error);
+	if (j->error != NULL)
+		http_respond_error(j->req, j->error);
+	job_free(j);
+}
+
+static void find_socket(void *data)
+{
+	Job *j = data;
+
+	if ((!j->from_pool || admit_peer(j, &j->error)) &&
+	    forward_socket(&j->call, j->route, &j->far, &j->error) && j->far == NULL)
+		j->console = console_target_find(&j->call, &j->error);
+	loop_post(j->api->loop, open_socket, j);
+}
+
 static bool take_body(HttpRequest *req, ApiCall *c, GError **err)
 {
 	size_t len;
@@ -232,7 +260,9 @@ static void start_job(Job *j)
 {
 	HttpRequest *req = j->req;
 
-	if (take_body(req, &j->call, &j->error))
+	if (j->route->kind == ROUTE_WEBSOCKET)
+		worker_pool_push(j->api->pool, find_socket, j);
+	else if (take_body(req, &j->call, &j->error))
 		worker_pool_push(j->api->pool, run_job, j);
 	else
 		send_answer(j);
@@ -256,15 +286,13 @@ static void on_request(HttpRequest *req, void *data)
 
 	if (route == NULL || !authorise(route, role, &err))
 		http_respond_error(req, err);
-	else if (route->kind == ROUTE_WEBSOCKET)
-		console_link_open(a, req, g_hash_table_lookup(path, "vm"), http_request_query(req, "port"));
 	else if (route->kind == ROUTE_STREAM && wants_stream(req))
 		event_streams_open(a->streams, req);
 	else
 		start_local(a, req, route, path, role);
 }
 
-/* On the pool's address: other hosts, and those who want to become one. Streams and consoles are local. */
+/* On the pool's address: other hosts, and those who want to become one. Streams of events are local. */
 static void on_pool_request(HttpRequest *req, void *data)
 {
 	Api *a = data;
@@ -273,9 +301,7 @@ static void on_pool_request(HttpRequest *req, void *data)
 	const Route *route = route_find(http_request_method(req), http_request_segments(req), path, &err);
 	Job *j;
 
-	if (route != NULL && route->kind == ROUTE_WEBSOCKET)
-		fail(&err, ERR_UNSUPPORTED, "there are no consoles on the pool's address");
-	if (err != NULL) {
+	if (route == NULL) {
 		http_respond_error(req, err);
 		return;
 	}
@@ -336,6 +362,7 @@ Api *api_new(const struct api_config *config, GError **err)
 	a->loop = config->loop;
 	a->group = find_group();
 	a->console = g_ptr_array_new();
+	a->relay = g_ptr_array_new();
 	a->pool = worker_pool_new(API_THREADS);
 	a->streams = event_streams_new(config->loop, engine_store(config->engine), err);
 	if (a->streams == NULL)
@@ -360,6 +387,9 @@ Api *api_free(Api *a)
 	event_streams_free(a->streams);
 	http_server_free(a->pool_server);
 	http_server_free(a->server);
+	while (a->relay->len > 0)
+		relay_free(a->relay->pdata[0]);
+	g_ptr_array_unref(a->relay);
 	g_ptr_array_unref(a->console);
 	g_free(a);
 	return NULL;

@@ -2,14 +2,14 @@
 /*
  * A WebSocket between a client and a guest's console.
  *
- * The vm is looked up on a worker thread; then all stays on the loop: what the
+ * The vm is looked up on a worker thread, and if it runs on another host its
+ * daemon has the console (relay.c). Then all stays on the loop: what the
  * guest prints goes to the client as fast as both allow, what the client sends
  * waits while the guest does not read.
  */
 #include "api/api-impl.h"
-#include "api/forward.h"
+#include "api/handlers.h"
 #include "core/model/vm_state.h"
-#include "engine/records.h"
 
 #define PIECE 4096
 /* What may wait for one slow client before its guest's output waits in the ring. */
@@ -106,75 +106,61 @@ static void begin(Api *a, HttpRequest *req, Console *c)
 
 /* ---- which console ---- */
 
-typedef struct Lookup {
-	Api *api;
-	HttpRequest *req;
-	char *ref, *port, *id, *name;
-	GError *err;
-} Lookup;
+struct ConsoleTarget {
+	char *id, *name, *port;
+};
 
-static void lookup_free(Lookup *k)
+ConsoleTarget *console_target_free(ConsoleTarget *t)
 {
-	http_request_unref(k->req);
-	g_free(k->ref);
-	g_free(k->port);
-	g_free(k->id);
-	g_free(k->name);
-	g_clear_error(&k->err);
-	g_free(k);
+	if (t != NULL) {
+		g_free(t->id);
+		g_free(t->name);
+		g_free(t->port);
+		g_free(t);
+	}
+	return NULL;
 }
 
-static void found(void *data)
+ConsoleTarget *console_target_find(ApiCall *c, GError **err)
 {
-	Lookup *k = data;
-	Fleet *fleet = engine_fleet(k->api->engine);
-	Console *c = k->err == NULL ? fleet_console(fleet, k->id, k->port) : NULL;
-
-	if (k->err == NULL && c == NULL)
-		fail_advice(&k->err, ERR_UNSUPPORTED,
-			    "Set platform.console=true (or platform.hvm_serial=pty) and start it again.",
-			    "vm '%s' has no such console", k->name);
-	if (k->err != NULL)
-		http_respond_error(k->req, k->err);
-	else
-		begin(k->api, k->req, c);
-	lookup_free(k);
-}
-
-static void look_up(void *data)
-{
-	Lookup *k = data;
-	Store *s = engine_store(k->api->engine);
 	g_autoptr(VmRecords) r = NULL;
+	const char *port = call_query(c, "port");
+	ConsoleTarget *t;
 
-	if (engine_is_sim(k->api->engine)) {
-		fail(&k->err, ERR_UNSUPPORTED, "the simulated engine has no guests");
-	} else {
-		k->id = record_resolve(s, "vms", k->ref, &k->err);
-		r = k->id != NULL ? vm_records_load(s, k->id, &k->err) : NULL;
+	if (engine_is_sim(c->engine)) {
+		fail(err, ERR_UNSUPPORTED, "the simulated engine has no guests");
+		return NULL;
 	}
-	if (r != NULL) {
-		k->name = g_strdup(r->vm->name);
-		if (forward_check_here(k->api->engine, r->runtime, "the console", &k->err) &&
-		    json_str(r->runtime, "operation") == NULL)
-			vm_allows(r->vm->name, r->runtime, VM_ACTION_console, &k->err);
-	}
-	loop_post(k->api->loop, found, k);
+	r = call_vm(c, err);
+	if (r == NULL)
+		return NULL;
+	if (json_str(r->runtime, "operation") == NULL &&
+	    !vm_allows(r->vm->name, r->runtime, VM_ACTION_console, err))
+		return NULL;
+	t = g_new0(ConsoleTarget, 1);
+	t->id = g_strdup(r->vm->id);
+	t->name = g_strdup(r->vm->name);
+	t->port = g_strdup(port != NULL ? port : "console");
+	return t;
 }
 
-void console_link_open(Api *a, HttpRequest *req, const char *vm_ref, const char *port)
+bool console_link_open(Api *a, HttpRequest *req, const ConsoleTarget *t, GError **err)
 {
-	Lookup *k = g_new0(Lookup, 1);
+	Console *c = fleet_console(engine_fleet(a->engine), t->id, t->port);
 
-	k->api = a;
-	k->req = http_request_ref(req);
-	k->ref = g_strdup(vm_ref);
-	k->port = g_strdup(port != NULL ? port : "console");
-	worker_pool_push(a->pool, look_up, k);
+	if (c == NULL)
+		return fail_advice(
+		    err, ERR_UNSUPPORTED,
+		    "Set platform.console=true (or platform.hvm_serial=pty) and start it again.",
+		    "vm '%s' has no such console", t->name);
+	begin(a, req, c);
+	return true;
 }
 
 void console_links_close(Api *a)
 {
 	for (guint i = 0; i < a->console->len; i++)
 		http_ws_close(((ConsoleLink *)a->console->pdata[i])->ws, 1001, "the daemon stops");
+	for (guint i = 0; i < a->relay->len; i++)
+		relay_say_goodbye(a->relay->pdata[i], "the daemon stops");
 }

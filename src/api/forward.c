@@ -14,6 +14,8 @@
 #define SECOND UINT64_C(1000000)
 /* For what the other host does before it answers, beside what the client waits for. */
 #define FORWARD_TIME (UINT64_C(600) * SECOND)
+/* To be connected, and to agree on a WebSocket. */
+#define SOCKET_TIME (UINT64_C(20) * SECOND)
 
 /* ---- the hosts ---- */
 
@@ -371,12 +373,13 @@ static bool fail_gone(const char *host, GError **err)
 			   "what this needs is on host '%s', which is not in the pool any more", host);
 }
 
-bool forward_call(ApiCall *c, const Route *route, bool *ret_done, GError **err)
+/* The member that it is for; *ret_host stays NULL when that is this one. */
+static bool find_other(ApiCall *c, const Route *route, char **ret_host, GError **err)
 {
 	g_autoptr(GError) e = NULL;
 	g_autofree char *host = NULL;
 
-	*ret_done = false;
+	*ret_host = NULL;
 	if (engine_membership(c->engine) == NULL || c->peer != NULL)
 		return true;
 	host = target_of(c, route, &e);
@@ -388,20 +391,48 @@ bool forward_call(ApiCall *c, const Route *route, bool *ret_done, GError **err)
 		return true;
 	if (!is_member(engine_store(c->engine), host))
 		return fail_gone(host, err);
-	*ret_done = true;
-	return pass_on(c, route, host, err);
+	*ret_host = g_steal_pointer(&host);
+	return true;
 }
 
-bool forward_check_here(Engine *e, const Json *runtime, const char *what, GError **err)
+bool forward_call(ApiCall *c, const Route *route, bool *ret_done, GError **err)
 {
-	const char *host = json_str(runtime, "host");
-	g_autofree char *key = host != NULL ? key_host(host) : NULL;
-	_cleanup_json_ Json *j = NULL;
+	g_autofree char *host = NULL;
 
-	if (engine_membership(e) == NULL || host == NULL || g_str_equal(host, engine_facts(e)->id))
-		return true;
-	j = record_get(engine_store(e), key, NULL, NULL);
-	fail(err, ERR_UNSUPPORTED, "%s is on host '%s'", what,
-	     json_str(j, "name") != NULL ? json_str(j, "name") : host);
-	return err_advise(err, "Ask that host: its daemon has the console.");
+	if (!find_other(c, route, &host, err))
+		return false;
+	*ret_done = host != NULL;
+	return host == NULL || pass_on(c, route, host, err);
+}
+
+static Ws *connect_to(ApiCall *c, const Route *route, const char *host, GError **err)
+{
+	g_autofree char *path = path_of(c, route), *name = name_of_host(c, host);
+	g_autofree char *user = g_strconcat("Plimsoll-User: ", c->user, NULL);
+	g_autofree char *role = g_strconcat("Plimsoll-Role: ", role_name(c->role), NULL);
+	const char *const headers[] = { user, role, NULL };
+	struct ws_connection connection;
+	g_autoptr(GError) e = NULL;
+	Ws *ws;
+
+	if (!peer_connect(c->engine, host, SOCKET_TIME, &connection, err))
+		return NULL;
+	ws = ws_connect(&connection, host, path, headers, SOCKET_TIME, &e);
+	if (ws == NULL) {
+		g_prefix_error(&e, "%s: ", name);
+		g_propagate_error(err, g_steal_pointer(&e));
+	}
+	return ws;
+}
+
+bool forward_socket(ApiCall *c, const Route *route, Ws **ret, GError **err)
+{
+	g_autofree char *host = NULL;
+
+	*ret = NULL;
+	if (!find_other(c, route, &host, err))
+		return false;
+	if (host != NULL)
+		*ret = connect_to(c, route, host, err);
+	return host == NULL || *ret != NULL;
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "api/route.h"
+#include "base/ws.h"
 
 /*
  * True and *ret_done set: another host was asked, its answer is the call's.
@@ -15,5 +16,5 @@
  */
 bool forward_call(ApiCall *c, const Route *route, bool *ret_done, GError **err);
 
-/* Of a vm that runs on another host: ERR_UNSUPPORTED with the host's name, for what can't be passed on. */
-bool forward_check_here(Engine *e, const Json *runtime, const char *what, GError **err);
+/* The same for a WebSocket: *ret is one to the other host, or NULL when it is for this one. */
+bool forward_socket(ApiCall *c, const Route *route, Ws **ret, GError **err);

@@ -60,6 +60,15 @@ Json *peer_call(Engine *e, const char *host_id, const char *method, const char *
 	return j;
 }
 
+bool peer_connect(Engine *e, const char *host_id, uint64_t timeout, struct ws_connection *ret, GError **err)
+{
+	Known k = { 0 };
+	bool ok = look_up(e, host_id, &k, err) && peer_connect_to(&k.target, timeout, ret, err);
+
+	json_unref(k.host);
+	return ok;
+}
+
 PeerLink *peer_link_open(Engine *e, const char *host_id, GError **err)
 {
 	Known k = { 0 };

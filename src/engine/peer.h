@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "base/err.h"
+#include "base/ws.h"
 
 #include <stdint.h>
 
@@ -41,6 +41,13 @@ Json *peer_link_call(PeerLink *l, const char *method, const char *path, const Js
 		     GError **err);
 /* Without a word to it: false when the other daemon closed the connection of the last call, or died. */
 bool peer_link_lives(const PeerLink *l);
+
+/*
+ * A connection to the daemon of a host, for what is no exchange: TLS is agreed
+ * on and nothing was said yet. It never blocks from now on; its close() ends
+ * it. One thread at a time. Fails as peer_call() does for who does not answer.
+ */
+bool peer_connect(Engine *e, const char *host_id, uint64_t timeout, struct ws_connection *ret, GError **err);
 
 /* ---- for the pool's own parts: below peer_call() ---- */
 
@@ -76,6 +83,8 @@ PeerAnswer *peer_answer_free(PeerAnswer *a);
 /* peer_exchange() whose answer is JSON or an error object, as peer_call() gives it back. */
 Json *peer_json(const struct peer_target *t, const struct peer_request *r, GError **err);
 
+/* peer_connect() to this target. */
+bool peer_connect_to(const struct peer_target *t, uint64_t timeout, struct ws_connection *ret, GError **err);
 /* Copies `t`. */
 PeerLink *peer_link_new(const struct peer_target *t);
 

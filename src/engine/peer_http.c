@@ -4,12 +4,14 @@
 #include "engine/pki.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #define ANSWER_MAX (64 << 20)
 #define CONNECT_TIMEOUT 10000L /* ms */
 #define PORT_LEN 6
+#define KEEPALIVE 15L /* s */
 
 struct exchange {
 	CURL *curl;
@@ -158,6 +160,12 @@ static void set_trust(struct exchange *x)
 	}
 }
 
+static void set_times(struct exchange *x, uint64_t timeout)
+{
+	curl_easy_setopt(x->curl, CURLOPT_TIMEOUT_MS, (long)MIN(timeout / 1000, LONG_MAX));
+	curl_easy_setopt(x->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)MIN(timeout / 1000, CONNECT_TIMEOUT));
+}
+
 static void set_request(struct exchange *x, const struct peer_request *r)
 {
 	const char *type = r->content_type != NULL ? r->content_type : "application/json";
@@ -176,8 +184,7 @@ static void set_request(struct exchange *x, const struct peer_request *r)
 	add_header(x, "Plimsoll-Role", r->role);
 	x->headers = curl_slist_append(x->headers, "Expect:"); /* no round trip for its sake */
 	curl_easy_setopt(x->curl, CURLOPT_HTTPHEADER, x->headers);
-	curl_easy_setopt(x->curl, CURLOPT_TIMEOUT_MS, (long)MIN(r->timeout / 1000, LONG_MAX));
-	curl_easy_setopt(x->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)MIN(r->timeout / 1000, CONNECT_TIMEOUT));
+	set_times(x, r->timeout);
 }
 
 static void set_common(struct exchange *x)
@@ -264,6 +271,16 @@ static PeerAnswer *perform(struct exchange *x, GError **err)
 	return g_steal_pointer(&x->answer);
 }
 
+static CURL *handle_new(void)
+{
+	CURL *curl;
+
+	once_global();
+	curl = curl_easy_init();
+	g_assert(curl != NULL); /* only for lack of memory */
+	return curl;
+}
+
 /* With a handle that may have connections left from an exchange before. */
 static PeerAnswer *exchange_on(CURL *curl, const struct peer_target *t, const struct peer_request *r,
 			       GError **err)
@@ -284,16 +301,6 @@ static PeerAnswer *exchange_on(CURL *curl, const struct peer_target *t, const st
 		g_byte_array_unref(x.body);
 	peer_answer_free(x.answer);
 	return a;
-}
-
-static CURL *handle_new(void)
-{
-	CURL *curl;
-
-	once_global();
-	curl = curl_easy_init();
-	g_assert(curl != NULL); /* only for lack of memory */
-	return curl;
 }
 
 PeerAnswer *peer_exchange(const struct peer_target *t, const struct peer_request *r, GError **err)
@@ -345,6 +352,73 @@ static Json *json_of_answer(const struct peer_target *t, PeerAnswer *take, GErro
 Json *peer_json(const struct peer_target *t, const struct peer_request *r, GError **err)
 {
 	return json_of_answer(t, peer_exchange(t, r, err), err);
+}
+
+/* ---- connections ---- */
+
+static ssize_t curl_result(CURLcode c, size_t n)
+{
+	if (c == CURLE_AGAIN)
+		return -EAGAIN;
+	return c == CURLE_OK ? (ssize_t)n : -ECONNRESET;
+}
+
+static ssize_t connection_recv(void *data, void *buf, size_t len)
+{
+	size_t n = 0;
+	CURLcode c = curl_easy_recv(data, buf, len, &n);
+
+	return curl_result(c, n);
+}
+
+static ssize_t connection_send(void *data, const void *buf, size_t len)
+{
+	size_t n = 0;
+	CURLcode c = curl_easy_send(data, buf, len, &n);
+
+	return curl_result(c, n);
+}
+
+static void connection_close(void *data)
+{
+	curl_easy_cleanup(data);
+}
+
+bool peer_connect_to(const struct peer_target *t, uint64_t timeout, struct ws_connection *ret, GError **err)
+{
+	struct exchange x = { .target = t, .curl = handle_new() };
+	curl_socket_t fd = CURL_SOCKET_BAD;
+	CURLcode c;
+	bool ok;
+
+	set_common(&x);
+	set_trust(&x);
+	set_times(&x, timeout);
+	curl_easy_setopt(x.curl, CURLOPT_CONNECT_ONLY, 1L);
+	curl_easy_setopt(x.curl, CURLOPT_TCP_KEEPALIVE, 1L); /* nobody else finds out that the host is gone */
+	curl_easy_setopt(x.curl, CURLOPT_TCP_KEEPIDLE, KEEPALIVE);
+	curl_easy_setopt(x.curl, CURLOPT_TCP_KEEPINTVL, KEEPALIVE);
+	ok = set_address(&x, "/", err);
+	c = ok ? curl_easy_perform(x.curl) : CURLE_OK;
+	if (ok && c == CURLE_OK)
+		c = curl_easy_getinfo(x.curl, CURLINFO_ACTIVESOCKET, &fd);
+	if (c != CURLE_OK)
+		ok = fail_exchange(&x, c, err);
+	curl_easy_setopt(x.curl, CURLOPT_ERRORBUFFER, NULL);
+	curl_easy_setopt(x.curl, CURLOPT_CONNECT_TO, NULL);
+	curl_slist_free_all(x.connect_to);
+	if (!ok) {
+		curl_easy_cleanup(x.curl);
+		return false;
+	}
+	*ret = (struct ws_connection){
+		.fd = fd,
+		.data = x.curl,
+		.recv = connection_recv,
+		.send = connection_send,
+		.close = connection_close,
+	};
+	return true;
 }
 
 /* ---- links ---- */

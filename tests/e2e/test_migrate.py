@@ -15,7 +15,7 @@ import subprocess
 
 import pytest
 
-from daemon import PAYLOAD, until
+from daemon import PAYLOAD, PLIM, until
 
 MEMORY = "32640KiB"
 WRITES = "out=serial job=dirty:40:12"
@@ -28,9 +28,13 @@ def two(make_pool):
     return make_pool(2, engine="qemu")
 
 
-def started(host, name, *more, job=WRITES):
+def created(host, name, *more, job=WRITES):
     host.ok("vm", "create", name, "--memory", MEMORY, "--kernel", PAYLOAD, "--nic", "none", "--cmdline", job, "--set",
             "platform.hvm_serial=pty", *more, "--host", host.name)
+
+
+def started(host, name, *more, job=WRITES):
+    created(host, name, *more, job=job)
     host.ok("vm", "start", name, "--host", host.name)
     lines(host, name, 1)
 
@@ -153,6 +157,50 @@ def content(path):
         os.unlink(raw)
         return hashlib.sha256(data).hexdigest()
     return hashlib.sha256(done.stdout).hexdigest()
+
+
+def test_a_console_is_reached_through_any_host(two):
+    a, b = two.hosts
+    created(b, "far", "--set", "platform.console=false", job="out=serial job=echo")
+    b.ok("vm", "start", "far", "--host", "h1")
+    until(lambda: "job echo" in a.plim("vm", "console", "far", "--serial", "--log").out, "line of the guest")
+    console = subprocess.Popen([PLIM, "vm", "console", "far", "--serial"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               env=dict(os.environ, PLIMSOLL_SOCKET=str(a.socket)))
+    try:
+        said = b""
+        for word in ("one", "two"):
+            console.stdin.write(f"{word}\r".encode())
+            console.stdin.flush()
+            while f"echo {word}".encode() not in said:
+                piece = os.read(console.stdout.fileno(), 4096)
+                assert piece, said
+                said += piece
+        assert b"job echo" in said, "it begins with the scrollback"
+        # What is typed just before leaving arrives too.
+        console.stdin.write(b"last\r\x1d")
+        console.stdin.flush()
+        assert console.wait(60) == 0
+        until(lambda: "echo last" in a.plim("vm", "console", "far", "--serial", "--log").out, "the last line")
+    finally:
+        console.kill()
+        console.wait()
+    # Errors are the other daemon's own.
+    ran = a.plim("vm", "console", "far", stdin="\x1d")
+    assert ran.status == 7 and "no such console" in ran.err and ran.err.startswith("plim: h1: "), ran
+    # Whatever ends over there ends the console; the daemon that passed it on goes on.
+    for end in ("daemon", "guest"):
+        console = subprocess.Popen([PLIM, "vm", "console", "far", "--serial"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   env=dict(os.environ, PLIMSOLL_SOCKET=str(a.socket)))
+        assert os.read(console.stdout.fileno(), 1)
+        if end == "daemon":
+            b.kill9()
+        else:
+            b.ok("vm", "kill", "far")
+        console.communicate(timeout=60)
+        if end == "daemon":
+            b.start()
+    ran = a.plim("vm", "console", "far", "--serial", stdin="\x1d")
+    assert ran.status == 6 and "stopped" in ran.err, ran
 
 
 def test_a_disk_moves_along_with_what_is_written_meanwhile(two):

@@ -497,6 +497,10 @@ def test_only_members_are_served_on_the_pools_address(make_pool):
     for role, status in (("viewer", 403), ("nonsense", 403), ("operator", 202)):
         assert ask_peer(p[0], p[1], start, {"Plimsoll-Role": role, "Plimsoll-User": "anna"}, "POST")[0] == status, role
     assert next(o for o in p[0].get("/v1/operations") if o["kind"] == "vm.start")["user"] == "anna"
+    console = "/v1/vms/web1/console"
+    assert ask_peer(p[0], path=console)[0] == 403
+    for role, status in (("viewer", 403), ("operator", 422)):
+        assert ask_peer(p[0], p[1], console, {"Plimsoll-Role": role, "Plimsoll-User": "anna"})[0] == status, role
     # One that left has its certificate still, and is nobody.
     for name in ("host.pem", "host.key"):
         shutil.copy(p[1].state / "pool" / name, p[1].base / name)
