@@ -11,7 +11,7 @@
 #include <pwd.h>
 #include <string.h>
 
-/* Handlers may wait for operations (`wait`), so there are more threads than cores. */
+/* Handlers may wait for disks and other hosts, so there are more threads than cores. */
 #define API_THREADS 32
 #define NO_GROUP ((gid_t)-1)
 
@@ -246,6 +246,7 @@ static Job *job_new(Api *a, HttpRequest *req, const Route *route, GHashTable *pa
 	j->route = route;
 	j->call = (ApiCall){
 		.engine = a->engine,
+		.pool = a->pool,
 		.role = role,
 		.path = g_hash_table_ref(path),
 		.query = copy_query(req),

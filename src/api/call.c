@@ -9,6 +9,8 @@
 #define SECOND UINT64_C(1000000)
 /* Each lost race means that another change was made; nobody loses so many in a row. */
 #define RETRIES 16
+/* Requests that wait for operations at a time, each with a thread. */
+#define WAITING_MAX 1000
 
 const char *role_name(Role r)
 {
@@ -156,13 +158,23 @@ static bool answer_operation(ApiCall *c, const char *id, GError **err)
 }
 
 /* What has been told must not be lost in a power cut: by then the begin is on disk, or the end is. */
+bool call_wait(ApiCall *c, const char *operation, uint64_t us)
+{
+	bool rests = worker_pool_rest(c->pool, WAITING_MAX),
+	     ended = exec_wait(engine_exec(c->engine), operation, us);
+
+	if (rests)
+		worker_pool_wake(c->pool);
+	return ended;
+}
+
 static bool wait_for_operation(ApiCall *c, const char *id, bool early, uint64_t wait, GError **err)
 {
 	Exec *e = engine_exec(c->engine);
 
 	if (early && !exec_sync(e, id, err))
 		return false;
-	return wait == 0 || exec_wait(e, id, wait * SECOND) || early || exec_sync(e, id, err);
+	return wait == 0 || call_wait(c, id, wait * SECOND) || early || exec_sync(e, id, err);
 }
 
 bool call_submit(ApiCall *c, Operation *op, GError **err)

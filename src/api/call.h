@@ -17,6 +17,7 @@ const char *role_name(Role r);
 typedef struct ApiCall {
 	/* the request */
 	Engine *engine;
+	WorkerPool *pool; /* on a thread of which this call runs */
 	Role role;
 	char *user;        /* who asks, for records: "root", a certificate's name */
 	char *peer;        /* id of the host that asks or passes this on (it goes no further), or NULL */
@@ -66,6 +67,9 @@ bool call_answer_bytes(ApiCall *c, const char *content_type, GBytes *bytes);
 
 /* ERR_PRECONDITION unless If-Match is absent or names this revision. */
 bool call_check_match(const ApiCall *c, int64_t revision, GError **err);
+
+/* Until the operation has ended, or `us` are over. The call's thread counts as free meanwhile. */
+bool call_wait(ApiCall *c, const char *operation, uint64_t us);
 
 /*
  * Carry out an operation (taken; NULL: *err is set already): with dry_run the

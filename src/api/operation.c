@@ -71,7 +71,7 @@ bool api_operation_show(ApiCall *c, GError **err)
 	if (id == NULL || !call_number(c, "wait", 0, 3600, 0, &wait, err))
 		return false;
 	if (wait > 0)
-		exec_wait(engine_exec(c->engine), id, wait * SECOND);
+		call_wait(c, id, wait * SECOND);
 	return answer(c, id, 200, err);
 }
 

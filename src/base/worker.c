@@ -13,6 +13,8 @@ typedef struct Job {
 
 struct WorkerPool {
 	GThreadPool *threads;
+	GMutex lock; /* of what follows */
+	unsigned n_threads, resting;
 };
 
 static void run_job(gpointer data, gpointer unused)
@@ -29,6 +31,8 @@ WorkerPool *worker_pool_new(unsigned n_threads)
 	WorkerPool *p = g_new0(WorkerPool, 1);
 
 	g_assert(n_threads > 0);
+	g_mutex_init(&p->lock);
+	p->n_threads = n_threads;
 	/* A request passes through some threads: those of the one before are there for some seconds. */
 	g_thread_pool_set_max_unused_threads(UNUSED_MAX);
 	/* Not exclusive: idle threads end, so a resting daemon holds none. */
@@ -42,6 +46,29 @@ void worker_pool_push(WorkerPool *p, WorkerFunc func, void *data)
 
 	*j = (Job){ .func = func, .data = data };
 	g_thread_pool_push(p->threads, j, NULL);
+}
+
+bool worker_pool_rest(WorkerPool *p, unsigned rest_max)
+{
+	bool may;
+
+	g_mutex_lock(&p->lock);
+	may = p->resting < rest_max;
+	p->resting += may;
+	if (may)
+		g_thread_pool_set_max_threads(p->threads, (gint)(p->n_threads + p->resting), NULL);
+	g_mutex_unlock(&p->lock);
+	return may;
+}
+
+/* More than the bound run until so many jobs have ended: who wakes is not held up. */
+void worker_pool_wake(WorkerPool *p)
+{
+	g_mutex_lock(&p->lock);
+	g_assert(p->resting > 0);
+	p->resting--;
+	g_thread_pool_set_max_threads(p->threads, (gint)(p->n_threads + p->resting), NULL);
+	g_mutex_unlock(&p->lock);
 }
 
 unsigned worker_pool_load(WorkerPool *p)
@@ -59,6 +86,7 @@ WorkerPool *worker_pool_free(WorkerPool *p)
 {
 	if (p != NULL) {
 		g_thread_pool_free(p->threads, FALSE, TRUE);
+		g_mutex_clear(&p->lock);
 		g_free(p);
 	}
 	return NULL;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <glib.h>
+#include <stdbool.h>
 
 typedef struct WorkerPool WorkerPool;
 typedef void (*WorkerFunc)(void *data);
@@ -16,6 +17,14 @@ typedef void (*WorkerFunc)(void *data);
 WorkerPool *worker_pool_new(unsigned n_threads);
 /* From any thread. */
 void worker_pool_push(WorkerPool *p, WorkerFunc func, void *data);
+/*
+ * For a job that runs here and is about to wait, for a guest or for another
+ * pool, without a use for the processor: until worker_pool_wake() it does not
+ * count, and another may run in its place. At most `rest_max` rest so; the
+ * others count on, and false is returned: no wake is due then.
+ */
+bool worker_pool_rest(WorkerPool *p, unsigned rest_max);
+void worker_pool_wake(WorkerPool *p);
 /* Jobs that wait or run. */
 unsigned worker_pool_load(WorkerPool *p);
 /* Wait until nothing runs or waits. Who may push still must have been stopped. */

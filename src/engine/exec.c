@@ -6,8 +6,11 @@
 
 #include <string.h>
 
-/* Ended operations that are kept for people to look at. */
+/* Ended operations that are kept for people to look at, and how many more there may be before some go. */
 #define KEEP_ENDED 1000
+#define KEEP_SLACK 64
+/* Steps that wait for their guests at a time, each with a thread. */
+#define RESTING_MAX 512
 #define PROGRESS_INTERVAL UINT64_C(300000)
 /* How often the end of an operation is tried again while the store refuses it. */
 #define END_TRIES 60
@@ -15,6 +18,7 @@
 
 typedef struct Task {
 	Exec *exec;
+	WorkerPool *pool; /* whose thread it runs on */
 	Operation *op;
 	int cancelled; /* atomic */
 	int synced;    /* atomic: its begin is on disk, and leads to the same end */
@@ -32,6 +36,7 @@ struct Exec {
 	GMutex lock;  /* of the members below */
 	GCond ended;
 	GHashTable *task; /* id -> Task, while it runs or waits */
+	GQueue past;      /* ids of ended operations of ours, the oldest first */
 	bool frozen;
 	unsigned submitting; /* between the look at `frozen` and the task in the table */
 };
@@ -59,6 +64,7 @@ Exec *exec_free(Exec *e)
 		g_cond_wait(&e->ended, &e->lock);
 	g_mutex_unlock(&e->lock);
 	g_hash_table_unref(e->task);
+	g_queue_clear_full(&e->past, g_free);
 	g_mutex_clear(&e->lock);
 	g_cond_clear(&e->ended);
 	g_free(e);
@@ -277,12 +283,53 @@ static void finish_backwards(Task *t)
 	store_end(t);
 }
 
+/* Locked. The ids of those that are too many, oldest first; mostly none. */
+static GPtrArray *take_too_many(Exec *e)
+{
+	GPtrArray *ids = g_ptr_array_new_with_free_func(g_free);
+
+	if (e->past.length > KEEP_ENDED + KEEP_SLACK)
+		while (e->past.length > KEEP_ENDED)
+			g_ptr_array_add(ids, g_queue_pop_head(&e->past));
+	return ids;
+}
+
+/* News of yesterday: what is not deleted now is deleted at the next start of the daemon. */
+static void delete_operations(Exec *e, const GPtrArray *ids)
+{
+	for (guint i = 0; i < ids->len;) {
+		StoreTx *tx = store_tx_new();
+		g_autoptr(GError) err = NULL;
+
+		for (guint n = 0; n < STORE_TX_MAX && i < ids->len; n++, i++) {
+			g_autofree char *key = key_operation(ids->pdata[i]);
+
+			store_tx_set(tx, key, STORE_ANY, NULL);
+		}
+		if (!store_commit(e->config.store, tx, STORE_RELAXED, NULL, &err))
+			log_warning("old operations were not deleted: %s", err->message);
+	}
+}
+
+static void forget_past(Exec *e, const char *ended)
+{
+	g_autoptr(GPtrArray) ids = NULL;
+
+	g_mutex_lock(&e->lock);
+	g_queue_push_tail(&e->past, g_strdup(ended));
+	ids = take_too_many(e);
+	g_mutex_unlock(&e->lock);
+	delete_operations(e, ids);
+}
+
 static void task_end(Task *t, bool ended)
 {
 	Exec *e = t->exec;
 
 	if (ended && e->config.on_end != NULL)
 		e->config.on_end(t->op, e->config.data);
+	if (ended)
+		forget_past(e, t->op->id);
 	g_mutex_lock(&e->lock);
 	g_hash_table_remove(e->task, t->op->id);
 	g_cond_broadcast(&e->ended);
@@ -306,6 +353,8 @@ static void run_task(void *data)
 		return;
 	}
 	t->op->state = OPERATION_RUNNING;
+	if (t->op->started_at == NULL)
+		t->op->started_at = time_stamp();
 	if (!run_from(t, t->op->index, &err) && is_stopping(t->exec) &&
 	    g_error_matches(err, ERR, ERR_CANCELLED) && !g_atomic_int_get(&t->cancelled)) {
 		/* Interrupted, not cancelled: the next start finishes or undoes it. */
@@ -331,6 +380,8 @@ static Task *task_add(Exec *e, Operation *op)
 
 	t->exec = e;
 	t->op = op;
+	t->pool =
+	    e->config.launch_pool != NULL && operation_is_launch(op) ? e->config.launch_pool : e->config.pool;
 	g_mutex_lock(&e->lock);
 	g_hash_table_insert(e->task, op->id, t);
 	g_mutex_unlock(&e->lock);
@@ -378,6 +429,11 @@ static void end_submit(Exec *e)
 	g_mutex_unlock(&e->lock);
 }
 
+static void task_push(Task *t, WorkerFunc run)
+{
+	worker_pool_push(t->pool, run, t);
+}
+
 /* Takes op. */
 static bool submit(Exec *e, Operation *op, GError **err)
 {
@@ -389,17 +445,19 @@ static bool submit(Exec *e, Operation *op, GError **err)
 		op->index = 0;
 	add_begin_writes(tx, op);
 	put_operation(tx, op);
-	if (e->config.admit != NULL && !e->config.admit(tx, e->config.data, err)) {
+	if (e->config.admit != NULL && !e->config.admit(op, tx, e->config.data, err)) {
 		store_tx_free(tx);
 		operation_free(op);
 		return false;
 	}
 	if (!store_commit(e->config.store, tx, operation_begins_durable(op) ? STORE_DURABLE : STORE_RELAXED,
 			  NULL, err)) {
+		if (e->config.dismiss != NULL)
+			e->config.dismiss(op, e->config.data);
 		operation_free(op);
 		return false;
 	}
-	worker_pool_push(e->config.pool, run_task, task_add(e, op));
+	task_push(task_add(e, op), run_task);
 	return true;
 }
 
@@ -499,19 +557,17 @@ static Operation *parse_item(const StoreItem *item, GError **err)
 	return j != NULL ? operation_of_json(j, err) : NULL;
 }
 
-/* Oldest first: keys are random, times are not. */
-static void prune(Exec *e, GPtrArray *ended)
+/* Sorted by time. */
+static void remember_past(Exec *e, const GPtrArray *ended)
 {
-	if (ended->len <= KEEP_ENDED)
-		return;
-	for (guint i = 0; i < ended->len - KEEP_ENDED; i++) {
-		const Operation *op = ended->pdata[i];
-		g_autofree char *key = key_operation(op->id);
-		StoreTx *tx = store_tx_new();
+	g_autoptr(GPtrArray) ids = NULL;
 
-		store_tx_set(tx, key, STORE_ANY, NULL);
-		store_commit(e->config.store, tx, STORE_RELAXED, NULL, NULL);
-	}
+	g_mutex_lock(&e->lock);
+	for (guint i = 0; i < ended->len; i++)
+		g_queue_push_tail(&e->past, g_strdup(((const Operation *)ended->pdata[i])->id));
+	ids = take_too_many(e);
+	g_mutex_unlock(&e->lock);
+	delete_operations(e, ids);
 }
 
 static gint by_time(gconstpointer a, gconstpointer b)
@@ -556,11 +612,10 @@ bool exec_recover(Exec *e, ExecRecoverFunc each, void *data, GError **err)
 		forward = operation_goes_forward(op);
 		if (each != NULL)
 			each(op, forward, data);
-		worker_pool_push(e->config.pool, forward ? run_task : undo_task,
-				 task_add(e, g_steal_pointer(&op)));
+		task_push(task_add(e, g_steal_pointer(&op)), forward ? run_task : undo_task);
 	}
 	g_ptr_array_sort(ended, by_time);
-	prune(e, ended);
+	remember_past(e, ended);
 	return true;
 }
 
@@ -606,6 +661,16 @@ void step_say(StepContext *ctx, const char *fmt, ...)
 	op->note = g_strdup_vprintf(fmt, ap);
 	va_end(ap);
 	store_progress(ctx->task->exec, op);
+}
+
+bool step_rest(StepContext *ctx)
+{
+	return worker_pool_rest(ctx->task->pool, RESTING_MAX);
+}
+
+void step_wake(StepContext *ctx)
+{
+	worker_pool_wake(ctx->task->pool);
 }
 
 bool step_cancelled(const StepContext *ctx)

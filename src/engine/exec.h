@@ -16,6 +16,10 @@
  * operation_goes_forward() says. In a pool the store has the operations of all
  * hosts; an executor minds those that name its host, or none, and no others.
  *
+ * Launches (operation_is_launch()) have threads of their own, a few, so that a
+ * storm of starts waits in a queue of its own and not in the way of all else. A
+ * step that only waits for a guest says so with step_rest(), and holds up nobody.
+ *
  * Every function may be called from any thread but the loop's, unless it says
  * otherwise: they commit and so may block.
  */
@@ -42,11 +46,17 @@ typedef void (*ExecEndFunc)(const Operation *op, void *data);
 struct exec_config {
 	Store *store;
 	WorkerPool *pool;
+	WorkerPool *launch_pool;       /* of launches; NULL: the same */
 	const struct step_impl *steps; /* indexed by StepKind */
 	void *engine;                  /* handed to steps */
 	const char *host;              /* id of this host; NULL: the store is nobody else's */
-	/* May add to the transaction of a beginning what must hold for it, or refuse. NULL: nothing. */
-	bool (*admit)(StoreTx *tx, void *data, GError **err);
+	/*
+	 * May add to the transaction of a beginning what must hold for it, or refuse. What it set aside for
+	 * one that was not stored after all goes with `dismiss`. Both or none; they may be called on many
+	 * threads at once.
+	 */
+	bool (*admit)(const Operation *op, StoreTx *tx, void *data, GError **err);
+	void (*dismiss)(const Operation *op, void *data);
 	ExecEndFunc on_end; /* may be NULL */
 	void *data;
 };
@@ -107,6 +117,13 @@ void step_result(StepContext *ctx, const char *name, Json *value);
 void step_progress(StepContext *ctx, unsigned percent);
 /* The stage, while this step runs, in place of the step's own. Stored at once: for what happens seldom. */
 void step_say(StepContext *ctx, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+/*
+ * Around a wait for something outside of this daemon: the step's thread counts
+ * as free for other operations meanwhile. False: too many rest already, and no
+ * step_wake() is due.
+ */
+bool step_rest(StepContext *ctx);
+void step_wake(StepContext *ctx);
 /* True when the operation was cancelled or the daemon stops: return ERR_CANCELLED soon. */
 bool step_cancelled(const StepContext *ctx);
 /* From now on the operation can't be cancelled; false when it was already. The daemon's stop is not meant. */

@@ -480,9 +480,9 @@ static void test_a_frozen_executor_takes_nothing(void)
 	bench_done(&b);
 }
 
-static bool refuse(StoreTx *tx, void *data, GError **err)
+static bool refuse(const Operation *op, StoreTx *tx, void *data, GError **err)
 {
-	(void)tx, (void)data;
+	(void)op, (void)tx, (void)data;
 	return fail(err, ERR_UNAVAILABLE, "no lease");
 }
 
@@ -498,6 +498,191 @@ static void test_what_is_not_admitted_leaves_no_record(void)
 	g_assert_false(exec_submit(b.exec, make_start("x"), &err));
 	g_assert_error(err, ERR, ERR_UNAVAILABLE);
 	g_assert_null(get(b.store, "/plimsoll/v1/operations/x"));
+	bench_done(&b);
+}
+
+static bool let_in(const Operation *op, StoreTx *tx, void *data, GError **err)
+{
+	GPtrArray *in = data;
+
+	(void)tx, (void)err;
+	g_ptr_array_add(in, g_strdup(op->id));
+	return true;
+}
+
+static void let_go(const Operation *op, void *data)
+{
+	GPtrArray *in = data;
+	guint i;
+
+	g_assert_true(g_ptr_array_find_with_equal_func(in, op->id, g_str_equal, &i));
+	g_ptr_array_remove_index(in, i);
+}
+
+static void test_what_was_admitted_and_not_stored_is_dismissed(void)
+{
+	g_autoptr(GPtrArray) in = g_ptr_array_new_with_free_func(g_free);
+	g_autoptr(GError) err = NULL;
+	Operation *op = make_start("x");
+	Bench b;
+
+	bench_init(&b);
+	exec_free(b.exec);
+	b.exec = exec_new(&(struct exec_config){ .store = b.store,
+						 .pool = b.pool,
+						 .steps = sim_steps,
+						 .engine = b.sim,
+						 .admit = let_in,
+						 .dismiss = let_go,
+						 .data = in });
+	operation_expect(op, "/plimsoll/v1/vms/v/config", 77);
+	g_assert_false(exec_submit(b.exec, op, &err));
+	g_assert_error(err, ERR, ERR_CONFLICT);
+	g_assert_cmpuint(in->len, ==, 0);
+	g_assert_true(exec_submit(b.exec, make_start("y"), NULL));
+	g_assert_true(exec_wait(b.exec, "y", UINT64_C(60000000)));
+	g_assert_cmpuint(in->len, ==, 1);
+	bench_done(&b);
+}
+
+/* ---- many at once ---- */
+
+static Exec *exec_with_launch_pool(const Bench *b, WorkerPool *launch)
+{
+	return exec_new(&(struct exec_config){ .store = b->store,
+					       .pool = b->pool,
+					       .launch_pool = launch,
+					       .steps = sim_steps,
+					       .engine = b->sim });
+}
+
+/* The most of these operations that ran at the same time, from their records. */
+static guint most_at_once(Bench *b, const char *prefix, guint n)
+{
+	g_autofree uint64_t *from = g_new(uint64_t, n), *to = g_new(uint64_t, n);
+	guint most = 0;
+
+	for (guint i = 0; i < n; i++) {
+		g_autofree char *key = g_strdup_printf("/plimsoll/v1/operations/%s%u", prefix, i);
+		_cleanup_json_ Json *op = get(b->store, key);
+
+		g_assert_cmpstr(json_str(op, "status"), ==, "done");
+		g_assert_true(time_parse(json_str(op, "started_at"), &from[i]));
+		g_assert_true(time_parse(json_str(op, "finished_at"), &to[i]));
+	}
+	for (guint i = 0; i < n; i++) {
+		guint at_once = 0;
+
+		for (guint k = 0; k < n; k++)
+			at_once += from[k] <= from[i] && from[i] < to[k];
+		most = MAX(most, at_once);
+	}
+	return most;
+}
+
+static void test_launches_queue_and_nothing_else_waits_for_them(void)
+{
+	g_autoptr(WorkerPool) launch = worker_pool_new(3);
+	const guint n = 24;
+	Bench b;
+
+	bench_init(&b);
+	exec_free(b.exec);
+	b.exec = exec_with_launch_pool(&b, launch);
+	order(&b, "{\"delay_ms\":{\"QEMU_SPAWN\":100}}");
+	for (guint i = 0; i < n; i++) {
+		g_autofree char *id = g_strdup_printf("s%u", i);
+
+		g_assert_true(exec_submit(b.exec, make_start(id), NULL));
+	}
+	/* Behind all of them in time, and through before them. */
+	g_assert_true(exec_submit(b.exec, make_delete("other"), NULL));
+	g_assert_true(exec_wait(b.exec, "other", UINT64_C(60000000)));
+	g_assert_false(exec_wait(b.exec, "s23", 0));
+	for (guint i = 0; i < n; i++) {
+		g_autofree char *id = g_strdup_printf("s%u", i);
+
+		g_assert_true(exec_wait(b.exec, id, UINT64_C(120000000)));
+	}
+	g_assert_cmpuint(most_at_once(&b, "s", n), ==, 3);
+	b.exec = exec_free(b.exec);
+	bench_done(&b);
+}
+
+static bool rests(StepContext *ctx, const Json *args, GError **err)
+{
+	GMutex *gate = step_engine(ctx);
+	bool rest = step_rest(ctx);
+
+	(void)args, (void)err;
+	g_mutex_lock(gate); /* the guest takes its time */
+	g_mutex_unlock(gate);
+	if (rest)
+		step_wake(ctx);
+	return true;
+}
+
+static Operation *make_single(const char *id, StepKind kind)
+{
+	Operation *op = operation_new(id, "vm.stop", "2026-01-01T00:00:00Z");
+
+	plan_add(op->plan, kind, "web1", args_of("vm", "v"));
+	return op;
+}
+
+static void test_steps_that_wait_for_guests_hold_up_nobody(void)
+{
+	struct step_impl steps[_STEP_MAX];
+	GMutex gate;
+	Bench b;
+
+	bench_init(&b);
+	exec_free(b.exec);
+	memcpy(steps, sim_steps, sizeof steps);
+	steps[STEP_GUEST_SHUTDOWN].run = rests;
+	g_mutex_init(&gate);
+	b.exec = exec_new(
+	    &(struct exec_config){ .store = b.store, .pool = b.pool, .steps = steps, .engine = &gate });
+	g_mutex_lock(&gate);
+	for (guint i = 0; i < 20; i++) {
+		g_autofree char *id = g_strdup_printf("stop%u", i);
+
+		g_assert_true(exec_submit(b.exec, make_single(id, STEP_GUEST_SHUTDOWN), NULL));
+	}
+	/* Two threads and twenty guests that don't end: an operation without a step gets its turn all the
+	 * same. */
+	g_assert_true(exec_submit(b.exec, operation_new("quick", "vm.set", "2026-01-01T00:00:00Z"), NULL));
+	g_assert_true(exec_wait(b.exec, "quick", UINT64_C(60000000)));
+	g_assert_false(exec_wait(b.exec, "stop0", 0));
+	g_mutex_unlock(&gate);
+	for (guint i = 0; i < 20; i++) {
+		g_autofree char *id = g_strdup_printf("stop%u", i);
+
+		g_assert_true(exec_wait(b.exec, id, UINT64_C(60000000)));
+	}
+	b.exec = exec_free(b.exec);
+	g_mutex_clear(&gate);
+	bench_done(&b);
+}
+
+static void test_ended_operations_do_not_pile_up(void)
+{
+	g_autoptr(GPtrArray) left = NULL;
+	g_autofree char *oldest = NULL;
+	Bench b;
+
+	bench_init(&b);
+	for (guint i = 0; i < 1200; i++) {
+		g_autofree char *id = g_strdup_printf("n%04u", i);
+
+		g_assert_true(exec_submit(b.exec, operation_new(id, "vm.set", "2026-01-01T00:00:00Z"), NULL));
+		g_assert_true(exec_wait(b.exec, id, UINT64_C(60000000)));
+	}
+	left = store_list(b.store, "/plimsoll/v1/operations/", NULL, NULL);
+	g_assert_cmpuint(left->len, <=, 1064);
+	g_assert_cmpuint(left->len, >=, 1000);
+	oldest = g_strdup(((const StoreItem *)left->pdata[0])->key);
+	g_assert_cmpstr(oldest, >, "/plimsoll/v1/operations/n0100"); /* the oldest went, not just some */
 	bench_done(&b);
 }
 
@@ -523,6 +708,10 @@ int main(int argc, char **argv)
 	g_test_add_func("/exec/foreign", test_operations_of_other_hosts_are_left_alone);
 	g_test_add_func("/exec/frozen", test_a_frozen_executor_takes_nothing);
 	g_test_add_func("/exec/not-admitted", test_what_is_not_admitted_leaves_no_record);
+	g_test_add_func("/exec/dismissed", test_what_was_admitted_and_not_stored_is_dismissed);
+	g_test_add_func("/exec/launches", test_launches_queue_and_nothing_else_waits_for_them);
+	g_test_add_func("/exec/rest", test_steps_that_wait_for_guests_hold_up_nobody);
+	g_test_add_func("/exec/pile", test_ended_operations_do_not_pile_up);
 	g_test_add_func("/exec/kill-kill", test_a_kill_at_every_point_of_a_kill_is_finished);
 	return g_test_run();
 }

@@ -38,6 +38,7 @@ Operation *operation_free(Operation *op)
 	g_free(op->target_id);
 	g_free(op->target_name);
 	g_free(op->created_at);
+	g_free(op->started_at);
 	g_free(op->host);
 	g_free(op->finished_at);
 	g_free(op->user);
@@ -149,6 +150,7 @@ Json *operation_to_api(const Operation *op)
 	json_put_int(j, "progress", op->progress);
 	json_put_bool(j, "may_cancel", op->may_cancel);
 	json_put_str(j, "created_at", op->created_at);
+	json_put_str(j, "started_at", op->started_at);
 	json_put_str(j, "finished_at", op->finished_at);
 	json_put_str(j, "user", op->user);
 	json_put_str(j, "host", op->host);
@@ -238,6 +240,7 @@ Operation *operation_of_json(const Json *j, GError **err)
 		return NULL;
 	plan_free(op->plan);
 	op->plan = plan;
+	op->started_at = g_strdup(json_str(j, "started_at"));
 	op->finished_at = g_strdup(json_str(j, "finished_at"));
 	op->user = g_strdup(json_str(j, "user"));
 	op->host = g_strdup(json_str(j, "host"));
@@ -287,6 +290,25 @@ Json *operation_end_writes(const Operation *op)
 static StepKind kind_at(const Operation *op, guint i)
 {
 	return plan_step(op->plan, i)->kind;
+}
+
+bool operation_is_launch(const Operation *op)
+{
+	bool spawns = false, receives = false;
+
+	for (guint i = 0; i < op->plan->step->len; i++) {
+		spawns = spawns || kind_at(op, i) == STEP_QEMU_SPAWN;
+		receives = receives || kind_at(op, i) == STEP_RECEIVE_GUEST;
+	}
+	return spawns && !receives;
+}
+
+uint64_t operation_memory_claim(const Operation *op)
+{
+	for (guint i = 0; i < op->plan->step->len; i++)
+		if (kind_at(op, i) == STEP_QEMU_SPAWN)
+			return json_uint(plan_step(op->plan, i)->args, "memory_claim", 0);
+	return 0;
 }
 
 bool operation_begins_durable(const Operation *op)

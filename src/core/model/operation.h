@@ -41,9 +41,11 @@ typedef enum OperationState {
 typedef struct Operation {
 	char *id, *kind;                             /* "vm.start" */
 	char *target_type, *target_id, *target_name; /* "vm", uuid, name */
-	char *created_at, *finished_at;              /* finished_at NULL while it runs */
-	char *user;                                  /* who asked */
-	char *host;                                  /* id of the host that carries it out, or NULL */
+	char *created_at;                            /* when it was accepted */
+	char *started_at;  /* when its first step began; NULL while it waits its turn */
+	char *finished_at; /* NULL while it runs */
+	char *user;        /* who asked */
+	char *host;        /* id of the host that carries it out, or NULL */
 	OperationState state;
 	Plan *plan;
 	int index;    /* the step begun last; -1 before the first. Stored, those behind it may have begun. */
@@ -93,6 +95,11 @@ Json *operation_record_to_api(Json *record);
  * or {key, merge}. A missing fact becomes null.
  */
 Json *operation_end_writes(const Operation *op);
+
+/* It makes a QEMU and lets it run: what of all operations costs a host the most processor for its time. */
+bool operation_is_launch(const Operation *op);
+/* The memory that the QEMU of its plan can come to take (core/host/memory.h); 0 when it makes none. */
+uint64_t operation_memory_claim(const Operation *op);
 
 /*
  * What must be on disk when. A power cut ends every guest, and a step that only
