@@ -49,7 +49,7 @@ bool call_is_this_host(const ApiCall *c, const Json *host, GError **err)
 
 bool api_host_update(ApiCall *c, GError **err)
 {
-	static const char *const known[] = { "accel", NULL };
+	static const char *const known[] = { "accel", "settings", NULL };
 	int64_t rev;
 	_cleanup_json_ Json *host = call_host(c, &rev, err);
 	const Json *body = call_body(c, err);
@@ -58,9 +58,27 @@ bool api_host_update(ApiCall *c, GError **err)
 	if (host == NULL || body == NULL || !call_known(body, known, err) ||
 	    !call_is_this_host(c, host, err) || !call_check_match(c, rev, err))
 		return false;
-	if (accel != NULL && !engine_set_accel(c->engine, accel, err))
+	if (!engine_set_host(c->engine, accel, json_object_get(body, "settings"), err))
 		return false;
 	return api_host_show(c, err);
+}
+
+bool api_host_limits(ApiCall *c, GError **err)
+{
+	struct limits_seen seen = engine_limits(c->engine);
+	struct memory_host memory = engine_memory(c->engine);
+	struct memory_claims claims = engine_memory_claims(c->engine);
+	_cleanup_json_ Json *host = call_host(c, NULL, err);
+	Json *j;
+
+	if (host == NULL || !call_is_this_host(c, host, err))
+		return false;
+	j = json_object();
+	json_put_str(j, "host", json_str(host, "name"));
+	json_put_uint(j, "starts", engine_launches(c->engine));
+	json_put(j, "memory", memory_to_json(&memory, &claims));
+	json_put(j, "limits", limits_to_json(&seen));
+	return call_answer(c, 200, j);
 }
 
 bool api_host_probe(ApiCall *c, GError **err)

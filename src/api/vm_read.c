@@ -117,11 +117,17 @@ static Json *setting_to_json(const Setting *s)
 
 bool api_settings_list(ApiCall *c, GError **err)
 {
-	Json *list = json_array();
+	const char *of = call_query(c, "of");
+	bool host = g_strcmp0(of, "host") == 0;
+	const Setting *row = host ? host_settings : settings;
+	Json *list;
 
-	(void)err;
-	for (size_t i = 0; i < n_settings; i++)
-		json_array_append_new(list, setting_to_json(&settings[i]));
+	if (of != NULL && !host && !g_str_equal(of, "vm"))
+		return fail_advice(err, ERR_INVALID, "Write vm or host.", "there are no settings of a '%s'",
+				   of);
+	list = json_array();
+	for (size_t i = 0; i < (host ? n_host_settings : n_settings); i++)
+		json_array_append_new(list, setting_to_json(&row[i]));
 	return call_answer(c, 200, list);
 }
 

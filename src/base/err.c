@@ -136,7 +136,10 @@ bool fail_errno(GError **err, int errnum, const char *fmt, ...)
 	va_start(ap, fmt);
 	msg = g_strdup_vprintf(fmt, ap);
 	va_end(ap);
-	return fail(err, code_of_errno(errnum), "%s: %s", msg, g_strerror(errnum));
+	fail(err, code_of_errno(errnum), "%s: %s", msg, g_strerror(errnum));
+	if (errnum == EMFILE || errnum == ENFILE)
+		err_advise(err, "`plim host limits` shows which limit is in the way, and how to raise it.");
+	return false;
 }
 
 bool fail_advice(GError **err, ErrCode code, const char *advice, const char *fmt, ...)

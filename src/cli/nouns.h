@@ -14,8 +14,10 @@ char *host_path_of(Cli *c, const char *host, const char *rest, GError **err);
 bool each_name(Cli *c, bool (*one)(Cli *c, const char *name, GError **err), GError **err);
 /* "memory" -> "memory.start" */
 const char *setting_key(const char *typed);
-/* KEY=VALUE into settings, property.KEY=VALUE into properties. */
+/* KEY=VALUE into settings, property.KEY=VALUE into properties (NULL: there are none, as of hosts). */
 bool put_assignment(Cli *c, Json *settings, Json *properties, const char *text, GError **err);
+/* The table of settings that `path` answers. */
+bool print_settings(Cli *c, const char *path, GError **err);
 /* What a path answers, to a file, or to the standard output when `file` is NULL or "-". */
 bool print_bytes_of(Cli *c, const char *path, const char *file, GError **err);
 /* A disk or card as people write it, --disk's and --nic's value, as the API takes it. New reference. */

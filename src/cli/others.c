@@ -4,6 +4,7 @@
 #include "cli/nouns.h"
 #include "cli/output.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -175,21 +176,107 @@ static bool host_probe(Cli *c, GError **err)
 
 static bool host_set(Cli *c, GError **err)
 {
-	g_autofree char *path = cli_path("hosts", cli_arg(c, 0), NULL);
-	_cleanup_json_ Json *body = json_object(), *host = NULL;
+	bool named = strchr(cli_arg(c, 0), '=') == NULL;
+	g_autofree char *path = host_path_of(c, named ? cli_arg(c, 0) : NULL, NULL, err);
+	_cleanup_json_ Json *body = json_object(), *changes = json_object(), *host = NULL;
 
-	for (char **a = c->args + 1; *a != NULL; a++) {
-		g_auto(GStrv) kv = g_strsplit(*a, "=", 2);
-
-		if (g_strv_length(kv) != 2)
-			return fail_advice(err, ERR_INVALID, "Write accel=auto, accel=kvm or accel=tcg.",
-					   "'%s' is no assignment", *a);
-		json_put_str(body, kv[0], kv[1]);
-	}
+	if (path == NULL)
+		return false;
+	if (named && c->args[1] == NULL)
+		return fail_advice(err, ERR_INVALID,
+				   "Write KEY=VALUE, like accel=tcg or memory.overcommit=150.",
+				   "nothing is to be set");
+	for (char **a = c->args + named; *a != NULL; a++)
+		if (g_str_has_prefix(*a, "accel="))
+			json_put_str(body, "accel", *a + strlen("accel="));
+		else if (!put_assignment(c, changes, NULL, *a, err))
+			return false;
+	json_put(body, "settings", json_ref(changes));
 	host = client_call(c->client, "PATCH", path, body, err);
 	if (host != NULL)
 		printf("%s was changed\n", json_str(host, "name"));
 	return host != NULL;
+}
+
+static bool is_key(const Json *list, const char *word)
+{
+	const Json *s;
+	size_t i;
+
+	json_array_foreach((Json *)list, i, s) if (g_strcmp0(json_str(s, "key"), word) == 0) return true;
+	return false;
+}
+
+/* A host's name may look like a key: the first word is one unless the table knows it. */
+static bool host_unset(Cli *c, GError **err)
+{
+	_cleanup_json_ Json *known = client_call(c->client, "GET", "/v1/settings?of=host", NULL, err),
+			    *body = json_object(), *host = NULL;
+	bool named = c->args[1] != NULL && !is_key(known, cli_arg(c, 0));
+	g_autofree char *path =
+	    known != NULL ? host_path_of(c, named ? cli_arg(c, 0) : NULL, NULL, err) : NULL;
+	Json *changes = json_object();
+
+	json_put(body, "settings", changes);
+	for (char **a = c->args + named; *a != NULL; a++)
+		json_put(changes, *a, json_null());
+	host = path != NULL ? client_call(c->client, "PATCH", path, body, err) : NULL;
+	if (host != NULL)
+		printf("%s was changed\n", json_str(host, "name"));
+	return host != NULL;
+}
+
+static bool host_settings(Cli *c, GError **err)
+{
+	return print_settings(c, "/v1/settings?of=host", err);
+}
+
+/* "1.5 GiB of 22 GiB", of members of one object. */
+static void print_memory(const Json *m)
+{
+	static const struct {
+		const char *key, *what;
+	} lines[] = {
+		{ "total", "memory of the host" },
+		{ "reserve", "kept for the host" },
+		{ "limit", "may be promised to guests" },
+		{ "claimed", "can be taken by guests that run or start" },
+		{ "free", "left for others" },
+		{ "available", "available now" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(lines); i++) {
+		g_autofree char *size = print_size(json_uint(m, lines[i].key, 0));
+
+		if (json_is_integer(json_object_get(m, lines[i].key)))
+			printf("%-10s  %s\n", size, lines[i].what);
+	}
+	printf("%-10" PRId64 "  guests that run or start\n", json_int(m, "guests", 0));
+	printf("%-9" PRId64 "%%  over-commit\n", json_int(m, "overcommit", 100));
+}
+
+static bool host_limits(Cli *c, GError **err)
+{
+	static const Column about[] = {
+		{ "LIMIT", "name", NULL, false },
+		{ "USED", "used", NULL, true },
+		{ "MAX", "max", NULL, true },
+		{ "EACH GUEST", "each", NULL, true },
+		{ "ROOM", "room", NULL, true },
+		{ "OF", "what", NULL, false },
+		{ 0 },
+	};
+	g_autofree char *path = host_path(c, "/limits", err);
+	_cleanup_json_ Json *answer = path != NULL ? client_call(c->client, "GET", path, NULL, err) : NULL;
+	const char *format = cli_text(c, "output");
+
+	if (answer == NULL)
+		return false;
+	if (format != NULL && !g_str_equal(format, "table"))
+		return output_object(c, answer, err);
+	print_memory(json_object_get(answer, "memory"));
+	printf("%-10" PRId64 "  guests are started at a time\n\n", json_int(answer, "starts", 0));
+	return output_list(c, json_object_get(answer, "limits"), about, err);
 }
 
 const Command host_commands[] = {
@@ -199,8 +286,19 @@ const Command host_commands[] = {
 	  NULL, 0, 1, "hosts", GROUP_OUTPUT, NULL, host_show },
 	{ "host", "probe", "[HOST]", "Look at a host again, now", NULL, NULL, 0, 1, "hosts", GROUP_OUTPUT,
 	  NULL, host_probe },
-	{ "host", "set", "HOST accel=auto|kvm|tcg", "Choose the accelerator for vms that leave it open", NULL,
-	  NULL, 2, 2, "hosts", 0, NULL, host_set },
+	{ "host", "set", "[HOST] KEY=VALUE...", "Change settings of a host",
+	  "accel=auto, kvm or tcg is the accelerator for vms that leave it open; `plim host settings` lists the "
+	  "other keys. Without HOST it is the one that plim talks to.",
+	  "plim host set memory.overcommit=150", 1, 20, "hosts", 0, NULL, host_set },
+	{ "host", "unset", "[HOST] KEY...", "Take settings of a host back to their defaults", NULL, NULL, 1,
+	  20, "hosts", 0, NULL, host_unset },
+	{ "host", "settings", "", "List the settings that a host can have", NULL, NULL, 0, 0, NULL,
+	  GROUP_OUTPUT, NULL, host_settings },
+	{ "host", "limits", "[HOST]",
+	  "What a host can still take: memory, and the limits of its operating system",
+	  "Memory is what guests were promised, with what QEMU takes beside it; a start that does not fit is refused. ROOM is "
+	  "how many guests more a limit lets through.",
+	  NULL, 0, 1, "hosts", GROUP_OUTPUT, NULL, host_limits },
 	{ 0 },
 };
 

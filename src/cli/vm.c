@@ -263,8 +263,12 @@ static Json *setting_value(Cli *c, const char *key, const char *text, GError **e
 	bool b;
 	size_t i;
 
-	if (c->settings == NULL)
-		c->settings = client_call(c->client, "GET", "/v1/settings", NULL, err);
+	if (c->settings == NULL) {
+		const char *path =
+		    g_str_equal(c->command->noun, "host") ? "/v1/settings?of=host" : "/v1/settings";
+
+		c->settings = client_call(c->client, "GET", path, NULL, err);
+	}
 	if (c->settings == NULL)
 		return NULL;
 	json_array_foreach(c->settings, i, s) if (g_strcmp0(json_str(s, "key"), key) == 0) type =
@@ -290,7 +294,7 @@ bool put_assignment(Cli *c, Json *settings, Json *properties, const char *text, 
 		return fail_advice(err, ERR_INVALID, "Write KEY=VALUE, like memory=2GiB.",
 				   "'%s' is no assignment", text);
 	key = g_strndup(text, (size_t)(eq - text));
-	if (g_str_has_prefix(key, "property.")) {
+	if (properties != NULL && g_str_has_prefix(key, "property.")) {
 		json_put_str(properties, key + strlen("property."), eq + 1);
 		return true;
 	}
@@ -329,16 +333,21 @@ static bool vm_unset(Cli *c, GError **err)
 	return patch(c, cli_arg(c, 0), body, err);
 }
 
-static bool vm_settings(Cli *c, GError **err)
+bool print_settings(Cli *c, const char *path, GError **err)
 {
 	static const Column about[] = {
 		{ "SETTING", "key", NULL, false },     { "TYPE", "type", NULL, false },
 		{ "DEFAULT", "default", NULL, false }, { "APPLIES", "applies", NULL, false },
 		{ "MEANING", "help", NULL, false },    { 0 },
 	};
-	_cleanup_json_ Json *list = client_call(c->client, "GET", "/v1/settings", NULL, err);
+	_cleanup_json_ Json *list = client_call(c->client, "GET", path, NULL, err);
 
 	return list != NULL && output_list(c, list, about, err);
+}
+
+static bool vm_settings(Cli *c, GError **err)
+{
+	return print_settings(c, "/v1/settings", err);
 }
 
 static char *print_cause(const Json *value, const Json *object)

@@ -4,11 +4,11 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "engine/fence.h"
+#include "engine/limits.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
@@ -18,6 +18,7 @@
 #define IDLE_LOOKS 300
 #define LEASE_SECONDS_MIN 3
 #define LEASE_SECONDS_MAX 600
+#define STARTS_MAX 256
 
 typedef struct Daemon {
 	Folders folders;
@@ -25,6 +26,7 @@ typedef struct Daemon {
 	char *tls_address, *tls_cert, *tls_key, *tls_client_ca;
 	gboolean debug, version;
 	gint lease; /* s */
+	gint starts;
 
 	Loop *loop;
 	Engine *e;
@@ -59,6 +61,8 @@ static bool parse_options(Daemon *d, int *argc, char ***argv, GError **err)
 		  "Authority that signs clients' certificates", "FILE" },
 		{ "lease", 0, 0, G_OPTION_ARG_INT, &d->lease,
 		  "In a pool: how long others wait for a sign of life of this host (30)", "SECONDS" },
+		{ "starts", 0, 0, G_OPTION_ARG_INT, &d->starts,
+		  "How many guests are started at a time (two for each CPU, at least 4)", "N" },
 		{ "debug", 0, 0, G_OPTION_ARG_NONE, &d->debug, "Log more", NULL },
 		{ "version", 0, 0, G_OPTION_ARG_NONE, &d->version, "Print the version and end", NULL },
 		{ 0 },
@@ -103,24 +107,14 @@ static bool check_options(Daemon *d, GError **err)
 	if (d->lease != 0 && (d->lease < LEASE_SECONDS_MIN || d->lease > LEASE_SECONDS_MAX))
 		return fail(err, ERR_INVALID, "--lease takes %d to %d seconds", LEASE_SECONDS_MIN,
 			    LEASE_SECONDS_MAX);
+	if (d->starts < 0 || d->starts > STARTS_MAX)
+		return fail(err, ERR_INVALID, "--starts takes 1 to %d", STARTS_MAX);
 	if (!g_str_equal(d->engine, "qemu") && !g_str_equal(d->engine, "sim"))
 		return fail(err, ERR_INVALID, "there is no engine '%s': qemu or sim", d->engine);
 	if (tls != (d->tls_cert != NULL) || tls != (d->tls_key != NULL) || tls != (d->tls_client_ca != NULL))
 		return fail(err, ERR_INVALID,
 			    "--tls-listen, --tls-cert, --tls-key and --tls-client-ca go together");
 	return true;
-}
-
-/* A guest takes about ten descriptors of ours. */
-static void raise_limits(void)
-{
-	struct rlimit lim;
-
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
-		lim.rlim_cur = lim.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
-			log_warning("the limit on open files stays as it is");
-	}
 }
 
 static void open_api(void *data)
@@ -225,6 +219,7 @@ static bool run(Daemon *d, GError **err)
 		.host_name = d->name,
 		.sim = g_str_equal(d->engine, "sim"),
 		.workers = PLAN_THREADS,
+		.launches = (unsigned)d->starts,
 		.lease = (uint64_t)d->lease * 1000000,
 	};
 	g_autoptr(LoopSource) term = NULL, interrupt = NULL;
@@ -232,7 +227,7 @@ static bool run(Daemon *d, GError **err)
 
 	signal(SIGPIPE, SIG_IGN);
 	umask(0022);
-	raise_limits();
+	limits_raise(!config.sim);
 	d->loop = loop_new(err);
 	if (d->loop == NULL)
 		return false;

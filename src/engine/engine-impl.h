@@ -2,6 +2,7 @@
 /* For the parts of the engine that know it whole: engine.c, supervise.c, steps_qemu.c. */
 #pragma once
 
+#include "engine/admission.h"
 #include "engine/engine.h"
 #include "engine/fence.h"
 #include "engine/lease.h"
@@ -30,10 +31,12 @@ struct Engine {
 				 NULL */
 	Store *store, *local;
 	Events *events;
-	WorkerPool *pool;
+	WorkerPool *pool, *launch_pool;
+	unsigned launches; /* threads of the latter */
 	LevelKeeper *level;
 	HostCpu *cpu;
 	Exec *exec;
+	Admission *admission;
 	Sim *sim; /* or: */
 	Fleet *fleet;
 	Supervisor *supervisor;
@@ -43,6 +46,9 @@ struct Engine {
 	GHashTable *known_cpu;  /* set: what QEMUs of this daemon made whole, as cpu_identity() names it */
 	GPtrArray *facts;       /* HostFacts, the newest last; older ones may still be in use */
 };
+
+/* What a start is judged by. */
+struct host_view engine_view(Engine *e);
 
 /* Has a QEMU made this CPU for us before, checked in full? Any thread. */
 bool engine_knows_cpu(Engine *e, const char *identity);

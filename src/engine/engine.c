@@ -5,8 +5,10 @@
 #include "base/time.h"
 #include "base/version.h"
 #include "core/model/keys.h"
+#include "core/model/settings.h"
 #include "engine/boot.h"
 #include "engine/engine-impl.h"
+#include "engine/limits.h"
 #include "engine/pool-impl.h"
 #include "engine/pool_recover.h"
 #include "engine/probe.h"
@@ -18,6 +20,14 @@
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
+
+/*
+ * A start keeps a CPU busy for some 30 ms: more at a time only makes each of
+ * them late, and with enough of them the monitors' deadlines are missed.
+ */
+#define LAUNCHES_PER_CPU 2
+#define LAUNCHES_MIN 4
+#define LAUNCHES_MAX 64
 
 /* A pool has a few; the set begins anew when there are more. */
 #define KNOWN_CPU_MAX 256
@@ -59,6 +69,11 @@ Receptions *engine_receptions(Engine *e)
 Fleet *engine_fleet(Engine *e)
 {
 	return e->fleet;
+}
+
+unsigned engine_launches(const Engine *e)
+{
+	return e->launches;
 }
 
 bool engine_is_sim(const Engine *e)
@@ -221,15 +236,54 @@ static void on_operation_end(const Operation *op, void *data)
 	Engine *e = data;
 	g_autoptr(GError) error = op->error != NULL ? err_of_json(op->error) : NULL;
 
+	admission_settle(e->admission, op);
 	reception_end(e->receptions, op->id, error);
 	supervisor_operation_ended(e->supervisor, op);
 }
 
-static bool admit(StoreTx *tx, void *data, GError **err)
+struct memory_host engine_memory(Engine *e)
+{
+	struct memory_host h = memory_host_of(engine_facts(e));
+
+	if (e->sim == NULL)
+		h.available = host_memory_available();
+	return h;
+}
+
+struct memory_claims engine_memory_claims(Engine *e)
+{
+	return admission_claims(e->admission);
+}
+
+struct limits_seen engine_limits(Engine *e)
+{
+	return e->sim != NULL ? (struct limits_seen){ 0 }
+			      : limits_look(admission_claims(e->admission).guests);
+}
+
+struct host_view engine_view(Engine *e)
+{
+	return (struct host_view){ .memory = engine_memory(e), .limits = engine_limits(e) };
+}
+
+static bool admit(const Operation *op, StoreTx *tx, void *data, GError **err)
+{
+	struct host_view view;
+	Engine *e = data;
+
+	if (e->lease != NULL && !lease_admit(e->lease, tx, err))
+		return false;
+	if (operation_memory_claim(op) == 0)
+		return true;
+	view = engine_view(e);
+	return admission_take(e->admission, &view, op, err);
+}
+
+static void dismiss(const Operation *op, void *data)
 {
 	Engine *e = data;
 
-	return lease_admit(e->lease, tx, err);
+	admission_settle(e->admission, op);
 }
 
 static void open_sim(Engine *e)
@@ -273,6 +327,13 @@ static bool open_records(Engine *e, GError **err)
 	return e->store != NULL;
 }
 
+static unsigned launches_of(const struct engine_config *config)
+{
+	if (config->launches > 0)
+		return config->launches;
+	return CLAMP(g_get_num_processors() * LAUNCHES_PER_CPU, LAUNCHES_MIN, LAUNCHES_MAX);
+}
+
 static bool open_parts(Engine *e, const struct engine_config *config, GError **err)
 {
 	struct exec_config exec = { .steps = config->sim ? sim_steps : qemu_steps,
@@ -303,12 +364,17 @@ static bool open_parts(Engine *e, const struct engine_config *config, GError **e
 	e->receptions = receptions_new();
 	e->moves = moves_new();
 	e->pool = worker_pool_new(config->workers);
+	e->launches = launches_of(config);
+	e->launch_pool = worker_pool_new(e->launches);
 	e->level = level_keeper_new(e->loop, e->pool, e->store, e->events);
 	e->cpu = host_cpu_new(e);
 	exec.store = e->store;
 	exec.pool = e->pool;
+	exec.launch_pool = e->launch_pool;
 	exec.host = e->host_id;
-	exec.admit = e->member != NULL ? admit : NULL;
+	e->admission = admission_new(e->store, e->host_id);
+	exec.admit = admit;
+	exec.dismiss = dismiss;
 	exec.engine = config->sim ? (void *)e->sim : (void *)e;
 	e->exec = exec_new(&exec);
 	return true;
@@ -406,28 +472,31 @@ static bool put_host_record(Engine *e, const HostFacts *facts, GError **err)
 	}
 }
 
-/* The accelerator that an admin chose outlives probes and restarts. */
-static char *chosen_accel(Engine *e)
+/* What an admin chose outlives probes and restarts. */
+static void take_choices(Engine *e, HostFacts *f)
 {
 	g_autofree char *key = key_host(e->host_id);
-	g_autoptr(StoreItem) item = store_get(e->store, key, NULL);
-	_cleanup_json_ Json *j = item != NULL ? json_parse(item->value, strlen(item->value), NULL) : NULL;
+	_cleanup_json_ Json *j = record_get(e->store, key, NULL, NULL);
 	const char *accel = json_str(j, "accel");
+	const Json *chosen = json_obj(j, "settings");
+	g_autoptr(GError) err = NULL;
 
-	return g_strdup(accel != NULL ? accel : "auto");
+	g_free(f->accel_wanted);
+	f->accel_wanted = g_strdup(accel != NULL ? accel : "auto");
+	if (chosen != NULL && !host_settings_merge(f->settings, chosen, &err))
+		log_warning("the settings of this host are not used: %s", err->message);
 }
 
 static void set_identity(Engine *e, HostFacts *f)
 {
 	g_free(f->id);
 	g_free(f->name);
-	g_free(f->accel_wanted);
 	g_free(f->folders.state);
 	g_free(f->folders.run);
 	g_free(f->folders.log);
 	f->id = g_strdup(e->host_id);
 	f->name = g_strdup(e->host_name);
-	f->accel_wanted = chosen_accel(e);
+	take_choices(e, f);
 	f->folders =
 	    (Folders){ g_strdup(e->folders.state), g_strdup(e->folders.run), g_strdup(e->folders.log) };
 }
@@ -481,10 +550,8 @@ bool engine_probe(Engine *e, GError **err)
 	return take_facts(e, f, err) && host_cpu_probe(e->cpu, err);
 }
 
-bool engine_set_accel(Engine *e, const char *accel, GError **err)
+static bool check_accel(Engine *e, const char *accel, GError **err)
 {
-	_cleanup_json_ Json *j = host_facts_to_json(engine_facts(e));
-	HostFacts *f;
 	Accel a;
 
 	if (!g_str_equal(accel, "auto") && !accel_of_name(accel, &a))
@@ -494,7 +561,20 @@ bool engine_set_accel(Engine *e, const char *accel, GError **err)
 		return fail_advice(err, ERR_UNSUPPORTED, "`plim host show` says what works.",
 				   "%s does not work on this host: %s", accel,
 				   engine_facts(e)->accel[a].reason);
-	json_put_str(j, "accel", accel);
+	return true;
+}
+
+bool engine_set_host(Engine *e, const char *accel, const Json *changes, GError **err)
+{
+	_cleanup_json_ Json *j = host_facts_to_json(engine_facts(e));
+	HostFacts *f;
+
+	if (accel != NULL && !check_accel(e, accel, err))
+		return false;
+	if (changes != NULL && !host_settings_merge(json_object_get(j, "settings"), changes, err))
+		return false;
+	if (accel != NULL)
+		json_put_str(j, "accel", accel);
 	f = host_facts_of_json(j, err);
 	if (f == NULL)
 		return false;
@@ -551,6 +631,7 @@ static void tell_recovery(const Operation *op, bool forward, void *data)
 {
 	Engine *e = data;
 
+	admission_force(e->admission, op);
 	events_emit(e->events, EVENT_OPERATION_RECOVERED, op->target_type, op->target_id, op->target_name,
 		    NULL, "%s of %s was interrupted; %s", op->kind, op->target_name,
 		    forward ? "it is being finished" : "what was begun is being undone");
@@ -598,6 +679,8 @@ bool engine_start(Engine *e, GError **err)
 		return false;
 	if (e->sim == NULL && (!make_fleet(e, err) || !supervisor_adopt(e->supervisor, err)))
 		return false;
+	if (!admission_fill(e->admission, err))
+		return false;
 	host_cpu_begin(e->cpu);
 	level_keeper_begin(e->level, host_cpu_followed, e->cpu);
 	if (!exec_recover(e->exec, tell_recovery, e, err))
@@ -633,6 +716,8 @@ Engine *engine_close(Engine *e)
 	pool_keeper_stop(e->keeper);
 	lease_stop(e->lease);
 	exec_free(e->exec);
+	admission_free(e->admission);
+	worker_pool_free(e->launch_pool);
 	worker_pool_free(e->pool);
 	level_keeper_free(e->level);
 	host_cpu_free(e->cpu);

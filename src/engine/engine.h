@@ -10,6 +10,8 @@
 
 #include "base/loop.h"
 #include "core/guest/host_facts.h"
+#include "core/host/limits.h"
+#include "core/host/memory.h"
 #include "core/plan/plan_vm.h"
 #include "engine/events.h"
 #include "engine/exec.h"
@@ -27,6 +29,7 @@ struct engine_config {
 	const char *host_name;  /* NULL: the machine's */
 	bool sim;               /* engine/sim instead of QEMU; for tests */
 	unsigned workers;       /* threads that run plans */
+	unsigned launches;      /* guests that are started at a time; 0: as the CPUs of the host say */
 	uint64_t lease;         /* us, of a member of a pool; 0: LEASE_TTL */
 	/* The daemon shall end and begin anew, with the same arguments. Called on the loop's thread. */
 	void (*restart)(void *data);
@@ -67,8 +70,18 @@ bool engine_is_sim(const Engine *e);
 const HostFacts *engine_facts(Engine *e);
 /* Probe again and store the result. Blocks. */
 bool engine_probe(Engine *e, GError **err);
-/* The host's own choice of accelerator: "auto", "kvm" or "tcg". Stored. */
-bool engine_set_accel(Engine *e, const char *accel, GError **err);
+/*
+ * What an admin chooses for the host: its accelerator ("auto", "kvm", "tcg"; NULL: as it is), and changes of
+ * its settings as host_settings_merge() takes them (NULL: none). Stored.
+ */
+bool engine_set_host(Engine *e, const char *accel, const Json *changes, GError **err);
+/* The host's memory now, and what guests were promised of it. Any thread. */
+struct memory_host engine_memory(Engine *e);
+struct memory_claims engine_memory_claims(Engine *e);
+/* What many guests run into; a simulated host has none. */
+struct limits_seen engine_limits(Engine *e);
+/* Guests that are started at a time. */
+unsigned engine_launches(const Engine *e);
 
 /* The CPU features that guests here can have, and the level of the pool that they make. */
 HostCpu *engine_cpu(Engine *e);

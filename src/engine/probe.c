@@ -2,6 +2,7 @@
 #include "engine/probe.h"
 #include "base/fd.h"
 #include "engine/as_user.h"
+#include "engine/limits.h"
 #include "engine/probe-impl.h"
 
 #include <fcntl.h>
@@ -79,7 +80,7 @@ static void look_at_cpu(HostFacts *h)
 	     page = sysconf(_SC_PAGESIZE);
 
 	h->cpus = cpus > 0 ? (unsigned)cpus : 1;
-	h->memory = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
+	h->memory = pages > 0 && page > 0 ? MIN((uint64_t)pages * (uint64_t)page, host_memory_bound()) : 0;
 	if (text == NULL)
 		return;
 	h->cpu_vendor = cpuinfo_value(text, "vendor_id");

@@ -9,6 +9,7 @@
 #include "core/plan/plan_migrate.h"
 #include "engine/as_user.h"
 #include "engine/engine-impl.h"
+#include "engine/limits.h"
 #include "engine/migrate_link.h"
 #include "engine/records.h"
 
@@ -16,8 +17,6 @@
 #include <net/if.h>
 #include <string.h>
 #include <sys/statvfs.h>
-
-#define MEMINFO_MAX 65536
 
 typedef struct Request {
 	Engine *engine;
@@ -83,20 +82,10 @@ static void block(Request *r, GError *take)
 	g_error_free(take);
 }
 
-/* 0: not known. */
-static uint64_t free_memory(void)
-{
-	g_autofree char *text = file_read_virtual("/proc/meminfo", MEMINFO_MAX, NULL, NULL);
-	const char *at = text != NULL ? strstr(text, "MemAvailable:") : NULL;
-	uint64_t kib;
-
-	return at != NULL && sscanf(at, "MemAvailable: %" SCNu64, &kib) == 1 ? kib * 1024 : 0;
-}
-
 static bool need_memory(uint64_t want, GError **err)
 {
 	g_autofree char *has = NULL, *wants = print_size(want);
-	uint64_t free = free_memory();
+	uint64_t free = host_memory_available();
 
 	if (free == 0 || free >= want)
 		return true;
@@ -320,6 +309,14 @@ static const char *argument(const Json *applied, const char *option)
 	return NULL;
 }
 
+/* Asked once more when the guest comes; here it is a blocker among the others. */
+static bool need_promise(Request *r, GError **err)
+{
+	struct host_view view = engine_view(r->engine);
+
+	return admission_ask(r->engine->admission, &view, r->op, err);
+}
+
 static void look(Request *r)
 {
 	const Json *applied = json_obj(r->json, "applied");
@@ -347,7 +344,7 @@ static void look(Request *r)
 	/* Without a CPU that it can have there is no plan either, for the same reason. */
 	if (!ok)
 		return;
-	ok = make_plan(r, &e);
+	ok = make_plan(r, &e) && need_promise(r, &e);
 	check(r, ok, g_steal_pointer(&e));
 }
 
@@ -373,7 +370,7 @@ Json *receive_check(Engine *e, const char *source, const Json *json, GError **er
 	look(&r);
 	j = json_object();
 	json_put(j, "blockers", json_ref(r.blockers));
-	json_put_uint(j, "free_memory", free_memory());
+	json_put_uint(j, "free_memory", host_memory_available());
 	return j;
 }
 

@@ -227,6 +227,10 @@ static bool child_start(struct child *c, pid_t *ret_pid, int *ret_pidfd, GError 
 	pid = child_make(c);
 	errnum = errno;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (pid < 0 && errnum == EAGAIN)
+		return fail_advice(err, ERR_LIMIT,
+				   "`plim host limits` shows which limit is in the way, and how to raise it.",
+				   "can't make a process: a limit on processes or threads is reached");
 	if (pid < 0)
 		return fail_errno(err, errnum, "can't make a process");
 	close(fd_take(&tell));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/guest/host_facts.h"
+#include "core/model/settings.h"
 
 static const char *const accel_names[_ACCEL_MAX] = {
 #define X(name, text) [ACCEL_##name] = text,
@@ -38,6 +39,7 @@ HostFacts *host_facts_new(void)
 
 	h->machine = g_ptr_array_new_with_free_func(machine_free);
 	h->accel_wanted = g_strdup("auto");
+	h->settings = json_object();
 	return h;
 }
 
@@ -67,6 +69,7 @@ HostFacts *host_facts_free(HostFacts *h)
 	for (Accel a = 0; a < _ACCEL_MAX; a++)
 		g_free(h->accel[a].reason);
 	g_ptr_array_unref(h->machine);
+	json_unref(h->settings);
 	g_free(h);
 	return NULL;
 }
@@ -168,6 +171,9 @@ HostFacts *host_facts_of_json(const Json *j, GError **err)
 	take_text(dirs, "state", &h->folders.state);
 	take_text(dirs, "run", &h->folders.run);
 	take_text(dirs, "log", &h->folders.log);
+	if (json_obj(j, "settings") != NULL &&
+	    !host_settings_merge(h->settings, json_obj(j, "settings"), err))
+		return NULL;
 	return complete(h, err) ? g_steal_pointer(&h) : NULL;
 }
 
@@ -240,5 +246,6 @@ Json *host_facts_to_json(const HostFacts *h)
 	json_put_bool(j, "vhost_net", h->vhost_net);
 	json_put_bool(j, "direct_io", h->direct_io);
 	json_put(j, "folders", dirs);
+	json_put(j, "settings", json_deep_copy(h->settings));
 	return j;
 }

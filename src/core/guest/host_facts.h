@@ -12,7 +12,7 @@
  *  qemu: {path, version, machines: [{name, alias}]},
  *  cpu: {count, vendor, model}, memory,
  *  firmware: {uefi: {code, vars} | null, uefi_secure: {code, vars} | null},
- *  swtpm, run_as, vhost_net, direct_io, folders: {state, run, log}}
+ *  swtpm, run_as, vhost_net, direct_io, folders: {state, run, log}, settings: {}}
  */
 #pragma once
 
@@ -62,6 +62,7 @@ typedef struct HostFacts {
 	bool vhost_net; /* /dev/vhost-net opens */
 	bool direct_io; /* the file system of the state folder takes O_DIRECT */
 	Folders folders;
+	Json *settings; /* what an admin set on the host: core/model/settings.h, host_settings; never NULL */
 } HostFacts;
 
 const char *accel_name(Accel a);

@@ -93,14 +93,40 @@ const Setting settings[] = {
 // clang-format on
 const size_t n_settings = G_N_ELEMENTS(settings);
 
+// clang-format off
+const Setting host_settings[] = {
+	{ "memory.reserve", SETTING_SIZE, APPLIES_NOW, 0, TIB, NULL, "auto",
+	  "Memory that the host keeps for itself; auto is a sixteenth of all, 256MiB to 4GiB." },
+	{ "memory.overcommit", SETTING_INT, APPLIES_NOW, 50, 1000, NULL, "100",
+	  "How much of the rest guests may be promised altogether, in percent; above 100 some of it is promised twice." },
+};
+// clang-format on
+const size_t n_host_settings = G_N_ELEMENTS(host_settings);
+
+/* Of a vm, or of a host: the rules are the same. */
+typedef struct Table {
+	const Setting *row;
+	size_t n;
+	const char *all; /* the advice that ends "did you mean" */
+} Table;
+
+static const Table vm_table = { settings, G_N_ELEMENTS(settings), "`plim vm settings` lists all settings." };
+static const Table host_table = { host_settings, G_N_ELEMENTS(host_settings),
+				  "`plim host settings` lists all settings." };
+
+static const Setting *find_in(const Table *t, const char *key)
+{
+	if (t == &vm_table && g_str_equal(key, "memory"))
+		key = "memory.start";
+	for (size_t i = 0; i < t->n; i++)
+		if (g_str_equal(t->row[i].key, key))
+			return &t->row[i];
+	return NULL;
+}
+
 const Setting *setting_find(const char *key)
 {
-	if (g_str_equal(key, "memory"))
-		key = "memory.start";
-	for (size_t i = 0; i < n_settings; i++)
-		if (g_str_equal(settings[i].key, key))
-			return &settings[i];
-	return NULL;
+	return find_in(&vm_table, key);
 }
 
 const char *setting_type_name(SettingType type)
@@ -151,26 +177,26 @@ static size_t distance_to(const char *typed, const char *key)
 	return MIN(distance(typed, key), MIN(distance(typed, dot + 1), distance(typed, first)));
 }
 
-static const Setting *find_or_advise(const char *key, GError **err)
+static const Setting *find_or_advise(const Table *t, const char *key, GError **err)
 {
-	const Setting *s = setting_find(key), *near = NULL;
+	const Setting *s = find_in(t, key), *near = NULL;
 	size_t best = MIN(6, 2 + strlen(key) / 2);
 
 	if (s != NULL)
 		return s;
 	fail(err, ERR_INVALID, "there is no setting '%s'", key);
-	for (size_t i = 0; i < n_settings; i++) {
-		size_t d = distance_to(key, settings[i].key);
+	for (size_t i = 0; i < t->n; i++) {
+		size_t d = distance_to(key, t->row[i].key);
 
 		if (d < best) {
 			best = d;
-			near = &settings[i];
+			near = &t->row[i];
 		}
 	}
 	if (near != NULL)
-		err_advise(err, "Did you mean %s? `plim vm settings` lists all settings.", near->key);
+		err_advise(err, "Did you mean %s? %s", near->key, t->all);
 	else
-		err_advise(err, "`plim vm settings` lists all settings.");
+		err_advise(err, "%s", t->all);
 	return NULL;
 }
 
@@ -235,9 +261,9 @@ static bool value_ok(const Setting *s, const Json *v)
 	return false;
 }
 
-Json *setting_check(const char *key, const Json *value, GError **err)
+static Json *check_in(const Table *t, const char *key, const Json *value, GError **err)
 {
-	const Setting *s = find_or_advise(key, err);
+	const Setting *s = find_or_advise(t, key, err);
 
 	if (s == NULL)
 		return NULL;
@@ -248,6 +274,11 @@ Json *setting_check(const char *key, const Json *value, GError **err)
 		return NULL;
 	}
 	return json_deep_copy(value);
+}
+
+Json *setting_check(const char *key, const Json *value, GError **err)
+{
+	return check_in(&vm_table, key, value, err);
 }
 
 static Json *json_of_text(const Setting *s, const char *text)
@@ -274,7 +305,7 @@ static Json *json_of_text(const Setting *s, const char *text)
 
 Json *setting_parse(const char *key, const char *text, GError **err)
 {
-	const Setting *s = find_or_advise(key, err);
+	const Setting *s = find_or_advise(&vm_table, key, err);
 	_cleanup_json_ Json *v = NULL;
 
 	if (s == NULL)
@@ -289,7 +320,7 @@ Json *setting_parse(const char *key, const char *text, GError **err)
 	return json_ref(v);
 }
 
-bool settings_check(const Json *obj, GError **err)
+static bool check_all(const Table *t, const Json *obj, GError **err)
 {
 	const char *key;
 	Json *v;
@@ -301,25 +332,30 @@ bool settings_check(const Json *obj, GError **err)
 	{
 		_cleanup_json_ Json *checked = NULL;
 
-		if (json_is_null(v) && find_or_advise(key, err) != NULL)
+		if (json_is_null(v) && find_or_advise(t, key, err) != NULL)
 			continue;
-		checked = setting_check(key, v, err);
+		checked = check_in(t, key, v, err);
 		if (checked == NULL)
 			return false;
 	}
 	return true;
 }
 
-bool settings_merge(Json *into, const Json *from, GError **err)
+bool settings_check(const Json *obj, GError **err)
+{
+	return check_all(&vm_table, obj, err);
+}
+
+static bool merge_in(const Table *t, Json *into, const Json *from, GError **err)
 {
 	const char *key;
 	Json *v;
 
-	if (!settings_check(from, err))
+	if (!check_all(t, from, err))
 		return false;
 	json_object_foreach((Json *)from, key, v)
 	{
-		const char *own = setting_find(key)->key;
+		const char *own = find_in(t, key)->key;
 
 		if (json_is_null(v))
 			json_object_del(into, own);
@@ -329,9 +365,19 @@ bool settings_merge(Json *into, const Json *from, GError **err)
 	return true;
 }
 
-Json *setting_effective(const Json *stored, const char *key)
+bool settings_merge(Json *into, const Json *from, GError **err)
 {
-	const Setting *s = setting_find(key);
+	return merge_in(&vm_table, into, from, err);
+}
+
+bool host_settings_merge(Json *into, const Json *from, GError **err)
+{
+	return merge_in(&host_table, into, from, err);
+}
+
+static Json *effective_in(const Table *t, const Json *stored, const char *key)
+{
+	const Setting *s = find_in(t, key);
 	const Json *set = json_object_get(stored, s->key);
 	_cleanup_json_ Json *dflt = NULL;
 
@@ -342,6 +388,16 @@ Json *setting_effective(const Json *stored, const char *key)
 	dflt = json_of_text(s, s->dflt);
 	g_assert(dflt != NULL && value_ok(s, dflt));
 	return json_ref(dflt);
+}
+
+Json *setting_effective(const Json *stored, const char *key)
+{
+	return effective_in(&vm_table, stored, key);
+}
+
+Json *host_setting_effective(const Json *stored, const char *key)
+{
+	return effective_in(&host_table, stored, key);
 }
 
 char *setting_print(const Setting *s, const Json *value)

@@ -41,6 +41,9 @@ typedef struct Setting {
 
 extern const Setting settings[];
 extern const size_t n_settings;
+/* The same of a host: what an admin sets on it. */
+extern const Setting host_settings[];
+extern const size_t n_host_settings;
 
 /* NULL when there is none of that name. `memory` is short for memory.start: store under the key that is
  * found. */
@@ -67,5 +70,8 @@ bool settings_merge(Json *into, const Json *from, GError **err);
  * none. New reference.
  */
 Json *setting_effective(const Json *stored, const char *key);
+/* The same two for the settings of a host. */
+bool host_settings_merge(Json *into, const Json *from, GError **err);
+Json *host_setting_effective(const Json *stored, const char *key);
 /* A stored value as people read it. Caller frees. */
 char *setting_print(const Setting *s, const Json *value);

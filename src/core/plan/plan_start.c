@@ -6,6 +6,7 @@
  */
 #include "core/guest/argv.h"
 #include "core/guest/profile.h"
+#include "core/host/memory.h"
 #include "core/migrate/hardware.h"
 #include "core/model/keys.h"
 #include "core/model/paths.h"
@@ -240,6 +241,7 @@ static void add_qemu(Start *s)
 	json_put_str(args, "log", log);
 	json_put_str(args, "user", s->req->host->run_as);
 	json_put(args, "taps", json_deep_copy(s->taps));
+	json_put_uint(args, "memory_claim", memory_claim_of(s->profile));
 	add(s, STEP_QEMU_SPAWN, _STEP_MAX, s->vm->name, args);
 	if (s->profile->has_pin) {
 		args = vm_args(s->vm);
@@ -262,6 +264,7 @@ static Json *running_members(const Start *s)
 	json_put_str(m, "machine", profile_text(s->profile, PROFILE_MACHINE));
 	json_put_uint(m, "vcpus", profile_number(s->profile, PROFILE_VCPUS));
 	json_put_uint(m, "memory", profile_number(s->profile, PROFILE_MEMORY));
+	json_put_uint(m, "memory_claim", memory_claim_of(s->profile));
 	json_put(m, "exit", json_null());
 	json_put(m, "agent", json_null());
 	json_put(m, "addresses", json_array());
@@ -474,6 +477,7 @@ static Json *received_members(const Start *s)
 
 	json_put(m, "pid", operation_fact("pid"));
 	json_put_str(m, "host", s->req->host->id);
+	json_put_uint(m, "memory_claim", memory_claim_of(s->profile));
 	json_put(m, "operation", json_null());
 	return m;
 }
