@@ -190,9 +190,10 @@ bool call_submit(ApiCall *c, Operation *op, GError **err)
 		return false;
 	}
 	if (dry) {
-		call_answer(c, 200, dry_run_of(op));
+		bool room = engine_has_room(c->engine, op, err) && call_answer(c, 200, dry_run_of(op));
+
 		operation_free(op);
-		return true;
+		return room;
 	}
 	id = g_strdup(op->id);
 	early = wait == 0 || operation_replays(op);

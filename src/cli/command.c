@@ -44,6 +44,14 @@ static const Option wait_options[] = {
 	{ 0 },
 };
 
+static const Option many_options[] = {
+	{ "all", 'a', OPTION_FLAG, NULL,
+	  "All vms that the command has something to do for, instead of names" },
+	{ "filter", 0, OPTION_LIST, "KEY=VALUE",
+	  "With --all: only those where it holds, as in `plim vm list`" },
+	{ 0 },
+};
+
 const Option *group_options(OptionGroup group)
 {
 	switch (group) {
@@ -55,6 +63,8 @@ const Option *group_options(OptionGroup group)
 		return change_options;
 	case GROUP_WAIT:
 		return wait_options;
+	case GROUP_MANY:
+		return many_options;
 	}
 	return NULL;
 }
@@ -145,8 +155,7 @@ static bool is_ended(const Json *op)
 	return status != NULL && g_strv_contains(ends, status);
 }
 
-/* UINT64_MAX when nobody said how long. */
-static bool deadline_of(const Cli *c, uint64_t *ret, GError **err)
+bool cli_deadline(const Cli *c, uint64_t *ret, GError **err)
 {
 	const char *text = cli_text(c, "timeout");
 	uint64_t us;
@@ -167,39 +176,60 @@ static bool fail_late(const Json *op, GError **err)
 			  json_str(op, "id"), json_str(op, "id"));
 }
 
-bool cli_follow(Cli *c, const Json *operation, Json **ret_op, GError **err)
+/* `progress` may be NULL. The operation as it ended, or NULL. */
+static Json *await_end(Cli *c, const Json *operation, uint64_t deadline, Progress *progress, GError **err)
 {
 	_cleanup_json_ Json *op = json_deep_copy(operation);
 	g_autofree char *path = cli_path("operations", json_str(op, "id"), NULL);
-	Progress *progress = progress_begin();
-	uint64_t deadline;
-	bool ok = deadline_of(c, &deadline, err);
 
-	while (ok && !is_ended(op)) {
+	while (!is_ended(op)) {
 		uint64_t now = (uint64_t)g_get_monotonic_time();
 		g_autofree char *query = g_strdup_printf("%s?wait=%d", path, WAIT_PIECE);
 		Json *next;
 
-		progress_show(progress, json_str(op, "stage"), (int)json_int(op, "progress", 0));
+		if (progress != NULL)
+			progress_show(progress, json_str(op, "stage"), (int)json_int(op, "progress", 0));
 		if (now >= deadline) {
-			ok = fail_late(op, err);
-			break;
+			fail_late(op, err);
+			return NULL;
 		}
 		next = client_call(c->client, "GET", query, NULL, err);
-		ok = next != NULL;
-		if (ok) {
-			json_unref(op);
-			op = next;
-		}
+		if (next == NULL)
+			return NULL;
+		json_unref(op);
+		op = next;
 	}
+	if (g_str_equal(json_str(op, "status"), "done"))
+		return json_ref(op);
+	g_propagate_error(err, err_of_json(json_object_get(op, "error")));
+	return NULL;
+}
+
+bool cli_follow(Cli *c, const Json *operation, Json **ret_op, GError **err)
+{
+	Progress *progress;
+	uint64_t deadline;
+	Json *op;
+
+	if (!cli_deadline(c, &deadline, err))
+		return false;
+	progress = progress_begin();
+	op = await_end(c, operation, deadline, progress, err);
 	progress_end(progress);
-	if (ok && !g_str_equal(json_str(op, "status"), "done")) {
-		g_propagate_error(err, err_of_json(json_object_get(op, "error")));
-		ok = false;
-	}
-	if (ok && ret_op != NULL)
-		*ret_op = json_ref(op);
-	return ok;
+	if (op == NULL)
+		return false;
+	if (ret_op != NULL)
+		*ret_op = op;
+	else
+		json_unref(op);
+	return true;
+}
+
+bool cli_follow_until(Cli *c, const Json *operation, uint64_t deadline, GError **err)
+{
+	_cleanup_json_ Json *op = await_end(c, operation, deadline, NULL, err);
+
+	return op != NULL;
 }
 
 bool cli_operate(Cli *c, const char *method, const char *path, const char *query, Json *body,

@@ -27,6 +27,7 @@ typedef enum OptionGroup {
 	GROUP_LIST = 2,   /* --sort, --filter */
 	GROUP_CHANGE = 4, /* --dry-run */
 	GROUP_WAIT = 8,   /* --wait, --no-wait, --timeout */
+	GROUP_MANY = 16,  /* --all, --filter */
 } OptionGroup;
 
 typedef struct Cli Cli;
@@ -60,7 +61,7 @@ extern const Option global_options[];
 
 /* The options of one group. Ends with a NULL name. */
 const Option *group_options(OptionGroup group);
-#define OPTION_GROUPS 4
+#define OPTION_GROUPS 5
 
 /*
  * The command that `n` words begin with, "vm start ..." or "vm disk add ...";
@@ -91,3 +92,7 @@ bool cli_operate(Cli *c, const char *method, const char *path, const char *query
 /* Wait for the operation as --timeout says, with progress; a failed operation is an error. `ret_op` may be
  * NULL. */
 bool cli_follow(Cli *c, const Json *operation, Json **ret_op, GError **err);
+/* The same without progress, for one of many. `deadline` as of g_get_monotonic_time(). */
+bool cli_follow_until(Cli *c, const Json *operation, uint64_t deadline, GError **err);
+/* What --timeout means now; UINT64_MAX when it was not given. */
+bool cli_deadline(const Cli *c, uint64_t *ret, GError **err);

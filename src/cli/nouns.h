@@ -12,6 +12,15 @@ extern const Command vm_commands[], vm_create_commands[], vm_device_commands[], 
 char *host_path_of(Cli *c, const char *host, const char *rest, GError **err);
 /* Call `one` for each argument; tells every error, returns the first. */
 bool each_name(Cli *c, bool (*one)(Cli *c, const char *name, GError **err), GError **err);
+/* A verb on many vms: those whose names are the arguments, or with --all and --filter. */
+struct many {
+	const char *verb, *past; /* "start", "started" */
+	const char *states;      /* of --all only those in one of these: "stopped,crashed" */
+	const char *query;       /* "?host=h2", or NULL */
+	Json *body;              /* borrowed; NULL: none */
+};
+/* Asks for all of them, then waits for each; tells every failure, returns the first. */
+bool vm_many(Cli *c, const struct many *m, GError **err);
 /* "memory" -> "memory.start" */
 const char *setting_key(const char *typed);
 /* KEY=VALUE into settings, property.KEY=VALUE into properties (NULL: there are none, as of hosts). */

@@ -252,7 +252,7 @@ static void print_memory(const Json *m)
 			printf("%-10s  %s\n", size, lines[i].what);
 	}
 	printf("%-10" PRId64 "  guests that run or start\n", json_int(m, "guests", 0));
-	printf("%-9" PRId64 "%%  over-commit\n", json_int(m, "overcommit", 100));
+	printf("%" PRId64 " %%%*s  over-commit\n", json_int(m, "overcommit", 100), 5, "");
 }
 
 static bool host_limits(Cli *c, GError **err)

@@ -108,44 +108,27 @@ bool each_name(Cli *c, bool (*one)(Cli *c, const char *name, GError **err), GErr
 	return ok;
 }
 
-static bool act(Cli *c, const char *name, const char *verb, const char *past, Json *body, GError **err)
-{
-	g_autofree char *rest = g_strconcat("/actions/", verb, NULL), *path = cli_path("vms", name, rest);
-	g_autofree char *done = g_strdup_printf("%s was %s", name, past);
-
-	return cli_operate(c, "POST", path, NULL, body, done, err);
-}
-
-#define SIMPLE_ACTION(verb, past)                                                                            \
-	static bool one_##verb(Cli *c, const char *name, GError **err)                                       \
+#define SIMPLE_ACTION(action, done, where)                                                                   \
+	static bool vm_##action(Cli *c, GError **err)                                                        \
 	{                                                                                                    \
-		return act(c, name, #verb, past, NULL, err);                                                 \
-	}                                                                                                    \
-	static bool vm_##verb(Cli *c, GError **err)                                                          \
-	{                                                                                                    \
-		return each_name(c, one_##verb, err);                                                        \
+		return vm_many(c, &(struct many){ .verb = #action, .past = done, .states = where }, err);    \
 	}
 
-SIMPLE_ACTION(kill, "killed")
-SIMPLE_ACTION(pause, "paused")
-SIMPLE_ACTION(resume, "resumed")
-SIMPLE_ACTION(reset, "reset")
+SIMPLE_ACTION(kill, "killed", "running,paused")
+SIMPLE_ACTION(pause, "paused", "running")
+SIMPLE_ACTION(resume, "resumed", "paused")
+SIMPLE_ACTION(reset, "reset", "running")
 
-static bool one_start(Cli *c, const char *name, GError **err)
+static bool vm_start(Cli *c, GError **err)
 {
-	g_autofree char *path = cli_path("vms", name, "/actions/start"), *query = NULL;
-	g_autofree char *done = g_strdup_printf("%s was started", name);
+	struct many m = { .verb = "start", .past = "started", .states = "stopped,crashed" };
+	g_autofree char *query = NULL;
 	GString *q = g_string_new(NULL);
 
 	if (cli_text(c, "host") != NULL)
 		query_add(q, "host", cli_text(c, "host"));
-	query = g_string_free(q, FALSE);
-	return cli_operate(c, "POST", path, query, NULL, done, err);
-}
-
-static bool vm_start(Cli *c, GError **err)
-{
-	return each_name(c, one_start, err);
+	m.query = query = g_string_free(q, FALSE);
+	return vm_many(c, &m, err);
 }
 
 static Json *patience(Cli *c, GError **err)
@@ -166,28 +149,24 @@ static Json *patience(Cli *c, GError **err)
 	return body;
 }
 
-static bool one_stop(Cli *c, const char *name, GError **err)
+static bool act_patiently(Cli *c, struct many m, GError **err)
 {
-	Json *body = patience(c, err);
+	_cleanup_json_ Json *body = patience(c, err);
 
-	return body != NULL && act(c, name, "stop", "shut down", body, err);
+	m.body = body;
+	return body != NULL && vm_many(c, &m, err);
 }
 
 static bool vm_stop(Cli *c, GError **err)
 {
-	return each_name(c, one_stop, err);
-}
-
-static bool one_reboot(Cli *c, const char *name, GError **err)
-{
-	Json *body = patience(c, err);
-
-	return body != NULL && act(c, name, "reboot", "rebooted", body, err);
+	return act_patiently(
+	    c, (struct many){ .verb = "stop", .past = "shut down", .states = "running,paused" }, err);
 }
 
 static bool vm_reboot(Cli *c, GError **err)
 {
-	return each_name(c, one_reboot, err);
+	return act_patiently(c, (struct many){ .verb = "reboot", .past = "rebooted", .states = "running" },
+			     err);
 }
 
 static bool one_delete(Cli *c, const char *name, GError **err)
@@ -538,6 +517,7 @@ static const Option wait_options[] = {
 };
 
 #define OPERATION (GROUP_CHANGE | GROUP_WAIT)
+#define MANY_VMS (OPERATION | GROUP_MANY)
 #define MANY 1000
 
 static const Option start_options[] = {
@@ -552,21 +532,25 @@ const Command vm_commands[] = {
 	{ "vm", "show", "NAME", "Show one vm, configuration and runtime",
 	  "Of one that runs also what it takes of its host's memory, and what QEMU takes beside it.",
 	  "plim vm show web1 -o yaml", 1, 1, "vms", GROUP_OUTPUT, NULL, vm_show },
-	{ "vm", "start", "NAME...", "Start vms", NULL, "plim vm start web1 --dry-run", 1, MANY, "vms",
-	  OPERATION, start_options, vm_start },
-	{ "vm", "stop", "NAME...", "Ask guests to shut down and wait until they have",
+	{ "vm", "start", "[NAME...]", "Start vms",
+	  "All are asked for at once; a host starts a few at a time (`plim host limits`), the others wait. One that the host "
+	  "has no memory left for is refused, with the numbers.",
+	  "plim vm start web1 --dry-run\nplim vm start --all --filter tags=web", 0, MANY, "vms", MANY_VMS,
+	  start_options, vm_start },
+	{ "vm", "stop", "[NAME...]", "Ask guests to shut down and wait until they have",
 	  "The guest agent is asked first, else the power button is pressed; again while nothing happens, and as "
 	  "soon as an agent comes up.",
-	  "plim vm stop web1 --patience 2min --force", 1, MANY, "vms", OPERATION, stop_options, vm_stop },
-	{ "vm", "kill", "NAME...", "End QEMU at once, as if the power failed", NULL, NULL, 1, MANY, "vms",
-	  OPERATION, NULL, vm_kill },
-	{ "vm", "pause", "NAME...", "Hold the vcpus of vms", NULL, NULL, 1, MANY, "vms", OPERATION, NULL,
+	  "plim vm stop web1 --patience 2min --force\nplim vm stop --all", 0, MANY, "vms", MANY_VMS,
+	  stop_options, vm_stop },
+	{ "vm", "kill", "[NAME...]", "End QEMU at once, as if the power failed", NULL, NULL, 0, MANY, "vms",
+	  MANY_VMS, NULL, vm_kill },
+	{ "vm", "pause", "[NAME...]", "Hold the vcpus of vms", NULL, NULL, 0, MANY, "vms", MANY_VMS, NULL,
 	  vm_pause },
-	{ "vm", "resume", "NAME...", "Let the vcpus of vms run on", NULL, NULL, 1, MANY, "vms", OPERATION,
+	{ "vm", "resume", "[NAME...]", "Let the vcpus of vms run on", NULL, NULL, 0, MANY, "vms", MANY_VMS,
 	  NULL, vm_resume },
-	{ "vm", "reset", "NAME...", "Press the reset button of vms", NULL, NULL, 1, MANY, "vms", OPERATION,
+	{ "vm", "reset", "[NAME...]", "Press the reset button of vms", NULL, NULL, 0, MANY, "vms", MANY_VMS,
 	  NULL, vm_reset },
-	{ "vm", "reboot", "NAME...", "Ask guests to reboot", NULL, NULL, 1, MANY, "vms", OPERATION,
+	{ "vm", "reboot", "[NAME...]", "Ask guests to reboot", NULL, NULL, 0, MANY, "vms", MANY_VMS,
 	  stop_options, vm_reboot },
 	{ "vm", "delete", "NAME...", "Delete vms that do not run, and their volumes", NULL, NULL, 1, MANY,
 	  "vms", OPERATION, delete_options, vm_delete },

@@ -266,6 +266,13 @@ struct host_view engine_view(Engine *e)
 	return (struct host_view){ .memory = engine_memory(e), .limits = engine_limits(e) };
 }
 
+bool engine_has_room(Engine *e, const Operation *op, GError **err)
+{
+	struct host_view view = engine_view(e);
+
+	return admission_ask(e->admission, &view, op, err);
+}
+
 static bool admit(const Operation *op, StoreTx *tx, void *data, GError **err)
 {
 	struct host_view view;

@@ -80,6 +80,8 @@ struct memory_host engine_memory(Engine *e);
 struct memory_claims engine_memory_claims(Engine *e);
 /* What many guests run into; a simulated host has none. */
 struct limits_seen engine_limits(Engine *e);
+/* Would this host take the operation now? ERR_LIMIT as a submission of it; nothing is set aside. */
+bool engine_has_room(Engine *e, const Operation *op, GError **err);
 /* Guests that are started at a time. */
 unsigned engine_launches(const Engine *e);
 

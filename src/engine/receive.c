@@ -312,9 +312,7 @@ static const char *argument(const Json *applied, const char *option)
 /* Asked once more when the guest comes; here it is a blocker among the others. */
 static bool need_promise(Request *r, GError **err)
 {
-	struct host_view view = engine_view(r->engine);
-
-	return admission_ask(r->engine->admission, &view, r->op, err);
+	return engine_has_room(r->engine, r->op, err);
 }
 
 static void look(Request *r)

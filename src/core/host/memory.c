@@ -49,8 +49,8 @@ uint64_t memory_limit(const struct memory_host *h)
 {
 	uint64_t rest = h->total > h->reserve ? h->total - h->reserve : 0;
 
-	/* Pages are told apart, not bytes: no product overflows, however large the host. */
-	return rest / 100 * h->overcommit;
+	/* In two parts, so that no product overflows. */
+	return rest / 100 * h->overcommit + rest % 100 * h->overcommit / 100;
 }
 
 static uint64_t tcg_code_of(uint64_t memory)
