@@ -271,6 +271,21 @@ static void on_answer(Agent *a, const char *line, size_t len)
 	rest(a);
 }
 
+/*
+ * Syncs are sent again while none is answered, and a slow agent answers all of
+ * them in the end: each with a complaint about the mark first, which is a line
+ * like the answer to a request. So nothing is asked before the last is answered.
+ */
+static void on_sync(Agent *a, uint64_t id)
+{
+	if (id < a->first_sync || id > a->last_sync)
+		return;
+	if (id == a->last_sync)
+		send_request(a);
+	else
+		loop_timer_stop(a->sync_timer);
+}
+
 /* True while the line reader may go on: nothing it reads from was dropped. */
 static bool on_line(const char *line, size_t len, void *data)
 {
@@ -280,8 +295,8 @@ static bool on_line(const char *line, size_t len, void *data)
 
 	switch (a->phase) {
 	case SYNCING:
-		if (agent_sync_parse(line, len, &id) && id >= a->first_sync && id <= a->last_sync)
-			send_request(a);
+		if (agent_sync_parse(line, len, &id))
+			on_sync(a, id);
 		break;
 	case CALLING:
 		if (len > 0 && !agent_line_marked(line, len))

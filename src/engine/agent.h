@@ -17,7 +17,8 @@
  *
  * A session is in sync after an answer that came in time; else the next call
  * begins with a sync (agent_wire.h), repeated every AGENT_SYNC_PAUSE, because
- * an agent that is just starting loses what was sent before.
+ * an agent that is just starting loses what was sent before; the call goes on
+ * when the last of them is answered, for a slow agent answers each.
  *
  * States of the connection (loop's thread), and who moves it on:
  *     IDLE     nothing is read              -> SYNCING or CALLING   a call begins

@@ -140,6 +140,44 @@ static void test_the_sync_is_repeated_until_it_is_answered(void)
 	rig_done(&r);
 }
 
+/* As qemu-ga does: it complains of the mark, then answers behind one. */
+static void answer_sync(FakeAgent *f, const char *line)
+{
+	static const char complaint[] =
+	    "{\"error\": {\"class\": \"GenericError\", \"desc\": \"JSON parse error, stray\"}}\n";
+	g_autofree char *answer =
+	    g_strdup_printf("%s\xff{\"return\": %lld}\n", complaint, fake_sync_id(line));
+
+	fake_say(f, answer, strlen(answer));
+}
+
+static void script_slow(FakeAgent *f)
+{
+	char *sync[3];
+
+	for (size_t i = 0; i < G_N_ELEMENTS(sync); i++)
+		sync[i] = fake_read(f);
+	for (size_t i = 0; i < G_N_ELEMENTS(sync); i++) {
+		answer_sync(f, sync[i]);
+		g_free(sync[i]);
+	}
+	g_free(fake_serve(f, "guest-ping", "{\"return\": {}}\n"));
+	g_free(fake_serve(f, "guest-ping", "{\"return\": {}}\n"));
+}
+
+static void test_a_slow_agent_s_answers_to_all_syncs_are_waited_for(void)
+{
+	static const FakeAgentFunc script[] = { script_slow, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, ping);
+	g_assert_no_error(r.error);
+	worker(&r, ping);
+	g_assert_no_error(r.error);
+	rig_done(&r);
+}
+
 static void test_without_an_agent_calls_fail_at_once(void)
 {
 	static const FakeAgentFunc script[] = { NULL };
@@ -852,6 +890,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/agent/session", test_a_session_is_synchronised_once);
 	g_test_add_func("/agent/stale", test_stale_answers_are_skipped);
 	g_test_add_func("/agent/sync-again", test_the_sync_is_repeated_until_it_is_answered);
+	g_test_add_func("/agent/sync-slow", test_a_slow_agent_s_answers_to_all_syncs_are_waited_for);
 	g_test_add_func("/agent/none", test_without_an_agent_calls_fail_at_once);
 	g_test_add_func("/agent/silence", test_silence_ends_with_the_deadline_and_the_next_call_works);
 	g_test_add_data_func("/agent/flood/line", script_endless_line,
