@@ -5,6 +5,7 @@
 #include "core/model/paths.h"
 #include "core/model/vm_state.h"
 #include "engine/agent_ops.h"
+#include "engine/nmi.h"
 #include "engine/vm_ops.h"
 
 #include <string.h>
@@ -40,8 +41,10 @@ bool api_vm_nmi(ApiCall *c, GError **err)
 {
 	g_autoptr(VmRecords) r = call_vm(c, err);
 	g_autoptr(Vmm) v = r != NULL ? call_vmm(c, r, VM_ACTION_nmi, err) : NULL;
+	g_autoptr(Agent) a = v != NULL ? fleet_agent(engine_fleet(c->engine), r->vm->id) : NULL;
+	Json *counts = v != NULL ? nmi_inject(v, a, err) : NULL;
 
-	return v != NULL && vm_nmi(v, err) && call_answer(c, 204, NULL);
+	return counts != NULL && call_answer(c, 200, counts);
 }
 
 bool api_vm_screenshot(ApiCall *c, GError **err)

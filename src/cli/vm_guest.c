@@ -5,6 +5,7 @@
 #include "cli/nouns.h"
 #include "cli/output.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -45,9 +46,16 @@ static bool one_nmi(Cli *c, const char *name, GError **err)
 	g_autofree char *path = cli_path("vms", name, "/actions/nmi");
 	_cleanup_json_ Json *answer = client_call(c->client, "POST", path, NULL, err);
 
-	if (answer != NULL)
+	if (answer == NULL)
+		return false;
+	if (json_is_integer(json_object_get(answer, "after")))
+		printf("%s got an NMI; it counted %" PRIu64 " before and %" PRIu64 " after\n", name,
+		       json_uint(answer, "before", 0), json_uint(answer, "after", 0));
+	else
 		printf("%s got an NMI\n", name);
-	return answer != NULL;
+	if (json_str(answer, "note") != NULL)
+		fprintf(stderr, "plim: %s\n", json_str(answer, "note"));
+	return true;
 }
 
 static bool vm_nmi(Cli *c, GError **err)
@@ -128,8 +136,11 @@ const Command vm_guest_commands[] = {
 	{ "vm", "screenshot", "NAME", "Save the screen as PNG", NULL, "plim vm screenshot web1 --to web1.png",
 	  1, 1, "vms", 0, file_options, vm_screenshot },
 	{ "vm", "log", "NAME", "Print the end of QEMU's log", NULL, NULL, 1, 1, "vms", 0, NULL, vm_log },
-	{ "vm", "nmi", "NAME...", "Inject a non-maskable interrupt", NULL, NULL, 1, 1000, "vms", 0, NULL,
-	  vm_nmi },
+	{ "vm", "nmi", "NAME...", "Inject a non-maskable interrupt",
+	  "It comes over each vcpu's LINT1, also in a guest that hangs; Linux takes it on its first vcpu. Where the agent answers, "
+	  "the guest's count (/proc/interrupts) before and after is told. What the guest makes of it is its own: Linux panics with "
+	  "kernel.unknown_nmi_panic=1.",
+	  "plim vm nmi web1", 1, 1000, "vms", 0, NULL, vm_nmi },
 	{ "vm", "agent", "NAME", "What the guest agent says of itself, the system and its addresses", NULL,
 	  NULL, 1, 1, "vms", GROUP_OUTPUT, NULL, vm_agent },
 	{ "vm", "exec", "NAME -- COMMAND [ARG...]", "Run a command in the guest through its agent", NULL,
