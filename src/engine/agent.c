@@ -59,7 +59,8 @@ struct Agent {
 	GCond changed;
 	GQueue waiting; /* Call */
 	Call *current;  /* whose turn it is */
-	bool kicked;    /* pump() is posted */
+	uint64_t calls;
+	bool kicked; /* pump() is posted */
 
 	/* the loop's thread only */
 	Stream *stream;
@@ -618,6 +619,7 @@ static bool call_run(Agent *a, Call *c, GError **err)
 	g_cond_init(&c->wake);
 	g_mutex_lock(&a->lock);
 	if (check_open(a, &c->error)) {
+		a->calls++;
 		if (a->waiting.length < AGENT_CALLS_MAX)
 			call_wait(a, c);
 		else
@@ -647,6 +649,16 @@ static Json *read_reply(Agent *a, const Call *c, GError **err)
 	json_unref(reply);
 	fail(err, ERR_AGENT, "the guest agent's answer to '%s' makes no sense: %s", c->cmd->name, e->message);
 	return NULL;
+}
+
+uint64_t agent_calls(Agent *a)
+{
+	uint64_t n;
+
+	g_mutex_lock(&a->lock);
+	n = a->calls;
+	g_mutex_unlock(&a->lock);
+	return n;
 }
 
 Json *agent_call(Agent *a, const char *command, Json *args, uint64_t timeout, GError **err)

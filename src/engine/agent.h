@@ -64,6 +64,8 @@ void agent_set_open(Agent *a, bool open);
 
 /* From any thread. */
 bool agent_is_open(Agent *a);
+/* How often the guest was asked something so far. */
+uint64_t agent_calls(Agent *a);
 /* Wait until the guest opens the port. ERR_TIMEOUT. Blocks; never on the loop's thread. */
 bool agent_wait_open(Agent *a, uint64_t timeout, GError **err);
 

@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 #include "engine/fence.h"
 #include "engine/lease.h"
+#include "engine/ledger.h"
 #include "engine/membership.h"
 #include "engine/move.h"
 #include "engine/pool_keeper.h"
@@ -40,6 +41,7 @@ struct Engine {
 	Sim *sim; /* or: */
 	Fleet *fleet;
 	Supervisor *supervisor;
+	Ledger *ledger;
 	Receptions *receptions; /* guests that come */
 	Moves *moves;           /* guests that go */
 	GMutex lock;            /* of the two below */

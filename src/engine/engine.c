@@ -81,6 +81,11 @@ bool engine_is_sim(const Engine *e)
 	return e->sim != NULL;
 }
 
+Ledger *engine_ledger(Engine *e)
+{
+	return e->ledger;
+}
+
 HostCpu *engine_cpu(Engine *e)
 {
 	return e->cpu;
@@ -368,6 +373,7 @@ static bool open_parts(Engine *e, const struct engine_config *config, GError **e
 	if (config->sim)
 		open_sim(e);
 	e->supervisor = supervisor_new(e);
+	e->ledger = ledger_new(e);
 	e->receptions = receptions_new();
 	e->moves = moves_new();
 	e->pool = worker_pool_new(config->workers);
@@ -688,6 +694,8 @@ bool engine_start(Engine *e, GError **err)
 		return false;
 	if (!admission_fill(e->admission, err))
 		return false;
+	if (e->sim == NULL)
+		ledger_recover(e->ledger);
 	host_cpu_begin(e->cpu);
 	level_keeper_begin(e->level, host_cpu_followed, e->cpu);
 	if (!exec_recover(e->exec, tell_recovery, e, err))
@@ -705,6 +713,7 @@ bool engine_start(Engine *e, GError **err)
 void engine_stop(Engine *e)
 {
 	supervisor_end(e->supervisor);
+	ledger_stop_all(e->ledger);
 	e->keeper = pool_keeper_stop(e->keeper);
 	e->exec = exec_free(e->exec);
 	/* What the supervisor began needs the fleet and a loop that turns. */
@@ -719,6 +728,7 @@ Engine *engine_close(Engine *e)
 {
 	if (e == NULL)
 		return NULL;
+	ledger_free(e->ledger);
 	fleet_free(e->fleet);
 	pool_keeper_stop(e->keeper);
 	lease_stop(e->lease);

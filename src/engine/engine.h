@@ -17,6 +17,7 @@
 #include "engine/exec.h"
 #include "engine/fleet.h"
 #include "engine/host_cpu.h"
+#include "engine/ledger.h"
 #include "engine/level.h"
 #include "engine/membership.h"
 #include "engine/reception.h"
@@ -65,6 +66,8 @@ Exec *engine_exec(Engine *e);
 Fleet *engine_fleet(Engine *e);
 /* Guests on their way to this host. */
 Receptions *engine_receptions(Engine *e);
+/* Who keeps guests busy; nobody in a simulated engine. */
+Ledger *engine_ledger(Engine *e);
 bool engine_is_sim(const Engine *e);
 /* What was probed last. Any thread; valid until engine_close(), also after a later probe. */
 const HostFacts *engine_facts(Engine *e);

@@ -345,6 +345,16 @@ Qmp *qmp_close(Qmp *q)
 	return NULL;
 }
 
+uint64_t qmp_calls(Qmp *q)
+{
+	uint64_t n;
+
+	g_mutex_lock(&q->lock);
+	n = q->last_id;
+	g_mutex_unlock(&q->lock);
+	return n;
+}
+
 void qmp_drain(Qmp *q)
 {
 	qmp_ref(q);

@@ -61,6 +61,8 @@ void qmp_attach(Qmp *q, int fd);
 bool qmp_connect(Qmp *q, const char *path, GError **err);
 /* Blocks until READY; fails as soon as the connection is lost. Never on the loop's thread. */
 bool qmp_wait_ready(Qmp *q, uint64_t timeout, GError **err);
+/* How many commands were sent so far. From any thread. */
+uint64_t qmp_calls(Qmp *q);
 /* Read what QEMU has sent already, now. Loop thread; for a QEMU that has ended. */
 void qmp_drain(Qmp *q);
 

@@ -54,6 +54,17 @@ static void test_each_event_is_counted_as_what_it_is(void)
 	g_assert_cmpuint(t->region->len, ==, 3);
 }
 
+static void test_a_stamp_before_the_event_is_skipped(void)
+{
+	g_autoptr(Tally) t = tally_of("15427@1795250704.306561:usb_uhci_frame_start nr 1\n"
+				      "15427@1795250704.306563:memory_region_ops_read cpu 0 name 'hpet'\n"
+				      "1542:\n12@:\n:usb_uhci_frame_start nr 2\n77\n");
+
+	g_assert_cmpuint(t->lines, ==, 2);
+	g_assert_cmpuint(t->uhci_frame, ==, 1);
+	g_assert_cmpuint(t->read, ==, 1);
+}
+
 static void test_half_a_line_waits_for_the_rest(void)
 {
 	g_autoptr(Tally) t = tally_new();
@@ -296,6 +307,7 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/wake/events", test_each_event_is_counted_as_what_it_is);
+	g_test_add_func("/wake/stamp", test_a_stamp_before_the_event_is_skipped);
 	g_test_add_func("/wake/half_line", test_half_a_line_waits_for_the_rest);
 	g_test_add_func("/wake/nonsense", test_nonsense_is_passed_over);
 	g_test_add_func("/wake/flood", test_a_flood_of_names_is_bounded_and_still_counted);

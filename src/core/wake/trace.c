@@ -148,8 +148,22 @@ static const struct {
 	{ "x86_gsi_interrupt ", add_line },      { "virtio_queue_notify ", add_queue },
 };
 
+/* With `-msg timestamp=on` each line begins so: "15427@1795250704.306561:". */
+static size_t stamp_len(const char *line, size_t len)
+{
+	size_t n = 0;
+
+	while (n < len && (g_ascii_isdigit(line[n]) || line[n] == '@' || line[n] == '.'))
+		n++;
+	return n > 0 && n < len && line[n] == ':' ? n + 1 : 0;
+}
+
 static void add(Tally *t, const char *line, size_t len)
 {
+	size_t stamp = stamp_len(line, len);
+
+	line += stamp;
+	len -= stamp;
 	for (size_t i = 0; i < G_N_ELEMENTS(parsers); i++) {
 		size_t n = strlen(parsers[i].event);
 

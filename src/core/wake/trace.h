@@ -5,7 +5,7 @@
  *
  * Trace lines (QEMU's log backend; one event a line, a name and its text):
  *     memory_region_ops_read cpu 0 mr 0x55.. addr 0x608 value 0x1 size 4 name 'acpi-tmr'
- *     usb_uhci_frame_start nr 12
+ *     15427@1795250704.306561:usb_uhci_frame_start nr 12
  * Text comes from a process that a guest may have taken over: names are
  * bounded, kinds of them too, and what makes no sense is passed over.
  *

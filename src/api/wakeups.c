@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The wakeup ledger. */
+#include "api/handlers.h"
+
+#define SECOND UINT64_C(1000000)
+#define WAIT_MAX 60
+
+/* With the vm's name. Takes `report`; NULL: nobody counted. */
+static bool answer_report(ApiCall *c, const VmRecords *r, unsigned status, Json *report)
+{
+	Json *j = json_object();
+
+	json_put(j, "vm", json_pack("{s:s, s:s}", "id", r->vm->id, "name", r->vm->name));
+	if (report == NULL)
+		report = json_pack("{s:s, s:n, s:[], s:[], s:[]}", "state", "none", "reason", "intervals",
+				   "could_not", "advice");
+	json_object_update(j, report);
+	json_unref(report);
+	return call_answer(c, status, j);
+}
+
+bool api_vm_wakeups_show(ApiCall *c, GError **err)
+{
+	g_autoptr(VmRecords) r = call_vm(c, err);
+	Ledger *l = engine_ledger(c->engine);
+	uint64_t wait;
+
+	if (r == NULL || !call_number(c, "wait", 0, WAIT_MAX, 0, &wait, err))
+		return false;
+	if (wait > 0)
+		ledger_wait(l, r->vm->id, wait * SECOND);
+	return answer_report(c, r, 200, ledger_report(l, r->vm->id));
+}
+
+static bool number_of(const Json *body, const char *key, unsigned max, unsigned dflt, unsigned *ret,
+		      GError **err)
+{
+	const Json *v = json_object_get(body, key);
+
+	*ret = dflt;
+	if (v == NULL)
+		return true;
+	if (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > max)
+		return fail(err, ERR_INVALID, "'%s' is a number from 1 to %u", key, max);
+	*ret = (unsigned)json_integer_value(v);
+	return true;
+}
+
+bool api_vm_wakeups_start(ApiCall *c, GError **err)
+{
+	static const char *const known[] = { "seconds", "intervals", NULL };
+	const Json *body = call_body(c, err);
+	g_autoptr(VmRecords) r = NULL;
+	struct ledger_order o;
+
+	if (body == NULL || !call_known(body, known, err) ||
+	    !number_of(body, "seconds", LEDGER_SECONDS_MAX, 30, &o.seconds, err) ||
+	    !number_of(body, "intervals", LEDGER_INTERVALS_MAX, 1, &o.intervals, err))
+		return false;
+	r = call_vm(c, err);
+	if (r == NULL || !ledger_start(engine_ledger(c->engine), r->vm->id, &o, err))
+		return false;
+	return answer_report(c, r, 202, ledger_report(engine_ledger(c->engine), r->vm->id));
+}
+
+bool api_vm_wakeups_stop(ApiCall *c, GError **err)
+{
+	g_autoptr(VmRecords) r = call_vm(c, err);
+
+	if (r == NULL || !ledger_stop(engine_ledger(c->engine), r->vm->id, err))
+		return false;
+	return answer_report(c, r, 200, ledger_report(engine_ledger(c->engine), r->vm->id));
+}
