@@ -16,6 +16,7 @@ struct Api {
 	unsigned jobs; /* under way; the loop thread's */
 	EventStreams *streams;
 	GPtrArray *console; /* ConsoleLink, open ones */
+	GPtrArray *display; /* DisplayLink, open ones */
 	GPtrArray *relay;   /* Relay, open ones */
 	gid_t group;        /* of plimsoll, or (gid_t)-1 */
 };
@@ -28,6 +29,12 @@ ConsoleTarget *console_target_free(ConsoleTarget *t);
 bool console_link_open(Api *a, HttpRequest *req, const ConsoleTarget *t, GError **err);
 /* Closes those that are open. */
 void console_links_close(Api *a);
+
+/* The vm's screen (vm_display_open()), or -EBADF. Worker thread. */
+int display_find(ApiCall *c, GError **err);
+/* A WebSocket between a client and it. Takes `fd`, and answers the request in any case. */
+void display_link_open(Api *a, HttpRequest *req, int fd);
+void display_links_close(Api *a);
 
 /* A WebSocket of a client that another daemon serves. Takes it, and answers the request in any case. */
 typedef struct Relay Relay;

@@ -2,6 +2,7 @@
 #include "api/api-impl.h"
 #include "api/forward.h"
 #include "api/route.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "core/model/keys.h"
 #include "engine/pki.h"
@@ -23,6 +24,7 @@ typedef struct Job {
 	ApiCall call;
 	GError *error;
 	ConsoleTarget *console; /* of a WebSocket, or */
+	int screen;             /* of another one, or -EBADF, or */
 	Ws *far;                /* the same at another host's daemon */
 	bool from_pool;         /* came to the pool's address: who it is must still be found out */
 	char *as_role;          /* of whom a peer passes it on for, or NULL */
@@ -34,6 +36,7 @@ static void job_free(Job *j)
 	http_request_unref(j->req);
 	g_clear_error(&j->error);
 	console_target_free(j->console);
+	fd_closep(&j->screen);
 	ws_free(j->far);
 	g_free(j->call.user);
 	g_free(j->call.peer);
@@ -203,6 +206,8 @@ static void open_socket(void *data)
 		relay_open(j->api, j->req, g_steal_pointer(&j->far));
 	else if (j->console != NULL)
 		console_link_open(j->api, j->req, j->console, &j->error);
+	else if (j->screen >= 0)
+		display_link_open(j->api, j->req, fd_take(&j->screen));
 	if (j->error != NULL)
 		http_respond_error(j->req, j->error);
 	job_free(j);
@@ -213,8 +218,12 @@ static void find_socket(void *data)
 	Job *j = data;
 
 	if ((!j->from_pool || admit_peer(j, &j->error)) &&
-	    forward_socket(&j->call, j->route, &j->far, &j->error) && j->far == NULL)
-		j->console = console_target_find(&j->call, &j->error);
+	    forward_socket(&j->call, j->route, &j->far, &j->error) && j->far == NULL) {
+		if (g_str_has_suffix(j->route->path, "/display"))
+			j->screen = display_find(&j->call, &j->error);
+		else
+			j->console = console_target_find(&j->call, &j->error);
+	}
 	loop_post(j->api->loop, open_socket, j);
 }
 
@@ -244,6 +253,7 @@ static Job *job_new(Api *a, HttpRequest *req, const Route *route, GHashTable *pa
 	a->jobs++;
 	j->req = http_request_ref(req);
 	j->route = route;
+	j->screen = -EBADF;
 	j->call = (ApiCall){
 		.engine = a->engine,
 		.pool = a->pool,
@@ -363,6 +373,7 @@ Api *api_new(const struct api_config *config, GError **err)
 	a->loop = config->loop;
 	a->group = find_group();
 	a->console = g_ptr_array_new();
+	a->display = g_ptr_array_new();
 	a->relay = g_ptr_array_new();
 	a->pool = worker_pool_new(API_THREADS);
 	a->streams = event_streams_new(config->loop, engine_store(config->engine), err);
@@ -385,6 +396,7 @@ Api *api_free(Api *a)
 		return NULL;
 	a->pool = worker_pool_free(a->pool);
 	console_links_close(a);
+	display_links_close(a);
 	event_streams_free(a->streams);
 	http_server_free(a->pool_server);
 	http_server_free(a->server);
@@ -392,6 +404,7 @@ Api *api_free(Api *a)
 		relay_free(a->relay->pdata[0]);
 	g_ptr_array_unref(a->relay);
 	g_ptr_array_unref(a->console);
+	g_ptr_array_unref(a->display);
 	g_free(a);
 	return NULL;
 }

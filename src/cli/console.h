@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The terminal joined to a guest's console, over the API's WebSocket. */
+/* A terminal joined to a guest's console, or a viewer to its screen, over the API's WebSocket. */
 #pragma once
 
 #include "base/err.h"
@@ -10,3 +10,7 @@
  * the console's on the API, `name` stands in the greeting.
  */
 bool console_attach(const char *socket, const char *path, const char *name, GError **err);
+
+/* The next viewer that connects to `listener` sees the screen, until he or the guest goes. False: nobody can.
+ */
+bool display_serve(const char *socket, const char *path, int listener, GError **err);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plim vm, the guest's side: console, screen, agent, logs. */
+#include "base/fd.h"
+#include "base/socket.h"
 #include "base/str.h"
 #include "cli/console.h"
 #include "cli/nouns.h"
@@ -8,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static bool vm_console(Cli *c, GError **err)
 {
@@ -19,6 +22,28 @@ static bool vm_console(Cli *c, GError **err)
 	if (cli_has(c, "log"))
 		return print_bytes_of(c, log, NULL, err);
 	return console_attach(client_socket(c->client), path, cli_arg(c, 0), err);
+}
+
+/* A socket and no port: a screen has no password, and only the user himself can open the socket. */
+static bool vm_display(Cli *c, GError **err)
+{
+	g_autofree char *path = cli_path("vms", cli_arg(c, 0), "/display");
+	const char *file = cli_arg(c, 1);
+	_cleanup_close_ int listener = -EBADF;
+	struct stat st;
+	bool ok;
+
+	if (lstat(file, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return fail_advice(err, ERR_CONFLICT, "Name a file that does not exist.",
+				   "'%s' is there already, and is no socket", file);
+	listener = socket_listen(file, err);
+	if (listener < 0)
+		return false;
+	printf("the screen of %s is at %s, for one VNC viewer: vncviewer %s\n", cli_arg(c, 0), file, file);
+	fflush(stdout);
+	ok = display_serve(client_socket(c->client), path, listener, err);
+	unlink(file);
+	return ok;
 }
 
 static bool vm_screenshot(Cli *c, GError **err)
@@ -133,6 +158,10 @@ static const Option exec_options[] = {
 const Command vm_guest_commands[] = {
 	{ "vm", "console", "NAME", "Talk to the guest's text console", "Ctrl-] leaves it.", NULL, 1, 1, "vms",
 	  0, console_options, vm_console },
+	{ "vm", "display", "NAME SOCKET", "Offer the guest's screen, keyboard and pointer to a VNC viewer",
+	  "Makes a unix socket at SOCKET that only you can open, and serves one viewer on it until he leaves. The guest "
+	  "needs platform.vnc=true and a display (platform.video).",
+	  "plim vm display web1 /run/user/1000/web1.vnc", 2, 2, "vms", 0, NULL, vm_display },
 	{ "vm", "screenshot", "NAME", "Save the screen as PNG", NULL, "plim vm screenshot web1 --to web1.png",
 	  1, 1, "vms", 0, file_options, vm_screenshot },
 	{ "vm", "log", "NAME", "Print the end of QEMU's log", NULL, NULL, 1, 1, "vms", 0, NULL, vm_log },

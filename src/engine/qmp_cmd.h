@@ -44,6 +44,7 @@
 	X("remove-fd", "{fdset-id:i fd?:i}", "{}", QMP_SOON)                                          \
 	X("getfd", "{fdname:s}", "{}", QMP_SOON)                                                      \
 	X("closefd", "{fdname:s}", "{}", QMP_SOON)                                                    \
+	X("add_client", "{protocol:s(vnc) fdname:s skipauth?:b}", "{}", QMP_SOON)                     \
 	/* what the guest has */                                                                      \
 	X("query-chardev", "{}", "[{label:s filename:s frontend-open:b}]", QMP_SOON)                  \
 	X("query-stats", "{target:s(vcpu|vm)}", "[{provider:s stats:[{name:s value:*}]}]", QMP_SOON)  \
@@ -58,6 +59,7 @@
 	  "wr_operations:i}}]",                                                                       \
 	  QMP_SOON)                                                                                   \
 	X("query-memory-size-summary", "{}", "{base-memory:i plugged-memory?:i}", QMP_SOON)           \
+	X("query-vnc-servers", "{}", "[{id:s}]", QMP_SOON)                                            \
 	X("screendump", "{filename:s device?:s head?:i format?:s(png|ppm)}", "{}", QMP_LATER)         \
 	/* what a guest was at when something went wrong */                                           \
 	X("human-monitor-command", "{command-line:s}", "s", QMP_SOON)                                 \

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 static bool order(Vmm *v, const char *command, GError **err)
@@ -113,6 +114,15 @@ static void take_fd_back(Vmm *v, int64_t set)
 	reply = qmp_call(vmm_qmp(v), "remove-fd", json_ref(args), 0, NULL);
 }
 
+static bool fail_no_display(Vmm *v, GError **err)
+{
+	return fail_advice(
+	    err, ERR_UNSUPPORTED,
+	    "Give it one with `plim vm set NAME platform.video=std` and start it anew, or use its "
+	    "console.",
+	    "vm '%s' has no display", vmm_name(v));
+}
+
 static bool dump_screen(Vmm *v, int64_t set, GError **err)
 {
 	g_autofree char *name = g_strdup_printf("/dev/fdset/%" G_GINT64_FORMAT, set);
@@ -127,13 +137,49 @@ static bool dump_screen(Vmm *v, int64_t set, GError **err)
 		return true;
 	/* QEMU has no class of its own for "There is no console to take a screendump from". */
 	if (strstr(e->message, "no console") != NULL)
-		return fail_advice(
-		    err, ERR_UNSUPPORTED,
-		    "Give it one with `plim vm set NAME platform.video=std` and start it anew, or use its "
-		    "console.",
-		    "vm '%s' has no display", vmm_name(v));
+		return fail_no_display(v, err);
 	g_propagate_error(err, g_steal_pointer(&e));
 	return false;
+}
+
+#define VIEWER "viewer"
+
+/* A QEMU without one would take a viewer and say nothing to him for ever. */
+static bool has_display(Vmm *v, GError **err)
+{
+	_cleanup_json_ Json *servers = qmp_call(vmm_qmp(v), "query-vnc-servers", NULL, 0, err);
+
+	return servers != NULL &&
+	       (json_array_size(servers) > 0 ||
+		fail_advice(
+		    err, ERR_UNSUPPORTED,
+		    "Run `plim vm set NAME platform.vnc=true`, with platform.video=std if it has no display, "
+		    "and start it anew.",
+		    "vm '%s' shows its screen to nobody", vmm_name(v)));
+}
+
+int vm_display_open(Vmm *v, GError **err)
+{
+	_cleanup_close_ int ours = -EBADF, qemus = -EBADF;
+	_cleanup_json_ Json *given = NULL, *taken = NULL;
+	int pair[2];
+
+	if (!has_display(v, err))
+		return -EBADF;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return fail_errno(err, errno, "can't make a connection to the display"), -EBADF;
+	ours = pair[0];
+	qemus = pair[1];
+	given = qmp_call_fd(vmm_qmp(v), "getfd", json_pack("{s:s}", "fdname", VIEWER), qemus, 0, err);
+	if (given == NULL)
+		return -EBADF;
+	taken = qmp_call(vmm_qmp(v), "add_client",
+			 json_pack("{s:s, s:s, s:b}", "protocol", "vnc", "fdname", VIEWER, "skipauth", 1), 0,
+			 err);
+	if (taken != NULL)
+		return fd_take(&ours);
+	json_unref(qmp_call(vmm_qmp(v), "closefd", json_pack("{s:s}", "fdname", VIEWER), 0, NULL));
+	return -EBADF;
 }
 
 static GBytes *read_picture(int fd, GError **err)

@@ -35,6 +35,14 @@ Json *vm_blocks(Vmm *v, GError **err);
 /* What its first display shows, as PNG. ERR_UNSUPPORTED with advice when it has no display. */
 GBytes *vm_screenshot(Vmm *v, GError **err);
 
+/*
+ * A new viewer of its display: a connected socket that speaks VNC's protocol
+ * (RFC 6143), without a password, since nobody but the daemon can hand one
+ * over. The caller's. -EBADF with ERR_UNSUPPORTED when the vm has no display
+ * or no platform.vnc.
+ */
+int vm_display_open(Vmm *v, GError **err);
+
 /* The registers of all vcpus, as QEMU prints them. Caller frees. */
 char *vm_registers(Vmm *v, GError **err);
 /* The guest's memory and registers as an ELF core file, into `fd`. The guest stands still meanwhile. */

@@ -2,9 +2,11 @@
 """Guests that cost no more than they need: memory beside their own, told as it is; and nobody wakes an idle one."""
 import pathlib
 import re
+import socket
+import struct
 import time
 
-from daemon import PAYLOAD, until
+from daemon import DEADLINE, PAYLOAD, until
 
 MIB = 1 << 20
 MEMORY = 64 * MIB
@@ -106,3 +108,112 @@ def test_neither_the_daemon_nor_those_who_look_wake_an_idle_guest(daemon):
     # QEMU itself has things to finish after a start.
     until(lambda: woken(pid, 1.0) == 0, "rest of an idle guest")
     assert woken(pid, QUIET, look) == 0
+
+
+class Viewer:
+    """As much of VNC's protocol (RFC 6143) as it takes to look once."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(DEADLINE)
+        self.socket.connect(str(path))
+
+    def read(self, n):
+        data = b""
+        while len(data) < n:
+            more = self.socket.recv(n - len(data))
+            assert more, f"the screen was closed after {data}"
+            data += more
+        return data
+
+    def look(self):
+        """Agree, and ask for the picture: width, height, bits of a pixel."""
+        assert self.read(12) == b"RFB 003.008\n"
+        self.socket.sendall(b"RFB 003.008\n")
+        assert 1 in self.read(self.read(1)[0]), "nobody asks for a password"
+        self.socket.sendall(b"\1")
+        assert self.read(4) == bytes(4)
+        self.socket.sendall(b"\1")
+        width, height, bits = struct.unpack(">HHB", self.read(24)[:5])
+        self.socket.sendall(struct.pack(">BBHHHH", 3, 0, 0, 0, width, height))
+        return width, height, bits
+
+
+def offered(daemon, name, path):
+    """plim that offers the screen, once it does."""
+    plim = daemon.begin("vm", "display", name, path)
+    assert str(path) in plim.stdout.readline(), plim.communicate()
+    return plim
+
+
+def test_a_screen_is_shown_and_costs_next_to_nothing_when_nobody_looks(daemon):
+    pid = start(daemon, "a", "idle", "platform.video=std", "platform.vnc=true")
+    arguments = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    assert arguments[arguments.index(b"-vnc") + 1] == b"none", "QEMU itself listens nowhere"
+    path = daemon.base / "screen"
+    plim = offered(daemon, "a", path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    viewer = Viewer(path)
+    width, height, bits = viewer.look()
+    assert width >= 640 and height >= 400 and bits == 32
+    viewer.socket.close()
+    assert plim.wait(DEADLINE) == 0 and not path.exists()
+    # Every 3 s QEMU looks itself; with a viewer it would be 33 times as often.
+    until(lambda: woken(pid, 4.0) <= 4, "rest after the viewer left")
+
+
+def test_a_display_that_nobody_can_look_at_wakes_nobody(daemon):
+    pid = start(daemon, "a", "idle", "platform.video=std")
+    assert b"-vnc" not in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    until(lambda: woken(pid, 1.0) == 0, "rest of an idle guest")
+    assert woken(pid, 4.0) == 0, "a VNC server would look every 3 s"
+
+
+def test_two_look_at_once_and_a_viewer_goes_with_his_guest(daemon):
+    start(daemon, "a", "idle", "platform.video=std", "platform.vnc=true")
+    paths = [daemon.base / "one", daemon.base / "two"]
+    plims = [offered(daemon, "a", path) for path in paths]
+    sizes = [Viewer(path).look() for path in paths]
+    assert sizes[0] == sizes[1]
+    daemon.ok("vm", "kill", "a")
+    assert [plim.wait(DEADLINE) for plim in plims] == [0, 0]
+
+
+def test_what_has_no_screen_and_what_is_no_socket_is_refused_with_advice(daemon, tmp_path):
+    start(daemon, "a")
+    plim = offered(daemon, "a", daemon.base / "screen")
+    Viewer(daemon.base / "screen")
+    assert plim.wait(DEADLINE) != 0
+    said = plim.stderr.read()
+    assert "to nobody" in said and "platform.vnc=true" in said and "platform.video=std" in said
+    precious = tmp_path / "file"
+    precious.write_text("kept")
+    ran = daemon.plim("vm", "display", "a", precious)
+    assert ran.status == 5 and "no socket" in ran.err and precious.read_text() == "kept"
+    daemon.ok("vm", "kill", "a")
+    answer = daemon.api("GET", "/v1/vms/a/display")
+    assert answer.status == 409 and answer.body["advice"]
+
+
+def explain(daemon, *settings):
+    """What the next start of vm a would use, with these settings too."""
+    daemon.ok("vm", "set", "a", *settings)
+    return daemon.get("/v1/vms/a/explain")
+
+
+def test_a_pointer_comes_with_a_screen_and_without_usb(daemon):
+    daemon.ok("vm", "create", "a", "--memory", MEMORY, "--kernel", str(PAYLOAD), "--nic", "none")
+
+    def devices(*settings):
+        return [a["part"] for a in explain(daemon, *settings)["arguments"] if a["argument"] == "-device"]
+
+    assert not any("tablet" in d for d in devices("platform.video=none"))
+    assert any(d.startswith("virtio-tablet-pci") for d in devices("platform.video=std"))
+    assert not any("usb" in d for d in devices("platform.video=std"))
+    both = devices("platform.usb_tablet=true")
+    assert any(d.startswith("usb-tablet") for d in both) and not any("virtio-tablet" in d for d in both)
+    assert any("virtio-tablet" in d for d in devices("platform.tablet=virtio"))
+    assert daemon.plim("vm", "set", "a", "platform.tablet=usb").status == 2
+    blind = explain(daemon, "platform.vnc=true", "platform.video=none")
+    assert "platform.vnc" in [c["what"] for c in blind["could_not"]]
+    assert "-vnc" not in [a["argument"] for a in blind["arguments"]]

@@ -33,8 +33,14 @@ static void add_virtio_serial(ArgvBuilder *b)
 
 static void add_video(ArgvBuilder *b)
 {
+	if (!profile_is(b->p, PROFILE_POINTER, "none"))
+		arg_whole(b, "-device", PROFILE_POINTER, "virtio-tablet-pci,id=pointer,bus=%s,addr=0x%x",
+			  argv_root_bus(b), ADDRESS_POINTER);
 	if (profile_is(b->p, PROFILE_VIDEO, "none"))
 		return;
+	/* It listens nowhere: a viewer is handed to it by the daemon. */
+	if (profile_on(b->p, PROFILE_VNC))
+		arg_whole(b, "-vnc", PROFILE_VNC, "none");
 	arg_whole(b, "-device", PROFILE_VIDEO, "%s,id=video,bus=%s,addr=0x%x",
 		  profile_is(b->p, PROFILE_VIDEO, "virtio") ? "virtio-vga" : "VGA", argv_root_bus(b),
 		  ADDRESS_VIDEO);

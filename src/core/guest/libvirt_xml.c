@@ -461,6 +461,13 @@ static void put_small_devices(const Export *e)
 
 	if (profile_on(e->p, PROFILE_TABLET))
 		xml_leaf(e->x, "input", "type", "tablet", "bus", "usb", NULL);
+	if (!profile_is(e->p, PROFILE_POINTER, "none")) {
+		xml_open(e->x, "input");
+		xml_attr(e->x, "type", "tablet");
+		xml_attr(e->x, "bus", "virtio");
+		put_pci(e->x, 0, ADDRESS_POINTER);
+		xml_close(e->x);
+	}
 	if (!profile_is(e->p, PROFILE_TPM, "none")) {
 		xml_open(e->x, "tpm");
 		xml_attr(e->x, "model", profile_text(e->p, PROFILE_TPM));

@@ -379,6 +379,34 @@ static void decide_from_host(ProfileMaker *m)
 		       vhost ? "true" : "false", NULL);
 }
 
+/* Who has a screen wants a pointer that is where it is shown; virtio's tablet speaks only when it moves. */
+static void decide_pointer(ProfileMaker *m)
+{
+	Profile *p = m->p;
+	g_autofree char *set = profile_setting_text(m, "platform.tablet"),
+			*bus = profile_property_text(m, "hw_input_bus");
+
+	if (set != NULL)
+		profile_decide(p, PROFILE_POINTER, set, CAUSE_VM, "platform.tablet", set, NULL);
+	else if (g_strcmp0(bus, "virtio") == 0)
+		profile_decide(p, PROFILE_POINTER, "virtio", CAUSE_IMAGE, "hw_input_bus", bus, NULL);
+	else if (profile_on(p, PROFILE_TABLET))
+		profile_decide_as(p, PROFILE_POINTER, "none", PROFILE_TABLET,
+				  "The USB tablet is the pointer.");
+	else if (profile_is(p, PROFILE_VIDEO, "none"))
+		profile_decide_as(p, PROFILE_POINTER, "none", PROFILE_VIDEO, "Nothing to point at.");
+	else
+		profile_decide_as(p, PROFILE_POINTER, "virtio", PROFILE_VIDEO,
+				  "An absolute pointer that wakes nobody while it rests.");
+}
+
+static void list_vnc_loss(ProfileMaker *m)
+{
+	if (profile_on(m->p, PROFILE_VNC) && profile_is(m->p, PROFILE_VIDEO, "none"))
+		profile_could_not(m->p, "platform.vnc", cause_copy(profile_cause(m->p, PROFILE_VNC)),
+				  "The vm has no display to show; platform.video=std gives it one.");
+}
+
 /* Decisions that depend on more than one row of the table. */
 static void decide_rest(ProfileMaker *m)
 {
@@ -405,6 +433,8 @@ static void decide_rest(ProfileMaker *m)
 		profile_decide(p, PROFILE_USB, usb != NULL ? usb : "false",
 			       usb != NULL ? CAUSE_VM : CAUSE_DEFAULT, "platform.usb",
 			       usb != NULL ? usb : "false", NULL);
+	decide_pointer(m);
+	list_vnc_loss(m);
 	if (m->vm->cloud_init == NULL)
 		profile_decide(p, PROFILE_SEED, "none", CAUSE_DEFAULT, "cloud_init", "none", NULL);
 	else if (windows)

@@ -49,8 +49,10 @@
 	X(INITRD,      "initrd")         /* path, or "" */                             \
 	X(CMDLINE,     "cmdline")        /* text, may be "" */                         \
 	X(VIDEO,       "video")          /* none, std, virtio */                       \
+	X(VNC,         "vnc")            /* only where there is a display */           \
 	X(USB,         "usb")                                                          \
 	X(TABLET,      "usb_tablet")                                                   \
+	X(POINTER,     "tablet")         /* none, virtio */                            \
 	X(SERIAL,      "serial")         /* none, pty */                               \
 	X(PARALLEL,    "parallel")       /* none, pty */                               \
 	X(FLOPPY,      "floppy")                                                       \

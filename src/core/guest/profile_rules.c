@@ -57,6 +57,8 @@ static const struct rule rules[] = {
 	  WORDS({ "none", "none", NULL }, { "virtio", "virtio", NULL }, { "vga", "std", NULL }, { "bochs", "std", NULL }, ),
 	  { "none", "std", "std" },
 	  "A Linux guest has its console on virtio; the cursor of a screen that nobody sees costs wake-ups." },
+	{ PROFILE_VNC, "platform.vnc", NULL, NULL, ALL("false"),
+	  "QEMU's VNC server looks at the screen every 3 s, also when nobody else does." },
 	{ PROFILE_TABLET, "platform.usb_tablet", "hw_pointer_model", WORDS({ "usbtablet", "true", NULL }, ), ALL("false"),
 	  "A USB tablet wakes the host for as long as the guest runs." },
 	{ PROFILE_SERIAL, "platform.hvm_serial", "hw_serial_port_count",
@@ -98,7 +100,6 @@ static const struct {
 	{ "hw_virtio_packed_ring", "false", "packed virtqueues" },
 	{ "hw_video_ram", NULL, "a choice of video memory" },
 	{ "hw_usb_model", NULL, "a choice of USB controller" },
-	{ "hw_input_bus", "usb", "input devices on virtio" },
 	{ "img_hide_hypervisor_id", "false", "a hidden hypervisor" },
 };
 // clang-format on

@@ -15,6 +15,7 @@ static const char *const clocks[] = { "auto", "utc", "localtime", NULL };
 static const char *const on_off_auto[] = { "auto", "on", "off", NULL };
 static const char *const restarts[] = { "never", "on-failure", "always", NULL };
 static const char *const videos[] = { "auto", "none", "std", "virtio", NULL };
+static const char *const tablets[] = { "auto", "none", "virtio", NULL };
 static const char *const ports[] = { "none", "pty", NULL };
 static const char *const caches[] = { "auto", "none", "writeback", NULL };
 static const char *const error_policies[] = { "enospace", "stop", "report", NULL };
@@ -74,6 +75,8 @@ const Setting settings[] = {
 	{ "platform.usb", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "false", "A USB controller (xHCI)." },
 	{ "platform.usb_tablet", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "false",
 	  "A USB tablet as pointer; brings the controller. The virtio tablet costs less." },
+	{ "platform.tablet", SETTING_ENUM, APPLIES_START, 0, 0, tablets, "auto",
+	  "An absolute pointer without USB: none or virtio; auto is virtio for a vm with a display and no USB tablet." },
 	{ "platform.hvm_serial", SETTING_ENUM, APPLIES_START, 0, 0, ports, "none",
 	  "A serial port (16550): pty attaches it to `plim vm console --serial`." },
 	{ "platform.parallel", SETTING_ENUM, APPLIES_START, 0, 0, ports, "none", "A parallel port." },
@@ -82,6 +85,8 @@ const Setting settings[] = {
 	{ "platform.floppy", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "false", "A floppy controller." },
 	{ "platform.video", SETTING_ENUM, APPLIES_START, 0, 0, videos, "auto",
 	  "Display: none, std (VGA) or virtio; auto is std for Windows and none for guests with a text console." },
+	{ "platform.vnc", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "false",
+	  "The display's VNC server, for `plim vm display`; it wakes QEMU every 3 s, more often while somebody looks." },
 	{ "platform.console", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "true",
 	  "A virtio console for `plim vm console`." },
 	{ "platform.balloon", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "true",

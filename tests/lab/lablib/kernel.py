@@ -43,11 +43,9 @@ def cache_dir():
     return os.path.join(given or usual, "lab")
 
 
-def boot_files(refresh=False):
-    """The paths of (kernel, initrd). Raises Unavailable, with reason and way out, when they can't be had.
-
-    The kernel is the one in the cache, whatever its age; `refresh` asks apt for a newer one.
-    """
+@contextlib.contextmanager
+def cache_locked():
+    """The folder of the cache, made and held. Raises Unavailable."""
     cache = cache_dir()
     try:
         os.makedirs(cache, exist_ok=True)
@@ -57,12 +55,21 @@ def boot_files(refresh=False):
                           % (cache, error.strerror)) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield cache
+    finally:
+        os.close(lock)
+
+
+def boot_files(refresh=False):
+    """The paths of (kernel, initrd). Raises Unavailable, with reason and way out, when they can't be had.
+
+    The kernel is the one in the cache, whatever its age; `refresh` asks apt for a newer one.
+    """
+    with cache_locked() as cache:
         deb = package_cached(cache)
         if refresh or deb is None:
             deb = package_fetch(cache)
         return boot_make(cache, deb)
-    finally:
-        os.close(lock)
 
 
 def package_cached(cache):
