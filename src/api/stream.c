@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Each stream has its own cursor into the store's history. That keeps the code
- * plain (no fan-out list, no special case for a stream that is behind), and
- * what is shared is the store's notification.
+ * plain (no fan-out list, no special case for a stream that is behind). What is
+ * shared is the store's notification, and the text of the last transactions:
+ * a hundred streams that keep up have each of them made once.
  */
 #include "api/stream.h"
 #include "base/log.h"
@@ -16,10 +17,17 @@
 /* What may wait for a slow client before its cursor rests. */
 #define QUEUE_MAX (UINT64_C(256) << 10)
 
+/* Of texts that are kept for other streams; a transaction is told by all within moments. */
+#define KEPT_MAX 256
+#define KEPT_BYTES (UINT64_C(4) << 20)
+
 struct EventStreams {
 	Loop *loop;
 	Store *store;
-	GPtrArray *open; /* EventStream */
+	GPtrArray *open;  /* EventStream */
+	GHashTable *kept; /* revision -> GBytes: what streams tell of it */
+	GQueue kept_rev;  /* as int64_t *, owned by the table; the oldest first */
+	uint64_t kept_bytes;
 };
 
 typedef struct EventStream {
@@ -38,6 +46,11 @@ static void stream_close(EventStream *s)
 	g_free(s);
 }
 
+static void drop_bytes(gpointer p)
+{
+	g_bytes_unref(p);
+}
+
 EventStreams *event_streams_new(Loop *l, Store *store, GError **err)
 {
 	EventStreams *e;
@@ -48,6 +61,7 @@ EventStreams *event_streams_new(Loop *l, Store *store, GError **err)
 	e->loop = l;
 	e->store = store;
 	e->open = g_ptr_array_new();
+	e->kept = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, drop_bytes);
 	return e;
 }
 
@@ -58,6 +72,8 @@ EventStreams *event_streams_free(EventStreams *e)
 	while (e->open->len > 0)
 		stream_close(e->open->pdata[0]);
 	g_ptr_array_unref(e->open);
+	g_queue_clear(&e->kept_rev);
+	g_hash_table_unref(e->kept);
 	g_free(e);
 	return NULL;
 }
@@ -164,13 +180,73 @@ static char *event_text(const GPtrArray *changes, guint i)
 	return g_strdup_printf("%sevent: %s\ndata: %s\n\n", cursor, t.kind, data);
 }
 
+/* Of the changes from place `from` to before `to`, which are one transaction. */
+static GBytes *transaction_text(const GPtrArray *changes, guint from, guint to)
+{
+	GString *all = g_string_new(NULL);
+
+	for (guint i = from; i < to; i++) {
+		g_autofree char *text = event_text(changes, i);
+
+		if (text != NULL)
+			g_string_append(all, text);
+	}
+	return g_string_free_to_bytes(all);
+}
+
+static void forget_oldest(EventStreams *e)
+{
+	const int64_t *rev = g_queue_pop_head(&e->kept_rev);
+
+	e->kept_bytes -= g_bytes_get_size(g_hash_table_lookup(e->kept, rev));
+	g_hash_table_remove(e->kept, rev);
+}
+
+static void keep_text(EventStreams *e, int64_t rev, GBytes *text)
+{
+	int64_t *key = g_memdup2(&rev, sizeof rev);
+
+	g_hash_table_insert(e->kept, key, g_bytes_ref(text));
+	g_queue_push_tail(&e->kept_rev, key);
+	e->kept_bytes += g_bytes_get_size(text);
+	while (e->kept_rev.length > KEPT_MAX || (e->kept_bytes > KEPT_BYTES && e->kept_rev.length > 1))
+		forget_oldest(e);
+}
+
+/* All streams see the same prefix, so what one tells of a transaction is what all tell. New reference. */
+static GBytes *shared_text(EventStreams *e, const GPtrArray *changes, guint from, guint to)
+{
+	int64_t rev = ((const StoreItem *)changes->pdata[from])->rev;
+	GBytes *text = g_hash_table_lookup(e->kept, &rev);
+
+	if (text != NULL)
+		return g_bytes_ref(text);
+	text = transaction_text(changes, from, to);
+	if (e->open->len > 1)
+		keep_text(e, rev, text);
+	return text;
+}
+
+static guint end_of_transaction(const GPtrArray *changes, guint from)
+{
+	const StoreItem *first = changes->pdata[from];
+	guint to = from + 1;
+
+	while (to < changes->len && ((const StoreItem *)changes->pdata[to])->rev == first->rev)
+		to++;
+	return to;
+}
+
 /* Whole transactions, as the store hands them out. */
 static bool write_changes(EventStream *s, const GPtrArray *changes)
 {
-	for (guint i = 0; i < changes->len; i++) {
-		g_autofree char *text = event_text(changes, i);
+	for (guint i = 0, to; i < changes->len; i = to) {
+		g_autoptr(GBytes) text = NULL;
 
-		if (text != NULL && !http_stream_write(s->http, text, strlen(text)))
+		to = end_of_transaction(changes, i);
+		text = shared_text(s->owner, changes, i, to);
+		if (g_bytes_get_size(text) > 0 &&
+		    !http_stream_write(s->http, g_bytes_get_data(text, NULL), g_bytes_get_size(text)))
 			return false;
 	}
 	return true;

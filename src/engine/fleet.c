@@ -2,11 +2,14 @@
 #include "engine/fleet.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/worker.h"
 
 #include <string.h>
 
 #define LOCAL_PREFIX "run/vms/"
 #define ADOPT_TIMEOUT UINT64_C(10000000)
+/* Each may take the whole timeout: hundreds that hang must not be waited for one after the other. */
+#define ADOPT_AT_ONCE 32
 static const char *const qemu_groups[] = { "kvm", NULL };
 
 /* A member of the fleet: the process and the channels into its guest. Shared by threads, counted. */
@@ -259,8 +262,18 @@ bool fleet_launch(Fleet *f, const struct fleet_spec *spec, uint64_t timeout, GEr
 
 /* ---- adoption ---- */
 
-static void adopt_one(Fleet *f, const StoreItem *item, FleetAdoptFunc each, void *data)
+typedef struct Adoption {
+	Fleet *fleet;
+	const StoreItem *item;
+	FleetAdoptFunc each;
+	void *data;
+} Adoption;
+
+static void adopt_one(void *data)
 {
+	g_autofree Adoption *a = data;
+	const StoreItem *item = a->item;
+	Fleet *f = a->fleet;
 	const char *vm_id = item->key + strlen(LOCAL_PREFIX);
 	_cleanup_json_ Json *j = json_parse(item->value, strlen(item->value), NULL);
 	const struct vmm_known known = {
@@ -282,23 +295,30 @@ static void adopt_one(Fleet *f, const StoreItem *item, FleetAdoptFunc each, void
 	m->vmm = vmm_adopt(f->host, &known, &vmm_handler, m, ADOPT_TIMEOUT, &err);
 	if (m->vmm != NULL) {
 		join_fleet(f, m, known.dir);
-		each(vm_id, known.name, NULL, data);
+		a->each(vm_id, known.name, NULL, a->data);
 	} else {
 		Errand e = { .func = drop_member, .fleet = f, .member = m };
 
 		on_loop(&e);
-		each(vm_id, known.name, err, data);
+		a->each(vm_id, known.name, err, a->data);
 	}
 }
 
 bool fleet_adopt_all(Fleet *f, FleetAdoptFunc each, void *data, GError **err)
 {
 	g_autoptr(GPtrArray) items = store_list(f->local, LOCAL_PREFIX, NULL, err);
+	WorkerPool *pool;
 
 	if (items == NULL)
 		return false;
-	for (guint i = 0; i < items->len; i++)
-		adopt_one(f, items->pdata[i], each, data);
+	pool = worker_pool_new(ADOPT_AT_ONCE);
+	for (guint i = 0; i < items->len; i++) {
+		Adoption *a = g_new(Adoption, 1);
+
+		*a = (Adoption){ f, items->pdata[i], each, data };
+		worker_pool_push(pool, adopt_one, a);
+	}
+	worker_pool_free(pool); /* when all are through */
 	return true;
 }
 

@@ -48,8 +48,9 @@ bool fleet_launch(Fleet *f, const struct fleet_spec *spec, uint64_t timeout, GEr
 /* How the adoption of one vm went: `gone` set means that its QEMU is no more. */
 typedef void (*FleetAdoptFunc)(const char *vm_id, const char *name, const GError *gone, void *data);
 /*
- * Take up what another daemon left running. Calls `each` for every QEMU that
- * is remembered, on this thread. Worker threads; once, before anything else.
+ * Take up what another daemon left running, some at a time. Calls `each` for
+ * every QEMU that is remembered, on threads of its own and side by side; all
+ * calls have returned when this does. Worker threads; once, before anything else.
  */
 bool fleet_adopt_all(Fleet *f, FleetAdoptFunc each, void *data, GError **err);
 
