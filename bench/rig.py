@@ -45,8 +45,18 @@ class Daemon:
 
     def __enter__(self):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through __exit__, so that no guest stays behind
+        self.begin()
+        return self
+
+    def restart(self):
+        """Until it is ready again, its guests taken up."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+        self.begin()
+
+    def begin(self):
         folders = ["--state", os.path.join(self.dir, "state"), "--run", self.run, "--log", os.path.join(self.dir, "log")]
-        with open(os.path.join(self.dir, "daemon.log"), "wb") as log:
+        with open(os.path.join(self.dir, "daemon.log"), "ab") as log:
             self.process = subprocess.Popen([self.program, *folders], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             start_new_session=True)
         try:
@@ -54,7 +64,6 @@ class Daemon:
         except BaseException:
             self.end_daemon()
             raise
-        return self
 
     def __exit__(self, *_):
         try:
