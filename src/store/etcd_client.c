@@ -14,6 +14,9 @@
 #define IDLE_MAX 8
 #define PASSWORD_MAX 1024
 
+/* Of etcd's gateway, in plain text: else whoever has such a certificate would be that user. */
+#define GATEWAY_NO_NAMES "CommonName of client"
+
 #define GRPC_UNAVAILABLE 14
 #define GRPC_UNAUTHENTICATED 16
 
@@ -119,6 +122,10 @@ void etcd_client_forget_login(EtcdClient *c)
 
 static const char advice_quorum[] =
     "More than half of etcd's members must run and reach each other: `etcdctl endpoint status` shows them.";
+static const char advice_reach[] = "Check that etcd runs there and that this host reaches it.";
+static const char advice_tls[] =
+    "Check that etcd runs there. If it wants a certificate (--client-cert-auth), name one that it accepts with "
+    "'cert' and 'key'.";
 static const char advice_login[] = "Check the user, the password file and the rights of that user in etcd.";
 
 // clang-format off
@@ -148,6 +155,8 @@ static const struct {
 	{ "Peer URLs already exists", ERR_CONFLICT, false, "Remove the member that has this address first." },
 	{ "member not found", ERR_NOT_FOUND, false, "List the members of etcd." },
 	{ "no leader", ERR_UNAVAILABLE, true, advice_quorum },
+	{ "connection closed", ERR_UNAVAILABLE, true,
+	  "If etcd wants certificates of its clients, its own must be for clients too (extendedKeyUsage)." },
 	{ "leader changed", ERR_UNAVAILABLE, true, advice_quorum },
 	{ "request timed out", ERR_UNAVAILABLE, true, advice_quorum },
 	{ "corrupt", ERR_STORE, false, "A member's data is damaged: remove it from etcd and add it anew." },
@@ -259,6 +268,16 @@ static bool never_sent(CURL *h, CURLcode r)
 	       pretransfer == 0;
 }
 
+/*
+ * It took the connection and no more. With TLS 1.3 a server says what it thinks of our certificate when we
+ * believe to be connected already, and is gone then: what is seen of that is any kind of broken connection.
+ */
+static bool is_refusal_of_tls(const char *endpoint, CURLcode r)
+{
+	return g_str_has_prefix(endpoint, "https:") && r != CURLE_COULDNT_CONNECT &&
+	       r != CURLE_COULDNT_RESOLVE_HOST;
+}
+
 static Outcome fail_transfer(const char *endpoint, CURL *h, CURLcode r, const Exchange *x, GError **err)
 {
 	const char *words = x->words[0] != '\0' ? x->words : curl_easy_strerror(r);
@@ -269,7 +288,9 @@ static Outcome fail_transfer(const char *endpoint, CURL *h, CURLcode r, const Ex
 		     JSON_TEXT_MAX);
 		return OUTCOME_REFUSED;
 	}
-	if (r == CURLE_SSL_CERTPROBLEM || r == CURLE_SSL_CACERT_BADFILE) {
+	/* With GnuTLS a file that can't be used is only known by these words. */
+	if (r == CURLE_SSL_CERTPROBLEM || r == CURLE_SSL_CACERT_BADFILE ||
+	    strstr(words, "error reading") != NULL) {
 		fail_advice(err, ERR_INVALID, "Check the files that 'ca', 'cert' and 'key' name.",
 			    "can't use the certificates for etcd: %s", words);
 		return OUTCOME_REFUSED;
@@ -280,7 +301,7 @@ static Outcome fail_transfer(const char *endpoint, CURL *h, CURLcode r, const Ex
 	else if (r == CURLE_OPERATION_TIMEDOUT && !unsent)
 		fail_advice(err, ERR_TIMEOUT, advice_quorum, "etcd at %s does not answer", endpoint);
 	else
-		fail_advice(err, ERR_UNAVAILABLE, "Check that etcd runs there and that this host reaches it.",
+		fail_advice(err, ERR_UNAVAILABLE, is_refusal_of_tls(endpoint, r) ? advice_tls : advice_reach,
 			    "can't reach etcd at %s: %s", endpoint, words);
 	return unsent ? OUTCOME_AGAIN : OUTCOME_MAYBE;
 }
@@ -289,7 +310,7 @@ static Outcome fail_transfer(const char *endpoint, CURL *h, CURLcode r, const Ex
  * An answer that is no 200: {"error": ..., "code": ...}, or text of something else; or a 200 of what is a
  * stream for gRPC: {"error": {"message": ..., "grpc_code": ...}}. `j` is what it is as JSON, or NULL.
  */
-static Outcome fail_status(const char *endpoint, long status, const Json *j, GError **err)
+static Outcome fail_status(const char *endpoint, long status, const char *text, const Json *j, GError **err)
 {
 	const Json *inner = json_obj(j, "error");
 	const char *words = inner != NULL ? json_str(inner, "message") : json_str(j, "error");
@@ -299,6 +320,15 @@ static Outcome fail_status(const char *endpoint, long status, const Json *j, GEr
 	if (words == NULL && status == 404) {
 		fail_advice(err, ERR_UNSUPPORTED, "Use etcd 3.4 or newer.",
 			    "%s has no v3 API: it is no etcd, or one that is too old", endpoint);
+		return OUTCOME_REFUSED;
+	}
+	if (words == NULL && strstr(text, GATEWAY_NO_NAMES) != NULL) {
+		fail_advice(
+		    err, ERR_DENIED,
+		    "Where etcd has users, give 'user' and 'password-file', and a certificate without a "
+		    "common name (an empty subject).",
+		    "etcd at %s takes no certificate with a common name while its users must log in",
+		    endpoint);
 		return OUTCOME_REFUSED;
 	}
 	if (words == NULL) {
@@ -324,7 +354,7 @@ static Outcome read_answer(const char *endpoint, CURL *h, const GString *body, J
 
 	curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &status);
 	if (status != 200 || json_object_get(j, "error") != NULL)
-		return fail_status(endpoint, status, j, err);
+		return fail_status(endpoint, status, body->str, j, err);
 	if (!json_is_object(j)) {
 		fail(err, ERR_STORE, "%s answers with what is no JSON of etcd", endpoint);
 		return OUTCOME_MAYBE;

@@ -20,12 +20,12 @@ class Authority:
         self.ca, self.ca_key = self.folder / "ca.pem", self.folder / "ca.key"
         openssl("req", "-x509", *EC, "-days", "2", "-subj", f"/CN={name}", "-keyout", self.ca_key, "-out", self.ca)
 
-    def sign(self, name, purpose="clientAuth", address=None):
-        """(certificate, key) of `name` as a client or, with an address, as a server too."""
+    def sign(self, name, purpose="clientAuth", address=None, named=True):
+        """(certificate, key) of `name`, which is its common name if it has one."""
         request, cert, key = (self.folder / f"{name}.{end}" for end in ("csr", "pem", "key"))
         usage = self.folder / f"{name}.ext"
         usage.write_text(f"extendedKeyUsage={purpose}\n" + (f"subjectAltName=IP:{address}\n" if address else ""))
-        openssl("req", *EC, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        openssl("req", *EC, "-subj", f"/CN={name}" if named else "/", "-keyout", key, "-out", request)
         openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.ca_key, "-CAcreateserial", "-days", "2",
                 "-extfile", usage, "-out", cert)
         return cert, key

@@ -23,15 +23,23 @@ def free_port():
 
 
 class Etcd:
-    """One member, without TLS: for tests of what stands above the store."""
+    """
+    One member. Without TLS, for tests of what stands above the store; with an Authority (certs.py) it has a
+    certificate of that, and wants one. `args` are further options of etcd.
+    """
 
-    def __init__(self, sync=False):
-        self.sync = sync
+    def __init__(self, sync=False, authority=None, args=()):
+        self.sync, self.args, self.admin = sync, [*args], []
         if shutil.which("etcd") is None:
             pytest.skip("there is no program etcd")
         self.base = pathlib.Path(tempfile.mkdtemp(prefix="plim-etcd-"))
         self.port, self.peer = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if authority else 'http'}://127.0.0.1:{self.port}"
+        if authority is not None:
+            cert, key = authority.sign("etcd", "serverAuth,clientAuth", "127.0.0.1")
+            self.args += ["--cert-file", cert, "--key-file", key, "--trusted-ca-file", authority.ca, "--client-cert-auth"]
+            admin, admin_key = authority.sign("etcdctl")
+            self.admin += ["--cacert", authority.ca, "--cert", admin, "--key", admin_key]
         self.process = None
 
     def start(self):
@@ -40,18 +48,33 @@ class Etcd:
             self.process = subprocess.Popen(
                 ["etcd", "--name", "e0", "--data-dir", self.base / "data", "--listen-client-urls", self.url,
                  "--advertise-client-urls", self.url, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-                 "--initial-cluster", f"e0={peer}", *([] if self.sync else ["--unsafe-no-fsync"])],
+                 "--initial-cluster", f"e0={peer}", *([] if self.sync else ["--unsafe-no-fsync"]), *self.args],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(self.answers, "answer of etcd")
 
+    def ctl(self, *words, check=True):
+        done = subprocess.run(["etcdctl", "--endpoints", self.url, *self.admin, *words], env=dict(os.environ, ETCDCTL_API="3"),
+                              capture_output=True, text=True, check=False, timeout=30)
+        assert not check or done.returncode == 0, f"etcdctl {words}: {done.stderr}"
+        return done
+
     def answers(self):
-        done = subprocess.run(["etcdctl", "--endpoints", self.url, "get", "x"], env=dict(os.environ, ETCDCTL_API="3"),
-                              capture_output=True, check=False, timeout=30)
-        return done.returncode == 0
+        return self.ctl("endpoint", "health", check=False).returncode == 0
+
+    def demand_logins(self):
+        """From now on users have passwords: root, `plimsoll` who may use what is below /pools/, and `reader` of the same."""
+        self.ctl("user", "add", "root:rootpass")
+        self.ctl("user", "grant-role", "root", "root")
+        for user, right in (("plimsoll", "readwrite"), ("reader", "read")):
+            self.ctl("role", "add", user)
+            self.ctl("role", "grant-permission", user, "--prefix=true", right, "/pools/")
+            self.ctl("user", "add", f"{user}:{user}pass")
+            self.ctl("user", "grant-role", user, user)
+        self.ctl("auth", "enable")
+        self.admin += ["--user", "root:rootpass"]
 
     def keys(self):
-        done = subprocess.run(["etcdctl", "--endpoints", self.url, "get", "", "--prefix", "--keys-only"],
-                              env=dict(os.environ, ETCDCTL_API="3"), capture_output=True, text=True, check=True, timeout=30)
+        done = self.ctl("get", "", "--prefix", "--keys-only")
         return [k for k in done.stdout.splitlines() if "/plimsoll/v1/" in k]
 
     def signal(self, signo):
@@ -71,19 +94,19 @@ class Etcd:
 class Pool:
     """Hosts h0, h1, ...; h0 makes the pool, the others join it."""
 
-    def __init__(self, engine="sim", joined=True, lease="6", args=(), own_etcd=False, sync=False):
+    def __init__(self, engine="sim", joined=True, lease="6", args=(), own_etcd=False, sync=False, etcd=None):
         # Members of etcd have fixed ports: each host of each pool has an address of its own.
         self.own_etcd, self.net = own_etcd, f"127.{random.randint(1, 254)}.{random.randint(0, 254)}"
         if own_etcd and shutil.which("etcd") is None:
             pytest.skip("there is no program etcd")
         self.engine, self.joined, self.args = engine, joined, ("--lease", lease, *args)
-        self.sync, self.etcd, self.hosts = sync, None, []
+        self.sync, self.etcd, self.hosts = sync, etcd, []
 
     def __getitem__(self, i):
         return self.hosts[i]
 
     def start(self, n):
-        if not self.own_etcd:
+        if not self.own_etcd and self.etcd is None:
             self.etcd = Etcd(self.sync)
             self.etcd.start()
         for _ in range(n):
