@@ -82,6 +82,7 @@ bool api_host_cpu_unmask(ApiCall *c, GError **err);
 bool api_level_show(ApiCall *c, GError **err);
 
 bool api_host_evict(ApiCall *c, GError **err);
+bool api_host_evacuation(ApiCall *c, GError **err);
 
 bool api_pool_show(ApiCall *c, GError **err);
 bool api_pool_ca(ApiCall *c, GError **err);

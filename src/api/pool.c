@@ -88,19 +88,23 @@ bool api_pool_join(ApiCall *c, GError **err)
 {
 	static const char *const known[] = { "url", "token", "address", NULL };
 	const Json *body = call_body(c, err);
+	bool dry_run;
 
-	if (body == NULL || !check_texts(body, known, err))
+	if (body == NULL || !check_texts(body, known, err) || !call_flag(c, "dry_run", false, &dry_run, err))
 		return false;
 	if (json_str(body, "token") == NULL)
 		return fail_advice(err, ERR_INVALID, "`plim pool token` on a member of the pool prints one.",
 				   "a join needs a token");
 	return answer(c, pool_join(c->engine, json_str(body, "url"), json_str(body, "token"),
-				   json_str(body, "address"), err));
+				   json_str(body, "address"), dry_run, err));
 }
 
 bool api_pool_leave(ApiCall *c, GError **err)
 {
-	return answer(c, pool_leave(c->engine, err));
+	bool dry_run;
+
+	return call_flag(c, "dry_run", false, &dry_run, err) &&
+	       answer(c, pool_leave(c->engine, dry_run, err));
 }
 
 bool api_pool_whatif(ApiCall *c, GError **err)
@@ -125,5 +129,8 @@ bool api_host_evict(ApiCall *c, GError **err)
 {
 	g_autofree char *id = record_resolve(engine_store(c->engine), "hosts", call_path(c, "host"), err);
 
-	return id != NULL && answer(c, pool_evict(c->engine, id, c->user, err));
+	bool dry_run;
+
+	return id != NULL && call_flag(c, "dry_run", false, &dry_run, err) &&
+	       answer(c, pool_evict(c->engine, id, c->user, dry_run, err));
 }

@@ -2,6 +2,7 @@
 /* Guests that move between hosts: what people ask for, and what hosts ask each other. */
 #include "api/handlers.h"
 #include "core/migrate/policy.h"
+#include "engine/evacuation.h"
 #include "engine/move_survey.h"
 #include "engine/receive.h"
 
@@ -60,6 +61,18 @@ bool api_vm_moves(ApiCall *c, GError **err)
 			return false;
 	}
 	j = move_survey(c->engine, r, host, err);
+	return j != NULL && call_answer(c, 200, j);
+}
+
+bool api_host_evacuation(ApiCall *c, GError **err)
+{
+	g_autofree char *id = record_resolve(engine_store(c->engine), "hosts", call_path(c, "host"), err);
+	bool back;
+	Json *j;
+
+	if (id == NULL || !call_flag(c, "back", false, &back, err))
+		return false;
+	j = evacuation_plan(c->engine, id, back, err);
 	return j != NULL && call_answer(c, 200, j);
 }
 

@@ -145,164 +145,90 @@ static bool vm_explain_move(Cli *c, GError **err)
 /* ---- all guests of a host ---- */
 
 typedef struct Leaving {
-	char *id, *name;
-	uint64_t memory;
-	Json *moves;                     /* where it could go */
-	const char *host_id, *host_name; /* where it goes; NULL: nowhere */
-	Json *op;                        /* while it moves */
+	const Json *guest; /* of the plan */
+	Json *op;          /* while it moves */
 	GError *error;
 } Leaving;
 
 typedef struct Evacuation {
 	Cli *cli;
-	char *host_id, *host_name;
-	GPtrArray *guest;  /* Leaving */
-	GHashTable *taken; /* host id -> bytes promised, as uint64_t * */
+	Json *plan;
+	GArray *guest; /* Leaving */
 } Evacuation;
 
-static void leaving_free(gpointer p)
+static void leaving_clear(gpointer p)
 {
 	Leaving *l = p;
 
-	g_free(l->id);
-	g_free(l->name);
-	json_unref(l->moves);
 	json_unref(l->op);
 	g_clear_error(&l->error);
-	g_free(l);
 }
 
 static void evacuation_clear(Evacuation *e)
 {
-	g_free(e->host_id);
-	g_free(e->host_name);
-	g_ptr_array_unref(e->guest);
-	g_hash_table_unref(e->taken);
+	g_array_unref(e->guest);
+	json_unref(e->plan);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Evacuation, evacuation_clear)
 
-static bool runs(const Json *vm)
+static const char *name_of(const Leaving *l)
 {
-	const char *state = json_str(json_obj(vm, "runtime"), "state");
-
-	return g_strcmp0(state, "running") == 0 || g_strcmp0(state, "paused") == 0;
+	return json_str(json_obj(l->guest, "vm"), "name");
 }
 
-/* Those that are there; or, to bring them back, those whose last move was away from there. */
-static bool concerns(const Evacuation *e, const Json *vm, bool back)
+static const Json *target_of(const Leaving *l)
 {
-	const Json *runtime = json_obj(vm, "runtime");
-	bool here = g_strcmp0(json_str(runtime, "host"), e->host_id) == 0;
-	const char *from = json_str(json_obj(runtime, "migration"), "from");
-
-	return runs(vm) && (back ? !here && g_strcmp0(from, e->host_id) == 0 : here);
+	return json_obj(l->guest, "to");
 }
 
-static bool find_guests(Evacuation *e, bool back, GError **err)
+static Leaving *leaving_at(const Evacuation *e, guint i)
 {
-	_cleanup_json_ Json *vms = client_call(e->cli->client, "GET", "/v1/vms", NULL, err);
-	const Json *vm;
+	return &g_array_index(e->guest, Leaving, i);
+}
+
+static bool plan_all(Evacuation *e, const char *host, bool back, GError **err)
+{
+	g_autofree char *path = cli_path("hosts", host, back ? "/evacuation?back=true" : "/evacuation");
+	Json *guests, *guest;
 	size_t i;
 
-	json_array_foreach(vms, i, vm)
+	e->plan = client_call(e->cli->client, "GET", path, NULL, err);
+	guests = json_arr(e->plan, "guests");
+	json_array_foreach(guests, i, guest)
 	{
-		Leaving *l;
+		Leaving l = { .guest = guest };
 
-		if (!concerns(e, vm, back))
-			continue;
-		l = g_new0(Leaving, 1);
-		l->id = g_strdup(json_str(vm, "id"));
-		l->name = g_strdup(json_str(vm, "name"));
-		l->memory = json_uint(json_obj(vm, "runtime"), "memory", 0);
-		g_ptr_array_add(e->guest, l);
+		g_array_append_val(e->guest, l);
 	}
-	return vms != NULL;
-}
-
-static uint64_t promised(const Evacuation *e, const char *host)
-{
-	const uint64_t *n = g_hash_table_lookup(e->taken, host);
-
-	return n != NULL ? *n : 0;
-}
-
-/* The host with the most memory left, with what was promised to it counted. */
-static void place(Evacuation *e, Leaving *l)
-{
-	uint64_t most = 0, n;
-	const Json *m;
-	size_t i;
-
-	json_array_foreach(l->moves, i, m)
-	{
-		const Json *host = json_obj(m, "host");
-		uint64_t free = json_uint(m, "free_memory", 0), gone = promised(e, json_str(host, "id"));
-
-		if (!json_bool(m, "possible", false) || free < gone + l->memory ||
-		    (l->host_id != NULL && free - gone <= most))
-			continue;
-		most = free - gone;
-		l->host_id = json_str(host, "id");
-		l->host_name = json_str(host, "name");
-	}
-	if (l->host_id == NULL)
-		return;
-	n = promised(e, l->host_id) + l->memory;
-	g_hash_table_replace(e->taken, g_strdup(l->host_id), g_memdup2(&n, sizeof n));
-}
-
-static gint larger_first(gconstpointer a, gconstpointer b)
-{
-	const Leaving *x = *(Leaving *const *)a, *y = *(Leaving *const *)b;
-
-	return x->memory < y->memory ? 1 : x->memory > y->memory ? -1 : g_strcmp0(x->name, y->name);
-}
-
-/* The largest first: they find room in the fewest places. */
-static bool plan_all(Evacuation *e, const char *to, GError **err)
-{
-	g_ptr_array_sort(e->guest, larger_first);
-	for (guint i = 0; i < e->guest->len; i++) {
-		Leaving *l = e->guest->pdata[i];
-
-		l->moves = moves_of(e->cli, l->id, to, err);
-		if (l->moves == NULL)
-			return false;
-		place(e, l);
-	}
-	return true;
+	return e->plan != NULL;
 }
 
 /* Names those that can't leave. */
-static guint print_evacuation(const Evacuation *e)
+static void print_evacuation(const Evacuation *e)
 {
-	guint stuck = 0;
-
 	for (guint i = 0; i < e->guest->len; i++) {
-		const Leaving *l = e->guest->pdata[i];
-		const Json *m;
+		const Leaving *l = leaving_at(e, i);
+		Json *moves = json_arr(l->guest, "moves"), *m;
 		size_t k;
 
-		if (l->host_id != NULL) {
-			printf("%s: to %s\n", l->name, l->host_name);
+		if (target_of(l) != NULL) {
+			printf("%s: to %s\n", name_of(l), json_str(target_of(l), "name"));
 			continue;
 		}
-		stuck++;
-		printf("%s: can't move\n", l->name);
-		json_array_foreach(l->moves, k, m) if (!json_bool(m, "current", false)) print_move(m);
+		printf("%s: can't move\n", name_of(l));
+		json_array_foreach(moves, k, m) if (!json_bool(m, "current", false)) print_move(m);
 	}
-	return stuck;
 }
 
 static void begin_move(Evacuation *e, Leaving *l)
 {
-	g_autofree char *path = cli_path("vms", l->id, "/actions/migrate");
+	g_autofree char *path = cli_path("vms", json_str(json_obj(l->guest, "vm"), "id"), "/actions/migrate");
 	_cleanup_json_ Json *body = options(e->cli, &l->error);
 
 	if (body == NULL)
 		return;
-	json_put_str(body, "host", l->host_id);
+	json_put_str(body, "host", json_str(target_of(l), "id"));
 	l->op = client_call(e->cli->client, "POST", path, body, &l->error);
 }
 
@@ -312,10 +238,10 @@ static void end_move(Evacuation *e, Leaving *l)
 	g_autofree char *line = NULL;
 
 	if (l->op != NULL && cli_follow(e->cli, l->op, &end, &l->error)) {
-		line = moved_line(l->name, end);
+		line = moved_line(name_of(l), end);
 		printf("%s\n", line);
 	} else if (l->error != NULL) {
-		fprintf(stderr, "%s did not move: %s\n", l->name, l->error->message);
+		fprintf(stderr, "%s did not move: %s\n", name_of(l), l->error->message);
 	}
 }
 
@@ -325,12 +251,12 @@ static guint move_all(Evacuation *e, guint parallel)
 	guint failed = 0, begun = 0;
 
 	for (guint i = 0; i < e->guest->len; i++) {
-		Leaving *l = e->guest->pdata[i];
+		Leaving *l = leaving_at(e, i);
 
 		for (; begun < e->guest->len && begun < i + parallel; begun++)
-			if (((Leaving *)e->guest->pdata[begun])->host_id != NULL)
-				begin_move(e, e->guest->pdata[begun]);
-		if (l->host_id == NULL)
+			if (target_of(leaving_at(e, begun)) != NULL)
+				begin_move(e, leaving_at(e, begun));
+		if (target_of(l) == NULL)
 			continue;
 		end_move(e, l);
 		failed += l->error != NULL;
@@ -338,8 +264,9 @@ static guint move_all(Evacuation *e, guint parallel)
 	return failed;
 }
 
-static bool carry_out(Evacuation *e, guint stuck, GError **err)
+static bool carry_out(Evacuation *e, GError **err)
 {
+	guint stuck = (guint)json_uint(e->plan, "stuck", 0);
 	uint64_t parallel = PARALLEL;
 	guint failed;
 
@@ -357,24 +284,19 @@ static bool carry_out(Evacuation *e, guint stuck, GError **err)
 
 static bool host_evacuate(Cli *c, GError **err)
 {
-	g_autofree char *path = cli_path("hosts", cli_arg(c, 0), NULL);
-	_cleanup_json_ Json *host = client_call(c->client, "GET", path, NULL, err);
 	bool back = cli_has(c, "return");
-	g_auto(Evacuation) e = { .cli = c,
-				 .guest = g_ptr_array_new_with_free_func(leaving_free),
-				 .taken = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free) };
-	guint stuck;
+	g_auto(Evacuation) e = { .cli = c, .guest = g_array_new(FALSE, FALSE, sizeof(Leaving)) };
 
-	if (host == NULL)
+	g_array_set_clear_func(e.guest, leaving_clear);
+	if (!plan_all(&e, cli_arg(c, 0), back, err))
 		return false;
-	e.host_id = g_strdup(json_str(host, "id"));
-	e.host_name = g_strdup(json_str(host, "name"));
-	if (!find_guests(&e, back, err) || !plan_all(&e, back ? e.host_id : NULL, err))
-		return false;
-	stuck = print_evacuation(&e);
+	if (cli_has(c, "dry-run") && cli_text(c, "output") != NULL)
+		return output_object(c, e.plan, err);
+	print_evacuation(&e);
 	if (e.guest->len == 0)
-		printf(back ? "no guest was moved away from %s\n" : "no guest runs on %s\n", e.host_name);
-	return cli_has(c, "dry-run") || carry_out(&e, stuck, err);
+		printf(back ? "no guest was moved away from %s\n" : "no guest runs on %s\n",
+		       json_str(json_obj(e.plan, "host"), "name"));
+	return cli_has(c, "dry-run") || carry_out(&e, err);
 }
 
 #define MOVE_OPTIONS                                                                                                      \
@@ -418,7 +340,7 @@ const Command move_commands[] = {
 	{ "host", "evacuate", "HOST", "Move all guests of a host elsewhere",
 	  "All moves are planned first. If a guest can't leave, it is named with the reasons and nothing is "
 	  "moved.",
-	  "plim host evacuate host1 --dry-run", 1, 1, "hosts", GROUP_CHANGE | GROUP_WAIT, evacuate_options,
-	  host_evacuate },
+	  "plim host evacuate host1 --dry-run", 1, 1, "hosts", GROUP_CHANGE | GROUP_WAIT | GROUP_OUTPUT,
+	  evacuate_options, host_evacuate },
 	{ 0 },
 };

@@ -87,15 +87,25 @@ static bool pool_token(Cli *c, GError **err)
 	return true;
 }
 
+static char *changing(const Cli *c, const char *path)
+{
+	return g_strconcat(path, cli_has(c, "dry-run") ? "?dry_run=true" : "", NULL);
+}
+
 static bool pool_join(Cli *c, GError **err)
 {
+	g_autofree char *path = changing(c, "/v1/pool/actions/join");
 	_cleanup_json_ Json *body = json_object(), *pool = NULL;
 
 	if (c->args[0] != NULL)
 		json_put_str(body, "url", c->args[0]);
 	put_text(c, body, "token", "token");
 	put_text(c, body, "address", "address");
-	pool = client_call(c->client, "POST", "/v1/pool/actions/join", body, err);
+	pool = client_call(c->client, "POST", path, body, err);
+	if (pool != NULL && cli_has(c, "dry-run")) {
+		printf("the pool %s would let this host in\n", json_str(pool, "name"));
+		return true;
+	}
 	if (pool == NULL || !wait_anew(c, json_str(pool, "id"), err))
 		return false;
 	printf("this host is in the pool %s\n", json_str(pool, "name"));
@@ -104,8 +114,17 @@ static bool pool_join(Cli *c, GError **err)
 
 static bool pool_leave(Cli *c, GError **err)
 {
-	_cleanup_json_ Json *left = client_call(c->client, "POST", "/v1/pool/actions/leave", NULL, err);
+	g_autofree char *path = changing(c, "/v1/pool/actions/leave");
+	_cleanup_json_ Json *left = client_call(c->client, "POST", path, NULL, err);
 
+	if (left != NULL && cli_has(c, "dry-run")) {
+		g_auto(GStrv) vms = json_strv(json_arr(left, "vms"));
+		g_autofree char *names = g_strjoinv(", ", vms);
+
+		printf("this host would leave the pool %s, with %s\n", json_str(left, "name"),
+		       vms[0] != NULL ? names : "no vms");
+		return true;
+	}
 	if (left == NULL || !wait_anew(c, NULL, err))
 		return false;
 	printf("this host left the pool %s, with %zu vms\n", json_str(left, "name"),
@@ -183,16 +202,17 @@ static bool pool_status(Cli *c, GError **err)
 
 static bool pool_evict(Cli *c, GError **err)
 {
-	g_autofree char *path = cli_path("hosts", cli_arg(c, 0), "/actions/evict");
+	g_autofree char *rest = changing(c, "/actions/evict"), *path = cli_path("hosts", cli_arg(c, 0), rest);
+	bool dry_run = cli_has(c, "dry-run");
 	_cleanup_json_ Json *gone = client_call(c->client, "POST", path, NULL, err);
 	Json *vm;
 	size_t i;
 
 	if (gone == NULL)
 		return false;
-	printf("%s was taken out of the pool\n", json_str(gone, "name"));
-	json_array_foreach(json_arr(gone, "vms"), i, vm)
-	    printf("vm %s was %s there\n", json_str(vm, "name"), json_str(vm, "state"));
+	printf("%s %s taken out of the pool\n", json_str(gone, "name"), dry_run ? "would be" : "was");
+	json_array_foreach(json_arr(gone, "vms"), i, vm) printf(
+	    "vm %s %s %s there\n", json_str(vm, "name"), dry_run ? "is" : "was", json_str(vm, "state"));
 	return true;
 }
 
@@ -347,15 +367,16 @@ const Command pool_commands[] = {
 	{ "pool", "join", "[URL]", "Join the pool that made the token; run it on the new host",
 	  "The host's own vms, volumes and images come with it. Names that the pool has already are refused "
 	  "before anything is changed. Guests run on.",
-	  "plim pool join https://192.0.2.1:7443 --token plj1.x...", 0, 1, NULL, 0, join_options, pool_join },
+	  "plim pool join https://192.0.2.1:7443 --token plj1.x...", 0, 1, NULL, GROUP_CHANGE, join_options,
+	  pool_join },
 	{ "pool", "leave", "", "Take this host out of its pool, with the vms that are on it", NULL, NULL, 0,
-	  0, NULL, 0, NULL, pool_leave },
+	  0, NULL, GROUP_CHANGE, NULL, pool_leave },
 	{ "pool", "status", "", "Show the hosts of the pool", NULL, NULL, 0, 0, NULL, GROUP_OUTPUT, NULL,
 	  pool_status },
 	{ "pool", "evict", "HOST", "Take a dead host out of the pool",
 	  "Its lease must be gone. Its vms are stopped in the records; those whose disks other hosts reach can be "
 	  "started there.",
-	  NULL, 1, 1, "hosts", 0, NULL, pool_evict },
+	  NULL, 1, 1, "hosts", GROUP_CHANGE, NULL, pool_evict },
 	{ "pool", "what-if", "CHANGE FILE|URL|HOST|FEATURE",
 	  "Say what a change of the hosts would do; nothing is changed",
 	  "CHANGE is join FILE|URL, leave HOST, disable FEATURE or upgrade FILE|URL. FILE is a host record "

@@ -47,28 +47,34 @@ Json *pool_authority(Engine *e, GError **err);
  * store is. A token that was used is good again only for the host that used it
  * and has not become a member, so that a join that broke can be repeated.
  *
- * application: {token, request (PEM), address, version, host (its record), names, cpu}
+ * application: {token, request (PEM), address, version, host (its record), names, cpu, dry_run}; with
+ * dry_run the answer is {id, name} and nothing is changed.
  */
 Json *pool_admit(Engine *e, const Json *application, GError **err);
 
 /*
  * The other side: join the pool of which `token` is, at `url` (NULL: the one in
- * the token). The daemon begins anew after the answer: {id, name}.
+ * the token). The daemon begins anew after the answer: {id, name}. With
+ * `dry_run` the pool is asked whether it would let the host in, and why not;
+ * the token stays good and nothing is changed on either side.
  */
-Json *pool_join(Engine *e, const char *url, const char *token, const char *address, GError **err);
+Json *pool_join(Engine *e, const char *url, const char *token, const char *address, bool dry_run,
+		GError **err);
 
 /*
  * Leave, with the vms and volumes that are on this host; the others stay. The
- * daemon begins anew after the answer: {name, vms}.
+ * daemon begins anew after the answer: {name, vms}. With `dry_run` nothing is
+ * changed, only told.
  */
-Json *pool_leave(Engine *e, GError **err);
+Json *pool_leave(Engine *e, bool dry_run, GError **err);
 
 /*
  * Take a dead host out: its lease must be gone. Its vms are stopped in the
  * records, with the reason; those whose disks other hosts reach can be started
- * there. ERR_BAD_STATE while it lives. {name, vms: [{id, name, state}]}.
+ * there. ERR_BAD_STATE while it lives. {name, vms: [{id, name, state}]}. With
+ * `dry_run` nothing is changed, only told.
  */
-Json *pool_evict(Engine *e, const char *host_id, const char *user, GError **err);
+Json *pool_evict(Engine *e, const char *host_id, const char *user, bool dry_run, GError **err);
 
 /* As `GET /v1/pool` shows it. */
 Json *pool_status(Engine *e, GError **err);

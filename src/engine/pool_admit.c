@@ -226,6 +226,16 @@ static char *sign(const Admission *a, GError **err)
 	return pki_sign(a->engine->member->folder, json_str(a->application, "request"), &s, err);
 }
 
+static Json *who_we_are(const Membership *m)
+{
+	Json *j = json_object();
+
+	json_put_int(j, "format", POOL_FORMAT);
+	json_put_str(j, "id", m->pool_id);
+	json_put_str(j, "name", m->pool_name);
+	return j;
+}
+
 static Json *answer(const Admission *a, GError **err)
 {
 	const Membership *m = a->engine->member;
@@ -239,10 +249,7 @@ static Json *answer(const Admission *a, GError **err)
 	access = key != NULL ? pool_store_load(m->folder, err) : NULL;
 	if (access == NULL)
 		return NULL;
-	j = json_object();
-	json_put_int(j, "format", POOL_FORMAT);
-	json_put_str(j, "id", m->pool_id);
-	json_put_str(j, "name", m->pool_name);
+	j = who_we_are(m);
 	json_put_str(j, "certificate", cert);
 	json_put_str(j, "ca", ca);
 	json_put_str(j, "ca_key", key);
@@ -274,6 +281,11 @@ static bool let_in(const Admission *a, GError **err)
 	return store_commit(a->engine->store, tx, STORE_DURABLE, NULL, err);
 }
 
+static bool is_dry_run(const Json *application)
+{
+	return json_bool(application, "dry_run", false);
+}
+
 static Json *admit(Admission *a, GError **err)
 {
 	_cleanup_json_ Json *j = NULL;
@@ -282,6 +294,8 @@ static Json *admit(Admission *a, GError **err)
 	    !check_identity(a, err) || !check_vendor(a, err) ||
 	    !records_check_names(a->engine->store, json_obj(a->application, "names"), err))
 		return NULL;
+	if (is_dry_run(a->application))
+		return who_we_are(a->engine->member);
 	j = answer(a, err);
 	return j != NULL && let_in(a, err) ? g_steal_pointer(&j) : NULL;
 }
@@ -294,7 +308,7 @@ Json *pool_admit(Engine *e, const Json *application, GError **err)
 	if (!pool_need_member(e, err))
 		return NULL;
 	j = admit(&a, err);
-	if (j != NULL)
+	if (j != NULL && !is_dry_run(application))
 		events_emit(e->events, EVENT_HOST_JOINING, "host", a.host->id, a.host->name, NULL,
 			    "host %s is let into the pool %s", a.host->name, e->member->pool_name);
 	admission_done(&a);

@@ -82,27 +82,46 @@ static bool take_files(const Json *answer, Membership *m, GError **err)
 	       pki_check(m->folder, m->host_id, time_real(), NULL, err);
 }
 
-static bool apply(Engine *e, Membership *m, const PoolToken *token, const char *url, GError **err)
+/* What the pool answers; in m->folder is the authority then, and our key. */
+static Json *apply(Engine *e, Membership *m, const PoolToken *token, const char *url, bool dry_run,
+		   GError **err)
 {
 	const struct peer_target t = { .url = url, .folder = m->folder, .stranger = true };
 	struct peer_request r = { .method = "POST", .path = "/v1/pool/members", .timeout = POOL_CALL_TIME };
-	_cleanup_json_ Json *application = NULL, *answer = NULL;
+	_cleanup_json_ Json *application = NULL;
 	g_autofree char *text = NULL;
 
 	if (!pool_folder_make(m->folder, err) || !fetch_authority(&t, token, err))
-		return false;
+		return NULL;
 	application = application_of(e, m, token, err);
 	if (application == NULL)
-		return false;
+		return NULL;
+	json_put_bool(application, "dry_run", dry_run);
 	text = json_print(application);
 	r.body = text;
-	answer = peer_json(&t, &r, err);
-	return answer != NULL && take_files(answer, m, err);
+	return peer_json(&t, &r, err);
+}
+
+/* Would it let us in? Leaves nothing. */
+static Json *ask(Engine *e, Membership *m, const PoolToken *token, const char *url, GError **err)
+{
+	_cleanup_json_ Json *answer = apply(e, m, token, url, true, err);
+	Json *j;
+
+	pool_forget(e->folders.state);
+	if (answer == NULL)
+		return NULL;
+	j = json_object();
+	json_put_str(j, "id", json_str(answer, "id"));
+	json_put_str(j, "name", json_str(answer, "name"));
+	return j;
 }
 
 static bool join(Engine *e, Membership *m, const PoolToken *token, const char *url, GError **err)
 {
-	if (!apply(e, m, token, url, err)) {
+	_cleanup_json_ Json *answer = apply(e, m, token, url, false, err);
+
+	if (answer == NULL || !take_files(answer, m, err)) {
 		pool_forget(e->folders.state);
 		return false;
 	}
@@ -117,7 +136,8 @@ static char *full_url(const char *url, GError **err)
 	return whole != NULL ? g_strconcat("https://", whole, NULL) : NULL;
 }
 
-Json *pool_join(Engine *e, const char *url, const char *token, const char *address, GError **err)
+Json *pool_join(Engine *e, const char *url, const char *token, const char *address, bool dry_run,
+		GError **err)
 {
 	g_autoptr(Membership) m = g_new0(Membership, 1);
 	g_autoptr(PoolToken) t = NULL;
@@ -137,6 +157,11 @@ Json *pool_join(Engine *e, const char *url, const char *token, const char *addre
 	m->folder = membership_folder(e->folders.state);
 	m->step = g_strdup("join");
 	m->token = pool_token_hash(t->secret);
+	if (dry_run) {
+		j = ask(e, m, t, whole, err);
+		exec_thaw(e->exec);
+		return j;
+	}
 	if (!join(e, m, t, whole, err)) {
 		exec_thaw(e->exec);
 		return NULL;

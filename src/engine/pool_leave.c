@@ -116,12 +116,26 @@ static Json *names_of(const GPtrArray *items)
 	return vms != NULL ? json_incref(vms) : json_array();
 }
 
-Json *pool_leave(Engine *e, GError **err)
+static Json *left(const Engine *e, const GPtrArray *items)
+{
+	Json *j = json_object();
+
+	json_put_str(j, "name", e->member->pool_name);
+	json_put(j, "vms", names_of(items));
+	return j;
+}
+
+Json *pool_leave(Engine *e, bool dry_run, GError **err)
 {
 	g_autoptr(GPtrArray) items = NULL;
-	Json *j;
 
-	if (!pool_need_member(e, err) || !exec_freeze(e->exec, POOL_FREEZE_TIME, err))
+	if (!pool_need_member(e, err))
+		return NULL;
+	if (dry_run) {
+		items = records_collect(e->store, e->host_id, RECORDS_OWN, err);
+		return items != NULL ? left(e, items) : NULL;
+	}
+	if (!exec_freeze(e->exec, POOL_FREEZE_TIME, err))
 		return NULL;
 	items = records_collect(e->store, e->host_id, RECORDS_OWN, err);
 	if (items == NULL || !leave(e, items, err)) {
@@ -133,10 +147,7 @@ Json *pool_leave(Engine *e, GError **err)
 	events_emit(e->events, EVENT_HOST_LEFT, "host", e->host_id, e->host_name, NULL,
 		    "host %s left the pool %s", e->host_name, e->member->pool_name);
 	engine_restart(e);
-	j = json_object();
-	json_put_str(j, "name", e->member->pool_name);
-	json_put(j, "vms", names_of(items));
-	return j;
+	return left(e, items);
 }
 
 /* ---- dismissed ---- */
@@ -183,6 +194,7 @@ bool pool_host_lives(Store *s, const char *host_id, GError **err)
 typedef struct Eviction {
 	Engine *engine;
 	const char *id, *name, *user;
+	bool dry_run;
 	Json *vms; /* told */
 } Eviction;
 
@@ -203,6 +215,8 @@ static void tell_vm(const Eviction *v, const Vm *vm, VmState was)
 	json_put_str(j, "name", vm->name);
 	json_put_str(j, "state", vm_state_name(was));
 	json_array_append_new(v->vms, j);
+	if (v->dry_run)
+		return;
 	if (was != VM_STOPPED && was != VM_CRASHED)
 		events_emit(v->engine->events, EVENT_VM_LOST, "vm", vm->id, vm->name, NULL,
 			    "%s was on host %s, which was taken out of the pool", vm->name, v->name);
@@ -229,7 +243,9 @@ static bool free_vm(const Eviction *v, const char *vm_id, GError **err)
 	text = json_print(j);
 	tx = store_tx_new();
 	store_tx_set(tx, key, r->seen.runtime_rev, text);
-	if (!commit_dead(v, tx, err))
+	if (v->dry_run)
+		store_tx_free(tx);
+	else if (!commit_dead(v, tx, err))
 		return false;
 	tell_vm(v, r->vm, was);
 	return true;
@@ -299,10 +315,26 @@ static bool check_dead(const Eviction *v, GError **err)
 	return e != NULL || err == NULL || *err == NULL;
 }
 
-Json *pool_evict(Engine *e, const char *host_id, const char *user, GError **err)
+static bool evict(const Eviction *v, GError **err)
+{
+	Engine *e = v->engine;
+
+	if (!check_dead(v, err) || !free_vms(v, err))
+		return false;
+	if (v->dry_run)
+		return true;
+	if (!end_operations(v, err) || !pool_etcd_drop(e, v->id, err) ||
+	    !pool_drop_host(e->store, v->id, err))
+		return false;
+	events_emit(e->events, EVENT_HOST_EVICTED, "host", v->id, v->name, NULL,
+		    "host %s was taken out of the pool by %s", v->name, v->user);
+	return true;
+}
+
+Json *pool_evict(Engine *e, const char *host_id, const char *user, bool dry_run, GError **err)
 {
 	g_autofree char *key = key_host(host_id);
-	Eviction v = { .engine = e, .id = host_id, .user = user };
+	Eviction v = { .engine = e, .id = host_id, .user = user, .dry_run = dry_run };
 	_cleanup_json_ Json *host = NULL, *vms = json_array();
 	Json *j;
 
@@ -317,11 +349,8 @@ Json *pool_evict(Engine *e, const char *host_id, const char *user, GError **err)
 	}
 	v.name = json_str(host, "name");
 	v.vms = vms;
-	if (!check_dead(&v, err) || !free_vms(&v, err) || !end_operations(&v, err) ||
-	    !pool_etcd_drop(e, host_id, err) || !pool_drop_host(e->store, host_id, err))
+	if (!evict(&v, err))
 		return NULL;
-	events_emit(e->events, EVENT_HOST_EVICTED, "host", host_id, v.name, NULL,
-		    "host %s was taken out of the pool by %s", v.name, user);
 	j = json_object();
 	json_put_str(j, "name", v.name);
 	json_put(j, "vms", json_incref(vms));

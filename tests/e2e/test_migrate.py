@@ -444,7 +444,16 @@ def test_a_host_is_evacuated_and_gets_its_guests_back(two):
     plan = a.ok("host", "evacuate", "h0", "--dry-run")
     assert sorted(plan.split("\n")[:3]) == ["g: to h1", "h: to h1", "i: to h1"]
     assert len(qemus(a)) == 3
+    # The same plan for users of the API, from any daemon.
+    told = b.get("/v1/hosts/h0/evacuation")
+    assert told["stuck"] == 0 and told["host"]["name"] == "h0"
+    assert [(g["vm"]["name"], g["to"]["name"]) for g in told["guests"]] == [("g", "h1"), ("h", "h1"), ("i", "h1")]
+    assert json.loads(a.ok("host", "evacuate", "h0", "--dry-run", "-o", "json"))["guests"][0]["to"] == told["guests"][0]["to"]
+    assert a.get("/v1/hosts/h1/evacuation")["guests"] == []
+    assert a.api("GET", "/v1/hosts/h0/evacuation?back=perhaps").status == 400
+    assert a.api("GET", "/v1/hosts/h7/evacuation").status == 404
     a.ok("host", "evacuate", "h0", "--parallel", "3")
+    assert [g["to"]["name"] for g in a.get("/v1/hosts/h0/evacuation?back=true")["guests"]] == ["h0"] * 3
     assert {a.runtime(n)["host"] for n in ("g", "h", "i")} == {ids(two)["h1"]}
     assert_clean(a)
     b.ok("host", "evacuate", "h0", "--return")
@@ -454,6 +463,9 @@ def test_a_host_is_evacuated_and_gets_its_guests_back(two):
     b.kill9()
     ran = a.plim("host", "evacuate", "h0")
     assert ran.status == 5 and "nothing was moved" in ran.err and "g: can't move" in ran.out, ran
+    told = a.get("/v1/hosts/h0/evacuation")
+    assert told["stuck"] == 3 and told["guests"][0]["to"] is None
+    assert any(m["blockers"] for m in told["guests"][0]["moves"])
     b.start()
 
 

@@ -85,6 +85,29 @@ def test_a_clash_of_names_is_refused_before_anything_changes(make_pool):
     assert sorted(v["name"] for v in p[0].get("/v1/vms")) == ["web1", "web2"]
 
 
+def test_a_join_can_be_tried_out(make_pool):
+    p = make_pool(2, joined=False)
+    p.init()
+    make_vm(p[0], "web1")
+    make_vm(p[1], "web1")
+    token = p.token()
+    before = p.etcd.keys()
+
+    def attempt(token):
+        return p[1].plim("pool", "join", "--token", token, "--address", p[1].address, "--dry-run")
+    ran = attempt(token)
+    assert ran.status == 5 and "vm 'web1'" in ran.err, ran
+    p[1].ok("vm", "delete", "web1")
+    ran = attempt(token)
+    assert ran.status == 0 and "would let this host in" in ran.out, ran
+    assert attempt(token[:-1]).status in (2, 3, 18)
+    assert p[1].get("/v1")["pool"] is None and not (p[1].state / "pool").exists()
+    assert not (p[1].state / "pool.joining.json").exists()
+    assert [k for k in p.etcd.keys() if k not in before] == [] and list(p.status()) == ["h0"]
+    p.join(p[1], token)
+    assert attempt(token).status == 6, "it is in one"
+
+
 def test_a_token_is_good_once(make_pool):
     p = make_pool(3, joined=False)
     p.init()
@@ -244,6 +267,9 @@ def test_a_host_leaves_with_its_vms(pool):
     make_vm(pool[0], "theirs", "--disk", "1GiB")
     pool[1].ok("vm", "start", "mine")
     pid = pool[1].process.pid
+    before = pool.etcd.keys()
+    assert "would leave the pool lab, with mine" in pool[1].ok("pool", "leave", "--dry-run")
+    assert pool.etcd.keys() == before and pool[1].get("/v1")["pool"]
     out = pool[1].ok("pool", "leave")
     assert "with 1 vms" in out and pool[1].process.pid == pid
     assert [v["name"] for v in pool[1].get("/v1/vms")] == ["mine"]
@@ -276,10 +302,15 @@ def test_a_dead_host_is_evicted_and_its_vms_are_free(pool):
     make_vm(pool[1], "bound", "--disk", "1GiB")
     for name in ("roam", "bound"):
         pool[1].ok("vm", "start", name, "--host", "h1")
-    ran = pool[0].plim("pool", "evict", "h1")
-    assert ran.status == 6 and "is alive" in ran.err
+    for more in ((), ("--dry-run",)):
+        ran = pool[0].plim("pool", "evict", "h1", *more)
+        assert ran.status == 6 and "is alive" in ran.err
     pool[1].kill9()
     pool.wait_status("h1", "offline")
+    out = pool[0].ok("pool", "evict", "h1", "--dry-run")
+    assert "h1 would be taken out" in out and "vm roam is running there" in out and "vm bound is running there" in out
+    assert "h1" in pool.status() and pool[0].vm("roam")["runtime"]["state"] == "running"
+    assert not pool[0].events("vm.lost")
     out = pool[0].ok("pool", "evict", "h1")
     assert "vm roam was running there" in out and "vm bound was running there" in out
     assert sorted(pool.status()) == ["h0", "h2"]

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which host gets a vm, and who may be in a pool. */
 #include "core/guest/host_facts.h"
+#include "core/place/evacuate.h"
 #include "core/place/place.h"
 
 #include <string.h>
@@ -87,11 +88,49 @@ static void test_vendors_must_agree_for_kvm_only(void)
 	}
 }
 
+/* ---- all guests of a host ---- */
+
+static void test_the_largest_guest_is_placed_first_and_promises_count(void)
+{
+	const struct evacuate_host places[] = { { "a", 100, true }, { "b", 60, true }, { "c", 1000, false } };
+	struct evacuate_guest guest[] = {
+		{ .name = "small", .memory = 20, .host = places, .n_hosts = 3 },
+		{ .name = "large", .memory = 90, .host = places, .n_hosts = 3 },
+		{ .name = "middle", .memory = 50, .host = places, .n_hosts = 3 },
+	};
+
+	g_assert_cmpuint(evacuate(guest, 3), ==, 1);
+	g_assert_cmpstr(guest[0].name, ==, "large");
+	g_assert_cmpstr(guest[0].to->id, ==, "a");
+	g_assert_cmpstr(guest[1].name, ==, "middle");
+	g_assert_cmpstr(guest[1].to->id, ==, "b");
+	g_assert_cmpstr(guest[2].name, ==, "small");
+	g_assert_null(guest[2].to); /* 10 are left on each, and c can't take it */
+}
+
+static void test_guests_spread_over_equal_hosts(void)
+{
+	const struct evacuate_host places[] = { { "a", 100, true }, { "b", 100, true } };
+	struct evacuate_guest guest[4];
+	unsigned on_a = 0;
+
+	for (unsigned i = 0; i < 4; i++)
+		guest[i] = (struct evacuate_guest){ .name = "x", .memory = 10, .host = places, .n_hosts = 2 };
+	g_assert_cmpuint(evacuate(guest, 4), ==, 0);
+	for (unsigned i = 0; i < 4; i++)
+		on_a += g_str_equal(guest[i].to->id, "a");
+	g_assert_cmpuint(on_a, ==, 2);
+	g_assert_cmpuint(evacuate(NULL, 0), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/place/choice", test_the_choice);
 	g_test_add_func("/place/refusal", test_a_refusal_names_each_host_and_why);
 	g_test_add_func("/place/vendors", test_vendors_must_agree_for_kvm_only);
+	g_test_add_func("/place/evacuation/largest-first",
+			test_the_largest_guest_is_placed_first_and_promises_count);
+	g_test_add_func("/place/evacuation/spread", test_guests_spread_over_equal_hosts);
 	return g_test_run();
 }
