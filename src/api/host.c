@@ -2,6 +2,7 @@
 /* Hosts. */
 #include "api/handlers.h"
 #include "core/model/keys.h"
+#include "engine/ksm.h"
 
 bool api_host_list(ApiCall *c, GError **err)
 {
@@ -34,6 +35,8 @@ bool api_host_show(ApiCall *c, GError **err)
 	if (j == NULL)
 		return false;
 	json_put(j, "cpu_features", host_cpu_brief(c, j));
+	if (g_strcmp0(json_str(j, "id"), engine_facts(c->engine)->id) == 0)
+		json_put(j, "ksm", ksm_status(KSM_DIR));
 	return call_answer_object(c, j, rev);
 }
 

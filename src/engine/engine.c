@@ -8,6 +8,7 @@
 #include "core/model/settings.h"
 #include "engine/boot.h"
 #include "engine/engine-impl.h"
+#include "engine/ksm.h"
 #include "engine/limits.h"
 #include "engine/pool-impl.h"
 #include "engine/pool_recover.h"
@@ -586,6 +587,9 @@ bool engine_set_host(Engine *e, const char *accel, const Json *changes, GError *
 		return false;
 	if (changes != NULL && !host_settings_merge(json_object_get(j, "settings"), changes, err))
 		return false;
+	if (json_object_get(changes, "ksm") != NULL && e->sim == NULL &&
+	    !ksm_apply(KSM_DIR, ksm_mode_of(json_object_get(j, "settings")), host_memory_available(), err))
+		return false;
 	if (accel != NULL)
 		json_put_str(j, "accel", accel);
 	f = host_facts_of_json(j, err);
@@ -682,11 +686,23 @@ static bool hold_lease(Engine *e, GError **err)
 	return e->lease != NULL;
 }
 
+/* As it was set; the kernel has forgotten it when the host was booted. */
+static void restore_ksm(Engine *e)
+{
+	const HostFacts *f = engine_facts(e);
+	g_autoptr(GError) why = NULL;
+
+	if (e->sim == NULL && !ksm_apply(KSM_DIR, ksm_mode_of(f->settings), host_memory_available(), &why))
+		events_emit(e->events, EVENT_HOST_KSM_UNUSABLE, "host", f->id, f->name, NULL, "%s",
+			    why->message);
+}
+
 bool engine_start(Engine *e, GError **err)
 {
 	if (!take_facts(e, e->sim != NULL ? sim_probe(e->sim) : host_probe(e->local, &e->folders, err), err))
 		return false;
 	e->booted = boot_is_new(e->local);
+	restore_ksm(e);
 	/* Before guests are adopted: those that the fence holds can't answer. */
 	if (e->member != NULL && !hold_lease(e, err))
 		return false;

@@ -15,6 +15,7 @@
 	X(DAEMON_STOPPED,    "daemon.stopped",    "info")    \
 	X(HOST_PROBED,       "host.probed",       "info")    \
 	X(HOST_ACCEL_UNUSABLE, "host.accel-unusable", "warning") \
+	X(HOST_KSM_UNUSABLE, "host.ksm-unusable", "warning") \
 	X(HOST_CPU_FOUND,    "host.cpu-found",    "info")    \
 	X(HOST_CPU_CHANGED,  "host.cpu-changed",  "warning") \
 	X(HOST_CPU_UNKNOWN,  "host.cpu-unknown",  "warning") \

@@ -16,6 +16,7 @@ static const char *const on_off_auto[] = { "auto", "on", "off", NULL };
 static const char *const restarts[] = { "never", "on-failure", "always", NULL };
 static const char *const videos[] = { "auto", "none", "std", "virtio", NULL };
 static const char *const tablets[] = { "auto", "none", "virtio", NULL };
+static const char *const ksm_modes[] = { "auto", "on", "off", NULL };
 static const char *const ports[] = { "none", "pty", NULL };
 static const char *const caches[] = { "auto", "none", "writeback", NULL };
 static const char *const error_policies[] = { "enospace", "stop", "report", NULL };
@@ -104,6 +105,8 @@ const Setting host_settings[] = {
 	  "Memory that the host keeps for itself; auto is a sixteenth of all, 256MiB to 4GiB." },
 	{ "memory.overcommit", SETTING_INT, APPLIES_NOW, 50, 1000, NULL, "100",
 	  "How much of the rest guests may be promised altogether, in percent; above 100 some of it is promised twice." },
+	{ "ksm", SETTING_ENUM, APPLIES_NOW, 0, 0, ksm_modes, "auto",
+	  "Merging of equal pages by the kernel, of vms with memory.merge: on, off (what was merged is parted), or auto: as it is." },
 };
 // clang-format on
 const size_t n_host_settings = G_N_ELEMENTS(host_settings);

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Under real KVM an idle Linux guest wakes nobody, and its host gets back what it does not need."""
+import pytest
+
+from lablib import wait_for
+from lablib.linux import guest_files
+
+MIB = 1 << 20
+FILL = 128  # MiB that the guest writes and removes
+SLOW = 300.0  # a loaded machine boots a guest in a guest in minutes
+KSM = "/sys/kernel/mm/ksm"
+
+
+@pytest.fixture(scope="module")
+def host(lab, build):
+    """A lab host on which the daemon runs; afterwards the host is as it was."""
+    host = lab["a"]
+    host.plimsolld_start()
+    yield host
+    for vm in host.plim("vm", "list"):
+        if vm["runtime"]["state"] == "running":
+            host.plim_ok("vm", "kill", vm["name"])
+    host.plimsolld_stop()
+    host.sh("echo 2 >%s/run; rm -rf /var/lib/plimsoll/* /run/plimsoll /run/payload /run/linux /var/log/*" % KSM)
+
+
+@pytest.fixture(scope="module")
+def linux(host):
+    """A Linux guest with a disk and a console; it fills some of its memory and frees it again."""
+    host.sh("install -D -m 644 %s /run/linux/vmlinux; install -m 644 %s /run/linux/initrd" % guest_files())
+    host.plim_ok("vm", "create", "linux", "--memory", "256MiB", "--kernel", "/run/linux/vmlinux", "--nic", "none",
+                 "boot.initrd=/run/linux/initrd", "--cmdline", "console=hvc0 quiet fill=%d" % FILL, "--disk", "size=64MiB",
+                 "property.os_type=linux", "accel=kvm")
+    host.plim_ok("vm", "start", "linux", timeout=SLOW)
+    return host
+
+
+def said(host):
+    return host.plim_ok("vm", "console", "linux", "--log")
+
+
+def resident(host):
+    return host.plim("vm", "show", "linux")["memory"]["guest"]["resident"]
+
+
+def test_memory_that_a_guest_frees_goes_back_to_the_host(linux):
+    wait_for(lambda: "guest filled" in said(linux), SLOW, "files in the guest's memory")
+    full = resident(linux)
+    assert full > FILL * MIB
+    wait_for(lambda: "guest freed" in said(linux), SLOW, "their end")
+    wait_for(lambda: resident(linux) < full - FILL * 3 // 4 * MIB, SLOW, "the guest's free pages")
+    assert linux.plim("vm", "show", "linux")["memory"]["overhead"] < 64 * MIB
+
+
+def test_an_idle_linux_guest_wakes_no_emulated_device(linux):
+    wait_for(lambda: "guest freed" in said(linux), SLOW, "rest of the guest")
+
+    def counted():
+        last = linux.plim("vm", "wakeups", "linux", "--seconds", "5", timeout=SLOW)["intervals"][-1]
+        return [last[kind] for kind in ("timer", "read", "write")] == [0, 0, 0]
+
+    wait_for(counted, SLOW, "five seconds without a timer, a read or a write")
+
+
+def test_equal_pages_are_merged_when_host_and_guests_are_set_to_it(host):
+    for name in ("one", "two"):
+        host.plim_ok("vm", "create", name, "--memory", "32MiB", "--nic", "none", "--kernel", host.payload(),
+                     "memory.merge=true", "accel=kvm")
+        host.plim_ok("vm", "start", name, timeout=SLOW)
+    name = host.plim("host", "list")[0]["name"]
+    assert host.plim("host", "show")["ksm"]["saved"] == 0
+    host.plim_ok("host", "set", name, "ksm=on")
+    assert host.sh("cat %s/run" % KSM) == "1\n"
+    wait_for(lambda: host.plim("host", "show")["ksm"]["saved"] > 0, SLOW, "merged pages")
+    host.plim_ok("host", "set", name, "ksm=off")
+    shown = host.plim("host", "show")["ksm"]
+    assert shown["running"] is False and shown["saved"] == 0
