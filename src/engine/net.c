@@ -4,17 +4,35 @@
 
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
+#include <linux/ethtool.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
-static bool has_member(const char *name, const char *member)
+#define MTU_USUAL 1500
+
+/*
+ * A question about an interface. The kernel is asked, and not /sys: that shows the network namespace that it
+ * was mounted in, which need not be the daemon's.
+ */
+static bool ask(const char *name, unsigned long request, struct ifreq *io)
 {
-	g_autofree char *path = g_strdup_printf("/sys/class/net/%s/%s", name, member);
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	return g_file_test(path, G_FILE_TEST_EXISTS);
+	g_strlcpy(io->ifr_name, name, sizeof io->ifr_name);
+	return fd >= 0 && ioctl(fd, request, io) == 0;
+}
+
+static bool is_driven_by(const char *name, const char *driver)
+{
+	struct ethtool_drvinfo info = { .cmd = ETHTOOL_GDRVINFO };
+	struct ifreq io = { .ifr_data = (void *)&info };
+
+	return ask(name, SIOCETHTOOL, &io) && g_str_equal(info.driver, driver);
 }
 
 /* One request, one acknowledgement. Returns 0 or -errno. */
@@ -43,10 +61,9 @@ static int talk(struct nlmsghdr *request)
 
 static unsigned mtu_of(const char *name)
 {
-	g_autofree char *path = g_strdup_printf("/sys/class/net/%s/mtu", name);
-	g_autofree char *text = file_read_virtual(path, 32, NULL, NULL);
+	struct ifreq io = { 0 };
 
-	return text != NULL ? (unsigned)g_ascii_strtoull(text, NULL, 10) : 1500;
+	return ask(name, SIOCGIFMTU, &io) ? (unsigned)io.ifr_mtu : MTU_USUAL;
 }
 
 static struct ifinfomsg *link_header(struct nlmsghdr *h, uint16_t type, unsigned index)
@@ -100,7 +117,7 @@ static int tap_queue(const char *name, bool multi)
 
 static bool check_bridge(const char *bridge, GError **err)
 {
-	if (has_member(bridge, "bridge"))
+	if (is_driven_by(bridge, "bridge"))
 		return true;
 	fail(err, ERR_NOT_FOUND, "the host has no bridge '%s'", bridge);
 	return err_advise(err, "Make it (`ip link add %s type bridge`), or use the network user.", bridge);
@@ -126,7 +143,7 @@ bool net_tap_add(const char *name, const char *bridge, unsigned queues, GError *
 
 	if (!check_bridge(bridge, err))
 		return false;
-	if (if_nametoindex(name) != 0 && !has_member(name, "tun_flags"))
+	if (if_nametoindex(name) != 0 && !is_driven_by(name, "tun"))
 		return fail(err, ERR_INVALID, "the interface '%s' is there already and no tap", name);
 	if (if_nametoindex(name) == 0 && !make_persistent(name, queues > 1, err))
 		return false;
@@ -146,7 +163,7 @@ bool net_tap_del(const char *name, GError **err)
 
 	if (index == 0)
 		return true;
-	if (!has_member(name, "tun_flags"))
+	if (!is_driven_by(name, "tun"))
 		return fail(err, ERR_INVALID, "the interface '%s' is no tap", name);
 	r = link_delete(index);
 	return r == 0 || r == -ENODEV || fail_errno(err, -r, "can't remove the tap '%s'", name);
@@ -186,14 +203,15 @@ bool net_vhost_open(unsigned queues, int *ret_fds)
 
 GStrv net_bridges(void)
 {
-	g_autoptr(GDir) d = g_dir_open("/sys/class/net", 0, NULL);
+	struct if_nameindex *all = if_nameindex();
 	GStrvBuilder *b = g_strv_builder_new();
-	const char *name;
 	GStrv names;
 
-	while (d != NULL && (name = g_dir_read_name(d)) != NULL)
-		if (has_member(name, "bridge"))
-			g_strv_builder_add(b, name);
+	for (struct if_nameindex *i = all; i != NULL && i->if_index != 0; i++)
+		if (is_driven_by(i->if_name, "bridge"))
+			g_strv_builder_add(b, i->if_name);
+	if (all != NULL)
+		if_freenameindex(all);
 	names = g_strv_builder_end(b);
 	g_strv_builder_unref(b);
 	return names;
