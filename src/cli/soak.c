@@ -36,6 +36,7 @@ static void soak_clear(Soak *s)
 		g_free(s->host[i].name);
 	}
 	g_ptr_array_unref(s->guest);
+	soak_flow_close(s->flow);
 	histogram_free(s->downtime);
 	histogram_free(s->total);
 	json_unref(s->deviation);
@@ -214,6 +215,7 @@ static void rest(SoakGuest *g)
 {
 	g->state = SOAK_REST;
 	g->due = time_monotonic() + g->way[g->move].pause;
+	g->deadline = g->due + PATIENCE;
 	g->cancel = g->way[g->move].cancel;
 }
 
@@ -222,6 +224,22 @@ static void begin_trip(Soak *s, SoakGuest *g)
 	g->move = 0;
 	g->n_moves = soak_trip(&s->settings, g->number, g->trip, g->home, g->way);
 	rest(g);
+}
+
+/* False when no daemon answers. Takes e. */
+static bool begin_refused(Soak *s, SoakGuest *g, GError *e, GError **err)
+{
+	if (e->code == ERR_UNAVAILABLE) {
+		g_propagate_error(err, e);
+		return false;
+	}
+	/* Somebody else does something with it: that is no deviation, and will be over. */
+	if (e->code == ERR_BUSY && time_monotonic() < g->deadline)
+		g->due = time_monotonic() + LOOK_AGAIN;
+	else
+		deviate(s, g, one_reason("move", e->message));
+	g_error_free(e);
+	return true;
 }
 
 static bool begin_move(Soak *s, SoakGuest *g, GError **err)
@@ -234,14 +252,8 @@ static bool begin_move(Soak *s, SoakGuest *g, GError **err)
 
 	json_put_str(body, "host", s->host[m->host].id);
 	op = client_call(s->cli->client, "POST", path, body, &e);
-	if (op == NULL && e->code == ERR_UNAVAILABLE) {
-		g_propagate_error(err, g_steal_pointer(&e));
-		return false;
-	}
-	if (op == NULL) {
-		deviate(s, g, one_reason("move", e->message));
-		return true;
-	}
+	if (op == NULL)
+		return begin_refused(s, g, g_steal_pointer(&e), err);
 	json_unref(g->op);
 	g->op = op;
 	g->state = SOAK_MOVE;
@@ -267,6 +279,7 @@ static void move_ended(Soak *s, SoakGuest *g)
 	const Json *r = json_obj(g->op, "result");
 
 	g->state = SOAK_LOOK;
+	g->arrived = false;
 	g->deadline = time_monotonic() + PATIENCE;
 	if (g_str_equal(status, "cancelled")) {
 		s->cancelled++;
@@ -331,9 +344,25 @@ static size_t count_running(const Json *seen)
 	return n;
 }
 
-static Json *no_life(const GError *e)
+static Json *no_life(const SoakGuest *g, const struct soak_beat *now, const GError *e)
 {
+	if (e == NULL && now->beat != g->beat.beat)
+		return one_reason("flow", "nothing comes back over its TCP connection");
 	return one_reason("heartbeat", e != NULL ? e->message : "there is no sign of life");
+}
+
+/*
+ * It goes on since its move: by its heartbeat, and with a TCP connection by one message that went both
+ * ways. The first that comes back over here may have been under way before.
+ */
+static bool lives(Soak *s, SoakGuest *g, struct soak_beat *now, GError **err)
+{
+	if (!soak_watch(s, g, now, err) || now->beat == g->beat.beat)
+		return false;
+	if (!g->arrived)
+		g->flow = now->flow;
+	g->arrived = true;
+	return !now->flows || now->broken > 0 || now->flow > g->flow + 1;
 }
 
 /*
@@ -343,14 +372,14 @@ static Json *no_life(const GError *e)
 static Json *look_reasons(Soak *s, SoakGuest *g, struct soak_beat *now, bool *ret_wait, GError **err)
 {
 	const struct soak_bounds bounds = { .downtime = g->downtime, .margin = s->margin };
-	bool late = time_monotonic() >= g->deadline, lives;
+	bool late = time_monotonic() >= g->deadline, alive;
 	_cleanup_json_ Json *seen = NULL, *place = NULL;
 	g_autoptr(GError) e = NULL;
 	Json *reasons;
 
-	lives = soak_watch(s, g, now, &e) && now->beat != g->beat.beat;
-	*ret_wait = !lives;
-	if (!lives && !late)
+	alive = lives(s, g, now, &e);
+	*ret_wait = !alive;
+	if (!alive && !late)
 		return json_array();
 	seen = soak_hosts_look(s, g, err);
 	if (seen == NULL)
@@ -359,8 +388,8 @@ static Json *look_reasons(Soak *s, SoakGuest *g, struct soak_beat *now, bool *re
 	if (json_array_size(place) > 0 && (late || count_running(seen) > 1))
 		return json_ref(place);
 	*ret_wait = json_array_size(place) > 0;
-	if (!lives)
-		return no_life(e);
+	if (!alive)
+		return no_life(g, now, e);
 	if (*ret_wait)
 		return json_array();
 	reasons = soak_judge(&g->beat, now, &bounds);
@@ -585,6 +614,14 @@ static void share_trips(Soak *s)
 	}
 }
 
+static bool open_flow(Soak *s, GError **err)
+{
+	const char *address = cli_text(s->cli, "flow");
+
+	s->flow = address != NULL ? soak_flow_open(address, err) : NULL;
+	return address == NULL || s->flow != NULL;
+}
+
 static bool soak_migrate(Cli *c, GError **err)
 {
 	_cleanup_close_ int signal_fd = -EBADF;
@@ -594,7 +631,7 @@ static bool soak_migrate(Cli *c, GError **err)
 			   .total = histogram_new() };
 	bool ok;
 
-	if (!read_options(&s, err) || !add_hosts(&s, err))
+	if (!read_options(&s, err) || !add_hosts(&s, err) || !open_flow(&s, err))
 		return false;
 	for (char **name = c->args; *name != NULL; name++)
 		if (!add_guest(&s, *name, err))
@@ -618,6 +655,8 @@ static const Option soak_options[] = {
 	  "A new folder for what is found at a deviation (soak-NAME-TIME)" },
 	{ "check", 0, OPTION_TEXT, "COMMAND",
 	  "Run this in the guest, by its agent, after each move; it must succeed" },
+	{ "flow", 0, OPTION_TEXT, "ADDRESS",
+	  "Have each guest hold a TCP connection to this address of this machine, through all moves" },
 	{ "pause", 0, OPTION_TEXT, "DURATION", "The longest rest before a move (200ms)" },
 	{ "cancel", 0, OPTION_TEXT, "PERCENT", "Moves that are cancelled under way and made again (5)" },
 	{ "margin", 0, OPTION_TEXT, "DURATION",

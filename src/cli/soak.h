@@ -14,6 +14,7 @@
 #pragma once
 
 #include "cli/command.h"
+#include "cli/soak_flow.h"
 #include "core/soak/check.h"
 #include "core/soak/histogram.h"
 #include "core/soak/schedule.h"
@@ -39,6 +40,8 @@ typedef struct SoakGuest {
 	Json *op;              /* the last move */
 	uint64_t downtime;     /* us since `beat` */
 	struct soak_beat beat; /* the last one that was good */
+	bool arrived;          /* it was listened to since its move ended, and then: */
+	uint64_t flow;         /* so many messages had come back */
 } SoakGuest;
 
 typedef struct Soak {
@@ -47,6 +50,7 @@ typedef struct Soak {
 	uint64_t count, margin, began, ended; /* monotonic us */
 	SoakHost host[SOAK_HOSTS_MAX];
 	GPtrArray *guest; /* SoakGuest */
+	SoakFlow *flow;   /* NULL: none is watched */
 	Histogram *downtime, *total;
 	uint64_t trips, moves, cancelled;
 	bool interrupted;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a guest is looked at: by its console, by its agent, and by the hosts. */
+#include "base/time.h"
 #include "cli/soak.h"
 
 #define SECOND UINT64_C(1000000)
+#define START_TIMEOUT (60 * SECOND)
 #define PORT "/console/log?port=serial"
 
 /*
@@ -14,8 +16,9 @@
 static const char start_script[] =
     "d=/run/plim-soak disk=/var/tmp/plim-soak.disk\n"
     "[ -e $d/pid ] && kill $(cat $d/pid) 2>/dev/null\n"
-    "mkdir -p $d && cd $d && rm -f line || exit 1\n"
-    "head -c 4194304 /dev/urandom > memory && head -c 4194304 /dev/urandom > $disk && sync || exit 1\n"
+    "[ -e $d/flow.pid ] && kill $(cat $d/flow.pid) 2>/dev/null\n"
+    "mkdir -p $d && cd $d && rm -f line fresh.sum flow flow.pid broken || exit 1\n"
+    "head -c 1048576 /dev/urandom > memory && head -c 1048576 /dev/urandom > $disk && sync || exit 1\n"
     "sha256sum memory $disk > sums || exit 1\n"
     "(n=0 last=0 gap=0 back=0\n"
     "while :; do\n"
@@ -29,15 +32,39 @@ static const char start_script[] =
     "done) < /dev/null > /dev/null 2>&1 &\n"
     "echo $! > pid\n";
 
-/* The pages of the file on disk are dropped first, where that is allowed: else memory would be read. */
+/*
+ * bash opens TCP connections itself. Each message must come back before the next goes; a minute is far more
+ * than TCP waits to say a thing again after a move.
+ */
+static const char flow_script[] =
+    "cd /run/plim-soak && command -v bash > /dev/null || { echo there is no bash >&2; exit 1; }\n"
+    "bash -c 'exec 5<>/dev/tcp/%s/%u || exit 1\n"
+    "n=1\n"
+    "while echo flow $n >&5 && read -r -t 60 word back <&5 && [ \"$word $back\" = \"flow $n\" ]; do\n"
+    " echo $n > flow.new && mv flow.new flow\n"
+    " n=$((n + 1))\n"
+    " sleep 0.05\n"
+    "done\n"
+    "echo 1 > broken' < /dev/null > flow.log 2>&1 &\n"
+    "echo $! > flow.pid\n";
+
+/*
+ * The pages of the files on disk are dropped first, where that is allowed: else memory would be read. At the
+ * end a fresh one is written, to be read after the next move.
+ */
 static const char look_script[] =
     "cd /run/plim-soak && [ -e line ] || exit 1\n"
     "kill -0 $(cat pid) || exit 1\n"
     "echo 1 2>/dev/null > /proc/sys/vm/drop_caches\n"
-    "bad=$(sha256sum -c sums 2>/dev/null | grep -vc ': OK$')\n"
+    "[ -e fresh.sum ] && fresh=fresh.sum\n"
+    "all=$(sha256sum -c sums $fresh 2>/dev/null)\n"
+    "checked=$(echo \"$all\" | wc -l) bad=$(echo \"$all\" | grep -vc ': OK$')\n"
+    "head -c 262144 /dev/urandom > /var/tmp/plim-soak.fresh && sync && \\\n"
+    " sha256sum /var/tmp/plim-soak.fresh > fresh.sum || exit 1\n"
+    "[ -e flow ] && flow=\"$(cat flow) $([ -e broken ] && echo 1 || echo 0)\"\n"
     "cpu=$(grep -E '^(vendor_id|cpu family|model|stepping|flags)' /proc/cpuinfo | sha256sum)\n"
     "cpu=${cpu%% *}\n"
-    "echo $(cat line) 2 $bad ${cpu%????????????????????????????????????????????????}\n";
+    "echo $(cat line) $checked $bad ${cpu%????????????????????????????????????????????????} $flow\n";
 
 static bool look_at_console(Soak *s, const SoakGuest *g, struct soak_beat *ret, GError **err)
 {
@@ -94,30 +121,56 @@ bool soak_watch(Soak *s, const SoakGuest *g, struct soak_beat *ret, GError **err
 	return g->agent ? look_by_agent(s, g, ret, err) : look_at_console(s, g, ret, err);
 }
 
-bool soak_watch_start(Soak *s, SoakGuest *g, GError **err)
+/* Its line that has all that is watched; until then what it says is no sign of life. */
+static bool wait_for_line(Soak *s, SoakGuest *g, GError **err)
 {
-	g_autofree char *path = cli_path("vms", g->id, "/agent");
-	_cleanup_json_ Json *agent = NULL, *answer = NULL;
-	uint64_t deadline = (uint64_t)g_get_monotonic_time() + 10 * SECOND;
+	uint64_t deadline = time_monotonic() + START_TIMEOUT;
 
-	if (look_at_console(s, g, &g->beat, NULL))
-		return true;
-	agent = client_call(s->cli->client, "GET", path, NULL, NULL);
-	if (!json_bool(agent, "connected", false))
-		return fail_advice(
-		    err, ERR_UNSUPPORTED,
-		    "Give it the payload with job=soak:4:8 on its serial console, or the guest agent: "
-		    "docs/soak.md tells how.",
-		    "nothing in '%s' watches the guest from inside", g->name);
-	g->agent = true;
-	if (!ask_agent(s, g, start_script, &answer, err))
-		return false;
-	while (!look_by_agent(s, g, &g->beat, NULL)) {
-		if ((uint64_t)g_get_monotonic_time() > deadline)
+	while (!look_by_agent(s, g, &g->beat, NULL) || (s->flow != NULL && g->beat.flow == 0)) {
+		if (time_monotonic() > deadline && s->flow != NULL && g->beat.beat > 0)
+			return fail_advice(err, ERR_AGENT,
+					   "--flow names an address of this machine that the guest reaches.",
+					   "'%s' gets no answer from %s, port %u, over TCP", g->name,
+					   soak_flow_address(s->flow), soak_flow_port(s->flow));
+		if (time_monotonic() > deadline)
 			return fail(err, ERR_AGENT, "the watcher in '%s' gives no sign of life", g->name);
 		g_usleep(SECOND / 10);
 	}
 	return true;
+}
+
+static bool start_by_agent(Soak *s, SoakGuest *g, GError **err)
+{
+	_cleanup_json_ Json *answer = NULL, *flow = NULL;
+	g_autofree char *script = NULL;
+
+	g->agent = true;
+	if (!ask_agent(s, g, start_script, &answer, err))
+		return false;
+	if (s->flow != NULL) {
+		script = g_strdup_printf(flow_script, soak_flow_address(s->flow), soak_flow_port(s->flow));
+		if (!ask_agent(s, g, script, &flow, err))
+			return false;
+	}
+	return wait_for_line(s, g, err);
+}
+
+bool soak_watch_start(Soak *s, SoakGuest *g, GError **err)
+{
+	g_autofree char *path = cli_path("vms", g->id, "/agent");
+	_cleanup_json_ Json *agent = NULL;
+
+	if (look_at_console(s, g, &g->beat, NULL))
+		return s->flow == NULL ||
+		       fail_advice(err, ERR_UNSUPPORTED, "Leave --flow out, or soak a guest with the agent.",
+				   "'%s' is watched by its console, and holds no TCP connection", g->name);
+	agent = client_call(s->cli->client, "GET", path, NULL, NULL);
+	if (json_bool(agent, "connected", false))
+		return start_by_agent(s, g, err);
+	return fail_advice(err, ERR_UNSUPPORTED,
+			   "Give it the payload with job=soak:4:8 on its serial console, or the guest agent: "
+			   "docs/soak.md tells how.",
+			   "nothing in '%s' watches the guest from inside", g->name);
 }
 
 Json *soak_hosts_look(Soak *s, const SoakGuest *g, GError **err)

@@ -9,6 +9,7 @@ import pytest
 from daemon import Daemon
 
 NETWORK = "10.79.0."
+HUB = NETWORK + "254"
 _tags = itertools.count()
 
 
@@ -18,9 +19,12 @@ def run(*words):
 
 
 class Cables:
-    """A bridge in a namespace of its own, with a port to each host. Nothing outside of them sees it."""
+    """
+    A bridge in a namespace of its own, "hub", with a port to each host. Nothing outside of them sees it. With `bridges`
+    each host has a bridge br0 for its guests, and the hub the address HUB, which they reach.
+    """
 
-    def __init__(self, names):
+    def __init__(self, names, bridges=False):
         self.names = names
         self.tag = f"plim-{os.getpid()}-{next(_tags)}-"
         self.made = []
@@ -34,9 +38,15 @@ class Cables:
         for number, name in enumerate(names, 1):
             self.space(name)
             self.ip("hub", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", self.tag + name)
-            self.ip(name, "address", "add", f"{NETWORK}{number}/24", "dev", "eth0")
             self.ip(name, "link", "set", "eth0", "up")
+            if bridges:
+                self.ip(name, "link", "add", "br0", "type", "bridge")
+                self.ip(name, "link", "set", "eth0", "master", "br0")
+                self.ip(name, "link", "set", "br0", "up")
+            self.ip(name, "address", "add", f"{NETWORK}{number}/24", "dev", "br0" if bridges else "eth0")
             self.ip("hub", "link", "set", name, "up", "master", "bridge")
+        if bridges:
+            self.ip("hub", "address", "add", f"{HUB}/24", "dev", "bridge")
 
     def space(self, name):
         run("ip", "netns", "add", self.tag + name)

@@ -28,13 +28,14 @@ class Etcd:
     certificate of that, and wants one. `args` are further options of etcd.
     """
 
-    def __init__(self, sync=False, authority=None, args=()):
+    def __init__(self, sync=False, authority=None, args=(), address="127.0.0.1", prefix=()):
         self.sync, self.args, self.admin = sync, [*args], []
+        self.prefix = prefix  # words before its own: what it is run by
         if shutil.which("etcd") is None:
             pytest.skip("there is no program etcd")
         self.base = pathlib.Path(tempfile.mkdtemp(prefix="plim-etcd-"))
         self.port, self.peer = free_port(), free_port()
-        self.url = f"{'https' if authority else 'http'}://127.0.0.1:{self.port}"
+        self.url = f"{'https' if authority else 'http'}://{address}:{self.port}"
         if authority is not None:
             cert, key = authority.sign("etcd", "serverAuth,clientAuth", "127.0.0.1")
             self.args += ["--cert-file", cert, "--key-file", key, "--trusted-ca-file", authority.ca, "--client-cert-auth"]
@@ -46,15 +47,15 @@ class Etcd:
         peer = f"http://127.0.0.1:{self.peer}"
         with open(self.base / "log", "ab") as log:
             self.process = subprocess.Popen(
-                ["etcd", "--name", "e0", "--data-dir", self.base / "data", "--listen-client-urls", self.url,
+                [*self.prefix, "etcd", "--name", "e0", "--data-dir", self.base / "data", "--listen-client-urls", self.url,
                  "--advertise-client-urls", self.url, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
                  "--initial-cluster", f"e0={peer}", *([] if self.sync else ["--unsafe-no-fsync"]), *self.args],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(self.answers, "answer of etcd")
 
     def ctl(self, *words, check=True):
-        done = subprocess.run(["etcdctl", "--endpoints", self.url, *self.admin, *words], env=dict(os.environ, ETCDCTL_API="3"),
-                              capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run([*self.prefix, "etcdctl", "--endpoints", self.url, *self.admin, *words],
+                              env=dict(os.environ, ETCDCTL_API="3"), capture_output=True, text=True, check=False, timeout=30)
         assert not check or done.returncode == 0, f"etcdctl {words}: {done.stderr}"
         return done
 

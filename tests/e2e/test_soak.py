@@ -10,6 +10,7 @@ import pytest
 from daemon import PAYLOAD, until
 
 MEMORY = "8064KiB"  # no multiple of 256 KiB: docs/payload.md
+RAM, PAGE = 8064 << 10, 4096
 WATCH = "soak:2:2:20"
 
 
@@ -97,10 +98,54 @@ def test_a_damaged_guest_stops_the_soak_with_evidence_of_both_sides(two, tmp_pat
     assert found["deviation"]["reasons"][0]["check"] == "memory"
 
 
+def poke(pid):
+    """Flip a bit of one of the guest's own pages, from outside: nothing in the guest, in QEMU or in a daemon is told."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "r+b", buffering=0) as mem:
+        for line in maps:
+            begin, end = (int(x, 16) for x in line.split()[0].split("-"))
+            if end - begin != RAM:
+                continue
+            mem.seek(begin)
+            block = mem.read(RAM)
+            for at in range(0, RAM, PAGE):
+                first, rest, last = block[at:at + 8], block[at + 8:at + PAGE - 8], block[at + PAGE - 8:at + PAGE]
+                if any(first) and any(last) and not any(rest):  # as docs/payload.md tells
+                    mem.seek(begin + at + PAGE - 8)
+                    mem.write(bytes([last[0] ^ 1]))
+                    return
+
+
+def test_memory_that_changes_behind_the_guests_back_is_found(two, tmp_path):
+    """As a page would that a migration lost."""
+    folder = tmp_path / "found"
+    started(two[0], "g")
+    process = two[0].begin("soak", "migrate", "g", "--between", "h0,h1", "--count", "1000", "--seed", "7", "--evidence", folder)
+    until(lambda: len(two[0].events("vm.migrated")) >= 2, "moves")
+
+    def hurt():
+        try:
+            poke(two[0].runtime("g")["pid"])
+        except OSError:
+            pass  # that QEMU has just ended: the guest is elsewhere
+        return process.poll() is not None
+    until(hurt, "end of the soak", 120)
+    out, err = process.communicate()
+    assert process.returncode == 5 and "not as the guest wrote them" in err, (out, err)
+    found = json.loads((folder / "soak.json").read_text())["deviation"]
+    assert found["vm"] == "g" and "memory" in [r["check"] for r in found["reasons"]]
+    for host in ("h0", "h1"):
+        assert {f"{host}.guest.json", f"{host}.qemu.log", f"{host}.host.json"} <= set(os.listdir(folder))
+    at = next(h for h in ("h0", "h1") if (folder / f"{h}.registers.txt").exists())
+    assert "RIP=" in (folder / f"{at}.registers.txt").read_text()
+    with open(json.loads((folder / f"{at}.dump.json").read_text())["path"], "rb") as core:
+        assert core.read(4) == b"\x7fELF"
+    assert two[0].wait_state("g", "paused")
+
+
 def test_a_guest_that_starts_anew_is_found(two, tmp_path):
     started(two[0], "g")
     process = two[0].begin("soak", "migrate", "g", "--between", "h0,h1", "--count", "1000", "--evidence", tmp_path / "found",
-                           "--cancel", "0", "--pause", "10ms")
+                           "--cancel", "0", "--pause", "200ms")
     until(lambda: len(two[0].events("vm.migrated")) >= 2 and beats(two[0], "g")[-1:] > [40], "moves and beats")
     until(lambda: two[0].plim("vm", "reset", "g").status == 0, "a reset between two moves")
     out, err = process.communicate(timeout=120)
@@ -133,7 +178,10 @@ def test_ctrl_c_leaves_the_guest_running_and_tells_what_was_measured(two):
     (("mute", "--between", "h0,h1"), "watches the guest from inside"),
     (("g", "--between", "h0,h1", "--count", "0"), "0"),
     (("g", "--between", "h0,h1", "--cancel", "101"), "101"),
-    (("g", "--between", "h0,h1", "--pause", "soon"), "soon")])
+    (("g", "--between", "h0,h1", "--pause", "soon"), "soon"),
+    (("g", "--between", "h0,h1", "--flow", "nowhere"), "no numeric address"),
+    (("g", "--between", "h0,h1", "--flow", "192.0.2.1"), "can't listen on 192.0.2.1"),
+    (("g", "--between", "h0,h1", "--flow", "127.0.0.1"), "watched by its console")])
 def test_what_cannot_be_watched_is_refused(refusing, args, words):
     ran = refusing.plim("soak", "migrate", *args)
     assert ran.status not in (0, 1) and words in ran.err, ran

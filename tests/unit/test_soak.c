@@ -106,6 +106,9 @@ static void test_what_is_no_line_of_a_watcher_is_passed_over(void)
 		"soak 1 2 3 4 5 6 d607106e9cdce886",
 		"soak 1 2 3 4 5 d607106e9cdce886\n",
 		"soak 1 2 3 4 5 6 7 d607106e9cdce886\n",
+		"soak 1 2 3 4 5 6 d607106e9cdce886 7\n",
+		"soak 1 2 3 4 5 6 d607106e9cdce886 7 x\n",
+		"soak 1 2 3 4 5 6 d607106e9cdce886 7 0 0\n",
 		"soak 1 2 3 4 5 -6 d607106e9cdce886\n",
 		"soak 1 2 3 4 5 6 d607\n",
 		"soak 1 2 3 4 5 6 d607106e9cdce88g\n",
@@ -145,26 +148,46 @@ static char *verdict(const struct soak_beat *now)
 static void test_each_deviation_is_named(void)
 {
 	static const struct {
-		struct soak_beat now;
-		const char *expect;
+		const char *now, *expect;
 	} cases[] = {
-		{ { 11, 1001, 50000000, 0, 64, 0, 5 }, "" },
-		{ { 11, 1001, 1030000000, 0, 64, 0, 5 }, "" },
-		{ { 11, 1001, 1030000001, 0, 64, 0, 5 }, "clock " },
-		{ { 11, 1000, 50000000, 0, 64, 0, 5 }, "clock " },
-		{ { 11, 1001, 50000000, 1, 64, 0, 5 }, "clock " },
-		{ { 10, 1001, 50000000, 0, 64, 0, 5 }, "heartbeat " },
-		{ { 1, 10, 50000000, 0, 64, 0, 5 }, "heartbeat clock " },
-		{ { 11, 1001, 50000000, 0, 64, 1, 5 }, "memory " },
-		{ { 11, 1001, 50000000, 0, 63, 0, 5 }, "memory " },
-		{ { 11, 1001, 50000000, 0, 64, 0, 6 }, "cpu " },
+		{ "soak 11 1001 50000000 0 64 0 0000000000000005\n", "" },
+		{ "soak 11 1001 1030000000 0 64 0 0000000000000005\n", "" },
+		{ "soak 11 1001 1030000001 0 64 0 0000000000000005\n", "clock " },
+		{ "soak 11 1000 50000000 0 64 0 0000000000000005\n", "clock " },
+		{ "soak 11 1001 50000000 1 64 0 0000000000000005\n", "clock " },
+		{ "soak 10 1001 50000000 0 64 0 0000000000000005\n", "heartbeat " },
+		{ "soak 1 10 50000000 0 64 0 0000000000000005\n", "heartbeat clock " },
+		{ "soak 11 1001 50000000 0 64 1 0000000000000005\n", "memory " },
+		{ "soak 11 1001 50000000 0 63 0 0000000000000005\n", "memory " },
+		{ "soak 11 1001 50000000 0 64 0 0000000000000006\n", "cpu " },
+		{ "soak 11 1001 50000000 0 64 0 0000000000000005 9 0\n", "" },
+		{ "soak 11 1001 50000000 0 64 0 0000000000000005 9 1\n", "flow " },
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-		g_autofree char *got = verdict(&cases[i].now);
+		struct soak_beat now;
+		g_autofree char *got = NULL;
 
+		g_assert_true(soak_beat_last(cases[i].now, &now));
+		got = verdict(&now);
 		g_assert_cmpstr(got, ==, cases[i].expect);
 	}
+}
+
+static void test_a_connection_that_was_watched_is_not_forgotten(void)
+{
+	struct soak_beat had = before, now = before;
+	_cleanup_json_ Json *list = NULL, *told = NULL;
+
+	had.flows = true;
+	had.flow = 7;
+	now.beat++;
+	now.clock++;
+	list = soak_judge(&had, &now, &bounds);
+	g_assert_cmpuint(json_array_size(list), ==, 1);
+	g_assert_cmpstr(json_str(json_array_get(list, 0), "check"), ==, "flow");
+	told = soak_beat_to_json(&had);
+	g_assert_cmpuint(json_uint(told, "flow", 0), ==, 7);
 }
 
 static void test_the_first_look_judges_only_what_the_guest_says_of_itself(void)
@@ -250,6 +273,7 @@ int main(int argc, char **argv)
 	T(test_the_last_whole_line_counts);
 	T(test_what_is_no_line_of_a_watcher_is_passed_over);
 	T(test_each_deviation_is_named);
+	T(test_a_connection_that_was_watched_is_not_forgotten);
 	T(test_the_first_look_judges_only_what_the_guest_says_of_itself);
 	T(test_a_guest_lives_once_and_where_it_should);
 	T(test_a_histogram_counts_every_duration_once);

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #define WORDS 8
+#define WORDS_FLOW 10
+#define HASH_WORD 7
 #define HASH_DIGITS 16
 
 static bool number_of(const char *text, unsigned base, uint64_t *ret)
@@ -19,16 +21,20 @@ static bool number_of(const char *text, unsigned base, uint64_t *ret)
 
 static bool beat_of_line(char *line, struct soak_beat *ret)
 {
-	g_auto(GStrv) word = g_strsplit(g_strchomp(line), " ", WORDS + 1);
+	g_auto(GStrv) word = g_strsplit(g_strchomp(line), " ", WORDS_FLOW + 1);
+	guint n = g_strv_length(word);
 	struct soak_beat b = { 0 };
 	uint64_t *const number[] = { &b.beat, &b.clock, &b.gap, &b.back, &b.checked, &b.bad };
 
-	if (g_strv_length(word) != WORDS || !g_str_equal(word[0], "soak"))
+	if ((n != WORDS && n != WORDS_FLOW) || !g_str_equal(word[0], "soak"))
 		return false;
 	for (size_t i = 0; i < G_N_ELEMENTS(number); i++)
 		if (!number_of(word[i + 1], 10, number[i]))
 			return false;
-	if (strlen(word[WORDS - 1]) != HASH_DIGITS || !number_of(word[WORDS - 1], 16, &b.cpu))
+	if (strlen(word[HASH_WORD]) != HASH_DIGITS || !number_of(word[HASH_WORD], 16, &b.cpu))
+		return false;
+	b.flows = n == WORDS_FLOW;
+	if (b.flows && (!number_of(word[WORDS], 10, &b.flow) || !number_of(word[WORDS + 1], 10, &b.broken)))
 		return false;
 	*ret = b;
 	return true;
@@ -68,6 +74,10 @@ Json *soak_beat_to_json(const struct soak_beat *b)
 	put(j, "checked", b->checked);
 	put(j, "bad", b->bad);
 	json_put_str(j, "cpu", cpu);
+	if (b->flows) {
+		put(j, "flow", b->flow);
+		put(j, "broken", b->broken);
+	}
 	return j;
 }
 
@@ -109,6 +119,8 @@ static void compare(Json *list, const struct soak_beat *a, const struct soak_bea
 	if (b->cpu != a->cpu)
 		deviate(list, "cpu", "CPUID is another: its hash was %016" PRIx64 " and is %016" PRIx64,
 			a->cpu, b->cpu);
+	if (a->flows && !b->flows)
+		deviate(list, "flow", "its TCP connection is gone");
 	if (b->checked < a->checked)
 		deviate(list, "memory", "%" PRIu64 " were checked before and %" PRIu64 " now", a->checked,
 			b->checked);
@@ -121,6 +133,8 @@ Json *soak_judge(const struct soak_beat *before, const struct soak_beat *now, co
 	if (now->bad > 0)
 		deviate(list, "memory", "%" PRIu64 " of %" PRIu64 " are not as the guest wrote them",
 			now->bad, now->checked);
+	if (now->broken > 0)
+		deviate(list, "flow", "its TCP connection broke after %" PRIu64 " messages", now->flow);
 	if (before != NULL)
 		compare(list, before, now, b);
 	return list;

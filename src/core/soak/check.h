@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-/* "soak BEAT NS GAP BACK CHECKED BAD CPU", the last in 16 hex digits */
+/* "soak BEAT NS GAP BACK CHECKED BAD CPU [FLOW BROKEN]", CPU in 16 hex digits */
 struct soak_beat {
 	uint64_t beat;    /* counted in the guest's memory, never reset */
 	uint64_t clock;   /* ns of the guest's monotonic clock */
@@ -23,6 +23,9 @@ struct soak_beat {
 	uint64_t checked; /* pages or files */
 	uint64_t bad;     /* those of them that were not as written */
 	uint64_t cpu;     /* a hash of what CPUID says */
+	bool flows;       /* it holds a TCP connection: */
+	uint64_t flow;    /* messages that came back over it */
+	uint64_t broken;  /* how often it broke, or another message came back */
 };
 
 /* The last whole line of that form in a console's text. False when there is none. Any bytes are fine. */
