@@ -52,6 +52,11 @@ struct Engine {
 /* What a start is judged by. */
 struct host_view engine_view(Engine *e);
 
+/*
+ * In a pool, a QEMU must be held when the host's lease ends (fence.h). ERR_LIMIT when there is no place for
+ * it: its guest must not run then. Any thread.
+ */
+bool engine_fence_in(Engine *e, pid_t qemu, GError **err);
 /* Has a QEMU made this CPU for us before, checked in full? Any thread. */
 bool engine_knows_cpu(Engine *e, const char *identity);
 void engine_learn_cpu(Engine *e, const char *identity);

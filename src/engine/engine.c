@@ -137,6 +137,13 @@ void engine_learn_cpu(Engine *e, const char *identity)
 	g_mutex_unlock(&e->lock);
 }
 
+bool engine_fence_in(Engine *e, pid_t qemu, GError **err)
+{
+	return e->fence == NULL || fence_add(e->fence, qemu) ||
+	       fail_advice(err, ERR_LIMIT, "Start it on another host, or move guests away from this one.",
+			   "%u guests run on this host, and no more can be watched over", FENCE_PLACES);
+}
+
 EngineRequest *engine_request_new(Engine *e, const char *user)
 {
 	EngineRequest *r = g_new0(EngineRequest, 1);
@@ -314,7 +321,12 @@ static bool open_pool(Engine *e, GError **err)
 	g_autoptr(GError) e2 = NULL;
 	_cleanup_json_ Json *record = NULL;
 
-	e->store = pool_etcd_start(e->folders.state, err) ? store_open(e->member->store, err) : NULL;
+	/* A member of etcd that does not start (the pool may have taken it out) is not the only way to the
+	 * records. */
+	if (!pool_etcd_start(e->folders.state, &e2))
+		log_warning("this host's member of the pool's etcd does not run: %s", e2->message);
+	g_clear_error(&e2);
+	e->store = store_open(e->member->store, err);
 	if (e->store == NULL)
 		return err_advise(err, "This host is in the pool '%s': its daemon needs the pool's etcd.",
 				  e->member->pool_name);

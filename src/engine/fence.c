@@ -2,36 +2,36 @@
 #include "engine/fence.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/str.h"
-#include "base/time.h"
+#include "engine/qemu_pid.h"
 #include "engine/spawn.h"
 
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #define MAGIC UINT64_C(0x31636e66736d6c70)
-#define ENTRIES 4096
 /* The guard looks again at least so often: for a deadline that came earlier, and for the end of its work. */
 #define LOOK_AGAIN UINT64_C(1000000)
-#define PID_TEXT_MAX 32
 #define FILE_NAME "fence"
 
-/* Written by the daemon, but for `shut_at`, which the guard sets. A pid of 0 is a free place. */
+/* A pid of 0 is a free place. */
 struct entry {
 	uint64_t start; /* process_start_time(), written before the pid */
 	int64_t pid;
 };
 
+/*
+ * Written by the daemon; but the guard shuts it too, and takes that back if nobody else has touched `shut_at`
+ * meanwhile. Who adds an entry looks at `shut_at` after that, who shuts looks at the entries after that: so
+ * loads and stores keep their order between the two processes.
+ */
+
 struct table {
 	uint64_t magic, until, shut_at;
-	struct entry entry[ENTRIES];
+	struct entry entry[FENCE_PLACES];
 };
 
 struct Fence {
@@ -50,12 +50,12 @@ uint64_t fence_now(void)
 
 static uint64_t load(const uint64_t *p)
 {
-	return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(p, __ATOMIC_SEQ_CST);
 }
 
 static void save(uint64_t *p, uint64_t v)
 {
-	__atomic_store_n(p, v, __ATOMIC_RELEASE);
+	__atomic_store_n(p, v, __ATOMIC_SEQ_CST);
 }
 
 /* ---- processes ---- */
@@ -70,30 +70,44 @@ static bool is_same(pid_t pid, uint64_t start)
 
 static bool send(const struct entry *e, int signo)
 {
-	pid_t pid = (pid_t)__atomic_load_n(&e->pid, __ATOMIC_ACQUIRE);
+	pid_t pid = (pid_t)__atomic_load_n(&e->pid, __ATOMIC_SEQ_CST);
 	_cleanup_close_ int pidfd = pid > 0 ? pidfd_of(pid) : -EBADF;
 
 	return pidfd >= 0 && is_same(pid, e->start) && pidfd_signal(pidfd, signo) == 0;
 }
 
-static void send_all(struct table *t, int signo)
+/* Returns how many there are. */
+static unsigned send_all(struct table *t, int signo)
 {
-	for (size_t i = 0; i < ENTRIES; i++)
-		send(&t->entry[i], signo);
+	unsigned n = 0;
+
+	for (size_t i = 0; i < FENCE_PLACES; i++)
+		n += send(&t->entry[i], signo);
+	return n;
 }
 
 /* ---- the guard ---- */
 
+/* Unless somebody shuts it in the same moment. */
+static void let_go(struct table *t)
+{
+	send_all(t, SIGCONT);
+	if (load(&t->shut_at) != 0)
+		send_all(t, SIGSTOP);
+}
+
 /* True when they are stopped, and stay so. */
 static bool shut(struct table *t)
 {
-	save(&t->shut_at, fence_now());
+	uint64_t at = fence_now();
+
+	save(&t->shut_at, at);
 	send_all(t, SIGSTOP);
 	/* The daemon renewed it in the very moment: nobody has taken over. */
-	if (load(&t->until) <= fence_now())
+	if (load(&t->until) <= fence_now() ||
+	    !__atomic_compare_exchange_n(&t->shut_at, &at, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 		return true;
-	send_all(t, SIGCONT);
-	save(&t->shut_at, 0);
+	let_go(t);
 	return false;
 }
 
@@ -113,7 +127,7 @@ static void look(struct table *t, uint64_t until, bool *held)
 		send_all(t, SIGSTOP);
 		*held = true;
 	} else if (*held && !is_shut) {
-		send_all(t, SIGCONT);
+		let_go(t);
 		*held = false;
 	}
 }
@@ -221,33 +235,52 @@ Fence *fence_close(Fence *f)
 	return NULL;
 }
 
-void fence_add(Fence *f, pid_t pid)
+/* Where it is, or the first free place; NULL: there is none. A place is free again when its process is gone.
+ */
+static struct entry *place_of(struct table *t, pid_t pid, uint64_t start)
 {
+	struct entry *place = NULL;
+
+	for (size_t i = 0; i < FENCE_PLACES; i++) {
+		struct entry *e = &t->entry[i];
+
+		if (e->pid == pid && e->start == start)
+			return e;
+		if (place == NULL && (e->pid == 0 || !is_same((pid_t)e->pid, e->start)))
+			place = e;
+	}
+	return place;
+}
+
+static bool is_over(const struct table *t)
+{
+	uint64_t until = load(&t->until);
+
+	return load(&t->shut_at) != 0 || (until != 0 && fence_now() >= until);
+}
+
+bool fence_add(Fence *f, pid_t pid)
+{
+	struct entry *e;
 	uint64_t start;
 
 	if (!process_start_time(pid, &start, NULL))
-		return;
+		return true; /* it has ended */
 	g_mutex_lock(&f->lock);
-	for (size_t i = 0; i < ENTRIES; i++) {
-		struct entry *e = &f->table->entry[i];
-
-		/* A place is free again when its process is gone. */
-		if (e->pid != 0 && is_same((pid_t)e->pid, e->start))
-			continue;
-		__atomic_store_n(&e->pid, 0, __ATOMIC_RELEASE);
+	e = place_of(f->table, pid, start);
+	if (e != NULL) {
+		__atomic_store_n(&e->pid, 0, __ATOMIC_SEQ_CST);
 		e->start = start;
-		__atomic_store_n(&e->pid, (int64_t)pid, __ATOMIC_RELEASE);
-		break;
+		__atomic_store_n(&e->pid, (int64_t)pid, __ATOMIC_SEQ_CST);
+		if (is_over(f->table))
+			send(e, SIGSTOP);
 	}
 	g_mutex_unlock(&f->lock);
+	return e != NULL;
 }
 
 void fence_set(Fence *f, uint64_t until)
 {
-	uint64_t now = time_monotonic();
-
-	if (until != 0)
-		until = fence_now() + (until > now ? until - now : 0);
 	save(&f->table->until, until);
 }
 
@@ -256,39 +289,69 @@ uint64_t fence_shut_at(const Fence *f)
 	return load(&f->table->shut_at);
 }
 
-unsigned fence_release(Fence *f, bool (*may_go)(pid_t pid, void *data), void *data)
+unsigned fence_hold(Fence *f)
 {
-	unsigned n = 0;
+	uint64_t before;
+	unsigned n;
 
-	for (size_t i = 0; i < ENTRIES; i++) {
+	if (load(&f->table->until) == 0)
+		return 0;
+	g_mutex_lock(&f->lock);
+	before = load(&f->table->shut_at);
+	/* Another value than a guard has seen, which so can't take this back. */
+	save(&f->table->shut_at, before != 0 ? before + 1 : fence_now());
+	n = send_all(f->table, SIGSTOP);
+	if (n == 0)
+		save(&f->table->shut_at, 0);
+	g_mutex_unlock(&f->lock);
+	return n;
+}
+
+struct fence_ends fence_release(Fence *f, bool (*may_go)(pid_t pid, void *data), void *data)
+{
+	struct fence_ends n = { 0 };
+
+	g_mutex_lock(&f->lock);
+	for (size_t i = 0; i < FENCE_PLACES; i++) {
 		const struct entry *e = &f->table->entry[i];
 
-		if (e->pid != 0)
-			n += may_go((pid_t)e->pid, data) ? send(e, SIGCONT) : !send(e, SIGKILL) && false;
+		if (e->pid == 0)
+			continue;
+		if (may_go((pid_t)e->pid, data))
+			n.go_on += send(e, SIGCONT);
+		else
+			n.ended += send(e, SIGKILL);
 	}
 	save(&f->table->shut_at, 0);
+	g_mutex_unlock(&f->lock);
 	return n;
 }
 
 /* ---- all of them ---- */
 
-static pid_t pid_in(const char *dir)
+static void kill_of_file(const char *path)
 {
-	g_autofree char *path = g_build_filename(dir, "qemu.pid", NULL);
-	g_autofree char *text = file_read(path, PID_TEXT_MAX, NULL, NULL);
-	uint64_t pid;
+	_cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	struct table *t = fd >= 0 ? map(fd) : NULL;
+	unsigned n;
 
-	return text != NULL && parse_uint(g_strstrip(text), 2, INT32_MAX, &pid, NULL) ? (pid_t)pid : 0;
+	if (t == NULL)
+		return;
+	n = load(&t->magic) == MAGIC ? send_all(t, SIGKILL) : 0;
+	if (n > 0)
+		log_warning("%u QEMUs of this host are ended", n);
+	munmap(t, sizeof *t);
 }
 
-/* A process id may have gone to another since: QEMU's arguments name its folder. */
-static bool names_folder(pid_t pid, const char *dir)
+/* One that came into no file: its daemon died just then. */
+static void kill_of_folder(const char *run, const char *vm_id)
 {
-	g_autofree char *path = g_strdup_printf("/proc/%d/cmdline", (int)pid);
-	gsize len = 0;
-	g_autofree char *line = file_read_virtual(path, 1 << 20, &len, NULL);
+	pid_t pid = qemu_pid_of(run, vm_id);
+	_cleanup_close_ int pidfd = pid > 0 ? pidfd_of(pid) : -EBADF;
 
-	return line != NULL && memmem(line, len, dir, strlen(dir)) != NULL;
+	/* It is looked at again now that the number can't change its owner unseen. */
+	if (pidfd >= 0 && qemu_pid_is(pid, vm_id) && pidfd_signal(pidfd, SIGKILL) == 0)
+		log_warning("QEMU %d of vm %s is ended", (int)pid, vm_id);
 }
 
 void fence_kill_all(const char *run)
@@ -298,16 +361,9 @@ void fence_kill_all(const char *run)
 	GDir *d = g_dir_open(vms, 0, NULL);
 	const char *name;
 
-	while (d != NULL && (name = g_dir_read_name(d)) != NULL) {
-		g_autofree char *dir = g_build_filename(vms, name, NULL);
-		pid_t pid = pid_in(dir);
-		_cleanup_close_ int pidfd = pid > 0 ? pidfd_of(pid) : -EBADF;
-
-		if (pidfd < 0 || !names_folder(pid, dir))
-			continue;
-		log_warning("QEMU %d of vm %s is ended", (int)pid, name);
-		pidfd_signal(pidfd, SIGKILL);
-	}
+	kill_of_file(fence);
+	while (d != NULL && (name = g_dir_read_name(d)) != NULL)
+		kill_of_folder(run, name);
 	if (d != NULL)
 		g_dir_close(d);
 	unlink(fence);

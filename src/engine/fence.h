@@ -21,30 +21,43 @@
 
 typedef struct Fence Fence;
 
+/* So many QEMUs a host may have. */
+#define FENCE_PLACES 4096u
+
 /* Opens the file, and starts a guard where none watches it. `user` is whom QEMU runs as, or NULL. */
 Fence *fence_open(const char *run, const char *user, GError **err);
 /* The guard goes on. NULL is fine; returns NULL. */
 Fence *fence_close(Fence *f);
 
-/* A QEMU that runs, or ran, here. From any thread. */
-void fence_add(Fence *f, pid_t pid);
-/* The lease holds until then, on the monotonic clock; 0: there is no lease to watch, and the guard ends. */
+/*
+ * A QEMU that runs, or ran, here; one that is in already is fine. It is stopped at once when the others are.
+ * False when there is no place left: nobody watches over it then. From any thread.
+ */
+bool fence_add(Fence *f, pid_t pid);
+/* The lease holds until then, on the clock of fence_now(); 0: there is none to watch, and the guard ends. */
 void fence_set(Fence *f, uint64_t until);
-/* The clock of all this. */
+/* The clock of all this, in us: CLOCK_BOOTTIME. */
 uint64_t fence_now(void);
-/* Since when the guests are stopped (us of CLOCK_BOOTTIME), or 0. */
+/* Since when the guests are stopped (of fence_now()), or 0. */
 uint64_t fence_shut_at(const Fence *f);
 /*
- * The lease is held again: `may_go` says of each stopped process whether it
- * goes on; else it is killed. Returns how many went on.
+ * Stops them all now, whatever the time is: others may run what runs here.
+ * Returns how many there are; when there is none, or no lease was watched so far, nothing is shut.
  */
-unsigned fence_release(Fence *f, bool (*may_go)(pid_t pid, void *data), void *data);
+unsigned fence_hold(Fence *f);
+struct fence_ends {
+	unsigned go_on, ended;
+};
+/* The lease is held again: `may_go` says of each process whether it goes on; else it is killed. */
+struct fence_ends fence_release(Fence *f, bool (*may_go)(pid_t pid, void *data), void *data);
 /* Is there a guard? Starts another one if not. */
 bool fence_check_guard(Fence *f, GError **err);
 
 /* The guard's whole life; the file is open as `fd`. Its exit status. */
 int fence_guard(int fd);
 
-/* SIGKILL for every QEMU whose process id is in a vm's folder below `run`; the guard has nothing to do any
- * more. */
+/*
+ * SIGKILL for every QEMU below `run`: those of the file, and those whose process id is in the folder of their
+ * vm. The guard has nothing to do any more.
+ */
 void fence_kill_all(const char *run);

@@ -2,7 +2,9 @@
 #include "engine/fleet.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "base/worker.h"
+#include "engine/qemu_pid.h"
 
 #include <string.h>
 
@@ -304,7 +306,52 @@ static void adopt_one(void *data)
 	}
 }
 
-bool fleet_adopt_all(Fleet *f, FleetAdoptFunc each, void *data, GError **err)
+static bool is_member(Fleet *f, const char *vm_id)
+{
+	bool is;
+
+	g_mutex_lock(&f->lock);
+	is = g_hash_table_contains(f->member, vm_id);
+	g_mutex_unlock(&f->lock);
+	return is;
+}
+
+/* One that runs, and that no daemon lived to note. */
+static void adopt_unknown(Fleet *f, const Folders *folders, const char *vm_id, FleetAdoptFunc each,
+			  void *data)
+{
+	g_autofree char *dir = path_vm_run_dir(folders, vm_id), *log = path_vm_log(folders, vm_id);
+	const struct fleet_spec spec = { .vm_id = vm_id, .name = vm_id, .dir = dir, .log_path = log };
+	const struct vmm_known known = { .name = vm_id, .uuid = vm_id, .dir = dir, .log_path = log };
+	Member *m = member_new(f, vm_id, vm_id);
+	g_autoptr(GError) err = NULL;
+
+	m->vmm = vmm_adopt(f->host, &known, &vmm_handler, m, ADOPT_TIMEOUT, &err);
+	if (m->vmm != NULL && remember(f, vm_id, &spec, m->vmm, &err)) {
+		join_fleet(f, m, dir);
+		each(vm_id, vm_id, NULL, data);
+	} else {
+		Errand e = { .func = drop_member, .fleet = f, .member = m };
+
+		log_warning("a QEMU of vm %s that nobody noted was not taken up: %s", vm_id, err->message);
+		on_loop(&e);
+	}
+}
+
+static void adopt_unknowns(Fleet *f, const Folders *folders, FleetAdoptFunc each, void *data)
+{
+	g_autofree char *path = g_build_filename(folders->run, "vms", NULL);
+	GDir *d = g_dir_open(path, 0, NULL);
+	const char *id;
+
+	while (d != NULL && (id = g_dir_read_name(d)) != NULL)
+		if (uuid_valid(id) && !is_member(f, id) && qemu_pid_of(folders->run, id) != 0)
+			adopt_unknown(f, folders, id, each, data);
+	if (d != NULL)
+		g_dir_close(d);
+}
+
+bool fleet_adopt_all(Fleet *f, const Folders *folders, FleetAdoptFunc each, void *data, GError **err)
 {
 	g_autoptr(GPtrArray) items = store_list(f->local, LOCAL_PREFIX, NULL, err);
 	WorkerPool *pool;
@@ -319,6 +366,7 @@ bool fleet_adopt_all(Fleet *f, FleetAdoptFunc each, void *data, GError **err)
 		worker_pool_push(pool, adopt_one, a);
 	}
 	worker_pool_free(pool); /* when all are through */
+	adopt_unknowns(f, folders, each, data);
 	return true;
 }
 

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "core/model/paths.h"
 #include "engine/agent.h"
 #include "engine/console.h"
 #include "engine/vmm.h"
@@ -50,9 +51,11 @@ typedef void (*FleetAdoptFunc)(const char *vm_id, const char *name, const GError
 /*
  * Take up what another daemon left running, some at a time. Calls `each` for
  * every QEMU that is remembered, on threads of its own and side by side; all
- * calls have returned when this does. Worker threads; once, before anything else.
+ * calls have returned when this does. Those that run and are not remembered,
+ * as their daemon died before that, are taken up too; their id stands for their
+ * name. Worker threads; once, before anything else.
  */
-bool fleet_adopt_all(Fleet *f, FleetAdoptFunc each, void *data, GError **err);
+bool fleet_adopt_all(Fleet *f, const Folders *folders, FleetAdoptFunc each, void *data, GError **err);
 
 /* A reference, or NULL when no QEMU of that vm runs. Any thread. */
 Vmm *fleet_vmm(Fleet *f, const char *vm_id);

@@ -4,7 +4,9 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "core/model/keys.h"
+#include "engine/owner.h"
 #include "engine/pool-impl.h"
+#include "engine/qemu_pid.h"
 
 #include <string.h>
 
@@ -25,6 +27,9 @@ struct Lease {
 	uint64_t until; /* on the monotonic clock */
 	/* the thread's own */
 	StoreLease *lease;
+	uint64_t asleep;  /* how long the host has slept, before the lease was asked for */
+	uint64_t held_to; /* when the guests must stop, on the fence's clock */
+	bool fresh;       /* taken, and not looked yet at what is still ours */
 	bool late;        /* it was told that the lease can't be renewed */
 	GHashTable *seen; /* ids of hosts that were alive */
 };
@@ -35,6 +40,7 @@ static void note(Lease *l, int64_t rev)
 	if (rev > 0)
 		l->rev = rev;
 	l->until = store_lease_until(l->lease);
+	l->held_to = l->until + l->asleep - LEASE_MARGIN(l->ttl);
 	g_mutex_unlock(&l->lock);
 }
 
@@ -74,6 +80,7 @@ static bool take(Lease *l, GError **err)
 
 		if (bind(l, &rev, &e)) {
 			note(l, rev);
+			l->fresh = true;
 			return true;
 		}
 		/* The host's record moved meanwhile. */
@@ -86,16 +93,40 @@ static bool take(Lease *l, GError **err)
 	return false;
 }
 
+/*
+ * The monotonic clock stands still while the host sleeps, and the fence's does not. Read before the lease is
+ * asked for, so that a sleep right behind that makes the end of the lease come sooner, not later.
+ */
+static void note_clocks(Lease *l)
+{
+	l->asleep = fence_now() - time_monotonic();
+}
+
+/*
+ * The lease is gone although its time, as this host counts it, may not be over: the host was frozen together
+ * with its clocks, or somebody revoked the lease. Others may run its guests by now.
+ */
+static void hold(Lease *l)
+{
+	unsigned n = l->engine->fence != NULL ? fence_hold(l->engine->fence) : 0;
+
+	if (n > 0)
+		log_warning("the lease of this host is gone: its %u guests are held until it has another", n);
+}
+
 static bool renew(Lease *l, GError **err)
 {
 	g_autoptr(GError) e = NULL;
 
+	note_clocks(l);
 	if (l->lease != NULL && store_lease_renew(l->lease, l->ttl / 3, &e)) {
 		note(l, 0);
 		return true;
 	}
-	if (l->lease == NULL || g_error_matches(e, ERR, ERR_GONE))
+	if (l->lease == NULL || g_error_matches(e, ERR, ERR_GONE)) {
+		hold(l);
 		return take(l, err);
+	}
 	g_propagate_error(err, g_steal_pointer(&e));
 	return false;
 }
@@ -117,10 +148,17 @@ bool lease_admit(Lease *l, StoreTx *tx, GError **err)
 
 /* ---- the fence ---- */
 
-/* {pid as text} of the vms that the records give to this host; NULL when they can't be read. */
+/* What the host has read is no older than the lease: who took a guest from it did so before. */
+static bool is_fresh(const Lease *l)
+{
+	return store_revision(l->engine->store, NULL) >= l->rev;
+}
+
+/* Process ids of the QEMUs that the records give to this host; NULL when they can't be read. */
 static GHashTable *own_pids(Engine *e)
 {
-	g_autoptr(GPtrArray) items = store_list(e->store, KEYS_VMS, NULL, NULL);
+	g_autoptr(OwnerClaims) claims = owner_claims_load(e->store, e->host_id, NULL);
+	g_autoptr(GPtrArray) items = claims != NULL ? store_list(e->store, KEYS_VMS, NULL, NULL) : NULL;
 	GHashTable *pids;
 
 	if (items == NULL)
@@ -128,13 +166,14 @@ static GHashTable *own_pids(Engine *e)
 	pids = g_hash_table_new(NULL, NULL);
 	for (guint i = 0; i < items->len; i++) {
 		const StoreItem *item = items->pdata[i];
+		g_autofree char *c = NULL, *vm = NULL, *rest = NULL;
 		_cleanup_json_ Json *j = NULL;
 
-		if (!g_str_has_suffix(item->key, "/runtime"))
+		if (!key_split(item->key, &c, &vm, &rest) || !g_str_equal(rest, "runtime"))
 			continue;
 		j = json_parse(item->value, strlen(item->value), NULL);
-		if (g_strcmp0(json_str(j, "host"), e->host_id) == 0)
-			g_hash_table_add(pids, GINT_TO_POINTER((gint)json_int(j, "pid", 0)));
+		if (owner_claims_vm(claims, vm, j))
+			g_hash_table_add(pids, GINT_TO_POINTER((gint)qemu_pid_of(e->folders.run, vm)));
 	}
 	return pids;
 }
@@ -144,38 +183,73 @@ static bool is_own(pid_t pid, void *data)
 	return g_hash_table_contains(data, GINT_TO_POINTER((gint)pid));
 }
 
-/* Held again: what is still ours goes on. */
-static void open_fence(Lease *l, uint64_t shut_at)
+static void tell_release(Engine *e, uint64_t shut_at, struct fence_ends n)
 {
-	Engine *e = l->engine;
-	g_autoptr(GHashTable) pids = own_pids(e);
 	g_autofree char *since = print_duration(fence_now() - MIN(shut_at, fence_now()));
-	unsigned n;
+	g_autofree char *ends =
+	    n.ended > 0 ? g_strdup_printf("; %u were ended, as they are not this host's any more", n.ended)
+			: g_strdup("");
 
-	if (pids == NULL)
-		return;
-	fence_set(e->fence, l->until - LEASE_MARGIN(l->ttl));
-	n = fence_release(e->fence, is_own, pids);
-	events_emit(
-	    e->events, EVENT_HOST_FENCED, "host", e->host_id, e->host_name, NULL,
-	    "the lease of host %s was not renewed in time: its guests were held for %s; %u of them go on",
-	    e->host_name, since, n);
+	if (shut_at != 0)
+		events_emit(e->events, EVENT_HOST_FENCED, "host", e->host_id, e->host_name, NULL,
+			    "the lease of host %s was not renewed in time: its guests were held for %s; %u "
+			    "of them go on%s",
+			    e->host_name, since, n.go_on, ends);
+	else if (n.ended > 0)
+		events_emit(e->events, EVENT_HOST_FENCED, "host", e->host_id, e->host_name, NULL,
+			    "host %s took its lease anew: %u of its guests go on%s", e->host_name, n.go_on,
+			    ends);
 }
 
-static void tend_fence(Lease *l)
+/* Held again: what is still ours goes on, and the rest ends. False when it is not to be seen what is ours. */
+static bool open_fence(Lease *l, uint64_t shut_at)
+{
+	Engine *e = l->engine;
+	g_autoptr(GHashTable) pids = is_fresh(l) ? own_pids(e) : NULL;
+
+	if (pids == NULL)
+		return false;
+	fence_set(e->fence, l->held_to);
+	tell_release(e, shut_at, fence_release(e->fence, is_own, pids));
+	l->fresh = false;
+	return true;
+}
+
+static void check_guard(const Lease *l)
+{
+	g_autoptr(GError) e = NULL;
+
+	if (!fence_check_guard(l->engine->fence, &e))
+		log_error("there is no guard that would hold the guests of this host: %s", e->message);
+}
+
+/* The lease is held. False when it must be tried again soon. */
+static bool tend_fence(Lease *l)
 {
 	Fence *f = l->engine->fence;
-	g_autoptr(GError) e = NULL;
 	uint64_t shut_at = f != NULL ? fence_shut_at(f) : 0;
+	bool ok = true;
+
+	if (f == NULL)
+		return true;
+	if (shut_at != 0 || l->fresh)
+		ok = open_fence(l, shut_at);
+	else
+		fence_set(f, l->held_to);
+	check_guard(l);
+	return ok;
+}
+
+/* It is not. The guard holds the guests in time; it may have been killed, so this looks as well. */
+static void watch_fence(const Lease *l)
+{
+	Fence *f = l->engine->fence;
 
 	if (f == NULL)
 		return;
-	if (shut_at != 0)
-		open_fence(l, shut_at);
-	else
-		fence_set(f, l->until - LEASE_MARGIN(l->ttl));
-	if (!fence_check_guard(f, &e))
-		log_error("there is no guard that would hold the guests of this host: %s", e->message);
+	if (fence_shut_at(f) == 0 && fence_now() >= l->held_to)
+		fence_hold(f);
+	check_guard(l);
 }
 
 /* ---- the others ---- */
@@ -258,21 +332,35 @@ static void tell_trouble(Lease *l, const GError *e)
 	l->late = true;
 }
 
+static uint64_t retry_pause(const Lease *l)
+{
+	return MIN(RETRY_PAUSE, l->ttl / 6);
+}
+
+/* A third of the time after the lease was asked for, however long the answer, and all behind it, took. */
+static uint64_t next_pause(const Lease *l)
+{
+	uint64_t due = l->until - l->ttl / 3 * 2, now = time_monotonic();
+
+	return due > now ? MIN(due - now, l->ttl / 3) : 0;
+}
+
 static gpointer keep(gpointer data)
 {
 	Lease *l = data;
-	uint64_t pause = l->ttl / 3;
+	uint64_t pause = l->fresh ? retry_pause(l) : next_pause(l);
 
 	while (pause_for(l, pause)) {
 		g_autoptr(GError) e = NULL;
+		bool ok;
 
 		if (renew(l, &e)) {
 			if (l->late)
 				log_info("the lease of this host is renewed again");
 			l->late = false;
-			tend_fence(l);
+			ok = tend_fence(l);
 			look_around(l);
-			pause = l->ttl / 3;
+			pause = ok ? next_pause(l) : retry_pause(l);
 		} else if (g_error_matches(e, ERR, ERR_DENIED)) {
 			/* The start finds out what this means. */
 			log_error("%s", e->message);
@@ -280,7 +368,8 @@ static gpointer keep(gpointer data)
 			return NULL;
 		} else {
 			tell_trouble(l, e);
-			pause = MIN(RETRY_PAUSE, l->ttl / 6);
+			watch_fence(l);
+			pause = retry_pause(l);
 		}
 	}
 	return NULL;
@@ -296,6 +385,9 @@ Lease *lease_start(Engine *e, uint64_t ttl, GError **err)
 	l->ttl = ttl;
 	l->key = key_lease(e->host_id);
 	l->seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	note_clocks(l);
+	if (!pool_host_lives(e->store, e->host_id, NULL))
+		hold(l);
 	if (!take(l, err))
 		return lease_stop(l);
 	tend_fence(l);

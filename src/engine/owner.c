@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/owner.h"
 #include "core/model/keys.h"
+#include "core/model/operation.h"
 #include "engine/records.h"
+
+#include <string.h>
 
 /* Between two tries to learn from the store what became of a commit. */
 #define RETRY 200000
@@ -93,6 +96,24 @@ static Json *seen_or_read(Store *s, const struct owner_change *c, bool seen, int
 	return json_deep_copy(c->seen->runtime);
 }
 
+/* Nobody evicts a host, or takes its guests, while its lease is there: who gets a guest must have one. */
+static bool expect_lease(Store *s, StoreTx *tx, const char *host, GError **err)
+{
+	g_autofree char *key = key_lease(host);
+	g_autoptr(GError) e = NULL;
+	g_autoptr(StoreItem) item = store_get(s, key, &e);
+
+	if (e != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	if (item == NULL)
+		return fail_advice(err, ERR_BAD_STATE, "`plim pool status` shows which hosts are there.",
+				   "the host that would get the guest has no lease in the pool");
+	store_tx_expect(tx, key, item->rev);
+	return true;
+}
+
 /* One try. The error may be one after which nobody knows. */
 static bool try_change(Store *s, const struct owner_change *c, bool seen, GError **err)
 {
@@ -111,7 +132,7 @@ static bool try_change(Store *s, const struct owner_change *c, bool seen, GError
 	set_json(tx, key, rev, runtime);
 	if (c->applied != NULL)
 		set_json(tx, applied, STORE_ANY, c->applied);
-	if (!move_volumes(s, tx, c, err)) {
+	if (!move_volumes(s, tx, c, err) || !expect_lease(s, tx, c->to_host, err)) {
 		store_tx_free(tx);
 		return false;
 	}
@@ -154,7 +175,8 @@ static bool happened(Store *s, const struct owner_change *c)
 /* Errors that say for certain that nothing changed. */
 static bool is_certain(const GError *e)
 {
-	static const ErrCode code[] = { ERR_CONFLICT, ERR_INVALID, ERR_NO_SPACE, ERR_NOT_FOUND };
+	static const ErrCode code[] = { ERR_CONFLICT, ERR_INVALID, ERR_NO_SPACE, ERR_NOT_FOUND,
+					ERR_BAD_STATE };
 
 	for (size_t i = 0; i < G_N_ELEMENTS(code); i++)
 		if (g_error_matches(e, ERR, (int)code[i]))
@@ -177,4 +199,130 @@ bool owner_change(Store *s, const struct owner_change *c, GError **err)
 		g_propagate_error(err, g_steal_pointer(&e));
 		return false;
 	}
+}
+
+/* ---- who may write, and whose QEMU may be where ---- */
+
+bool owner_may_write(Store *s, const Json *runtime, const char *host)
+{
+	const char *lock = json_str(runtime, "operation");
+	g_autofree char *key = lock != NULL ? key_operation(lock) : NULL;
+	_cleanup_json_ Json *op = NULL;
+
+	if (g_strcmp0(json_str(runtime, "host"), host) == 0)
+		return true;
+	op = key != NULL ? record_get(s, key, NULL, NULL) : NULL;
+	return g_strcmp0(json_str(op, "host"), host) == 0;
+}
+
+struct OwnerClaims {
+	char *host;
+	GPtrArray *op; /* Operation: its own that go on */
+};
+
+static void drop_operation(gpointer p)
+{
+	operation_free(p);
+}
+
+/* A vm's operation of `host` that goes on, or NULL. One that can't be read claims nothing. */
+static Operation *going_on(const StoreItem *item, const char *host)
+{
+	_cleanup_json_ Json *j = json_parse(item->value, strlen(item->value), NULL);
+	g_autoptr(Operation) op = NULL;
+
+	if (g_strcmp0(json_str(j, "host"), host) != 0)
+		return NULL;
+	op = operation_of_json(j, NULL);
+	return op != NULL && !operation_ended(op) && g_strcmp0(op->target_type, "vm") == 0
+		   ? g_steal_pointer(&op)
+		   : NULL;
+}
+
+OwnerClaims *owner_claims_load(Store *s, const char *host, GError **err)
+{
+	g_autoptr(GPtrArray) items = store_list(s, KEYS_OPERATIONS, NULL, err);
+	OwnerClaims *c;
+
+	if (items == NULL)
+		return NULL;
+	c = g_new0(OwnerClaims, 1);
+	c->host = g_strdup(host);
+	c->op = g_ptr_array_new_with_free_func(drop_operation);
+	for (guint i = 0; i < items->len; i++) {
+		Operation *op = going_on(items->pdata[i], host);
+
+		if (op != NULL)
+			g_ptr_array_add(c->op, op);
+	}
+	return c;
+}
+
+OwnerClaims *owner_claims_free(OwnerClaims *c)
+{
+	if (c != NULL) {
+		g_free(c->host);
+		g_ptr_array_unref(c->op);
+		g_free(c);
+	}
+	return NULL;
+}
+
+/* The arguments of the step that waits for, or sends, a guest; NULL: there is none. */
+static const Json *move_args(const Operation *op, StepKind kind)
+{
+	for (guint i = 0; i < op->plan->step->len; i++)
+		if (plan_step(op->plan, i)->kind == kind)
+			return plan_step(op->plan, i)->args;
+	return NULL;
+}
+
+/*
+ * The QEMU that waits for the guest, as long as the other host's operation has the lock: it runs nothing. The
+ * one whose guest is the other host's already: it runs nothing any more, but its memory may still be on its
+ * way.
+ */
+static bool is_half_of_move(const Operation *op, const Json *runtime)
+{
+	const char *host = json_str(runtime, "host");
+	const Json *in = move_args(op, STEP_RECEIVE_GUEST), *out = move_args(op, STEP_MIGRATE_SEND);
+
+	if (host == NULL)
+		return false;
+	if (in != NULL)
+		return names(runtime, json_str(in, "source"), json_str(in, "operation"));
+	return out != NULL && g_strcmp0(json_str(out, "host"), host) == 0;
+}
+
+bool owner_claims_vm(const OwnerClaims *c, const char *vm, const Json *runtime)
+{
+	const char *lock = json_str(runtime, "operation");
+
+	if (g_strcmp0(json_str(runtime, "host"), c->host) == 0)
+		return true;
+	for (guint i = 0; i < c->op->len; i++) {
+		const Operation *op = c->op->pdata[i];
+
+		if (g_strcmp0(op->target_id, vm) == 0 &&
+		    (g_strcmp0(op->id, lock) == 0 || is_half_of_move(op, runtime)))
+			return true;
+	}
+	return false;
+}
+
+bool owner_may_be_on(Store *s, const char *vm, const char *host, bool *ret, GError **err)
+{
+	g_autofree char *key = key_vm_runtime(vm);
+	g_autoptr(GError) e = NULL;
+	_cleanup_json_ Json *runtime = record_get(s, key, NULL, &e);
+	g_autoptr(OwnerClaims) c = NULL;
+
+	if (e == NULL && g_strcmp0(json_str(runtime, "host"), host) != 0 && runtime != NULL)
+		c = owner_claims_load(s, host, &e);
+	if (e != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	*ret = runtime != NULL && (c == NULL || owner_claims_vm(c, vm, runtime));
+	return true;
 }

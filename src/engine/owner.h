@@ -30,7 +30,8 @@ struct owner_change {
 };
 
 /*
- * ERR_CONFLICT when the record says something else than `from`. While the store
+ * ERR_CONFLICT when the record says something else than `from`; ERR_BAD_STATE when the host that would get it
+ * has no lease. While the store
  * does not tell whether it happened, this waits: nobody may go on before that
  * is known. Any error means that the owner is as before.
  */
@@ -38,4 +39,22 @@ bool owner_change(Store *s, const struct owner_change *c, GError **err);
 /* Does the record name `host`? ERR_NOT_FOUND when there is no vm. */
 bool owner_is(Store *s, const char *vm, const char *host, bool *ret, GError **err);
 
+/* May `host` write to the runtime record? It names the host, or an operation of it has the lock. */
+bool owner_may_write(Store *s, const Json *runtime, const char *host);
+
+/*
+ * The vms of which a QEMU may be on `host`: those whose record names it, and those that an operation of it is
+ * about which goes on, as long as the record knows of that. (A start names its host only in its end. A move
+ * has a QEMU on each of two hosts, of which one runs the guest: the other's is not the record's.)
+ */
+typedef struct OwnerClaims OwnerClaims;
+
+/* NULL when the records can't be read. */
+OwnerClaims *owner_claims_load(Store *s, const char *host, GError **err);
+OwnerClaims *owner_claims_free(OwnerClaims *c);
+bool owner_claims_vm(const OwnerClaims *c, const char *vm, const Json *runtime);
+/* The same of one vm; none for one that is not there. */
+bool owner_may_be_on(Store *s, const char *vm, const char *host, bool *ret, GError **err);
+
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(OwnerSeen, owner_seen_clear)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(OwnerClaims, owner_claims_free)

@@ -84,14 +84,14 @@ static bool open_tap(const Json *args, const char *nic, const Json *tap, GArray 
 	return true;
 }
 
-/* In a pool it must not outlive the host's lease. */
-static void fence_in(StepContext *ctx, const char *vm_id)
+/* In a pool it must not outlive the host's lease. The guest does not run yet: a daemon that dies before this
+ * takes up its QEMU at its next start, and fences it then. */
+static bool fence_in(StepContext *ctx, const char *vm_id, GError **err)
 {
 	Engine *e = step_engine(ctx);
-	g_autoptr(Vmm) v = e->fence != NULL ? fleet_vmm(e->fleet, vm_id) : NULL;
+	g_autoptr(Vmm) v = fleet_vmm(e->fleet, vm_id);
 
-	if (v != NULL)
-		fence_add(e->fence, vmm_pid(v));
+	return v == NULL || engine_fence_in(e, vmm_pid(v), err);
 }
 
 static bool open_taps(const Json *args, GArray *fds, GError **err)
@@ -131,9 +131,8 @@ bool step_QEMU_SPAWN_run(StepContext *ctx, const Json *args, GError **err)
 		return false;
 	spec.fds = (const struct vmm_fd *)(void *)fds->data;
 	spec.n_fds = fds->len;
-	if (!fleet_launch(fleet_of(ctx), &spec, LAUNCH_TIMEOUT, err))
+	if (!fleet_launch(fleet_of(ctx), &spec, LAUNCH_TIMEOUT, err) || !fence_in(ctx, spec.vm_id, err))
 		return false;
-	fence_in(ctx, spec.vm_id);
 	note_start(ctx, args);
 	return true;
 }

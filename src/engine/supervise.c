@@ -9,6 +9,7 @@
 #include "engine/agent_ops.h"
 #include "engine/disk_stop.h"
 #include "engine/engine-impl.h"
+#include "engine/owner.h"
 #include "engine/records.h"
 
 #include <string.h>
@@ -250,6 +251,7 @@ static void on_exited(const char *vm_id, Json *exit, void *data)
 
 /* ---- what guests do while they run ---- */
 
+/* A guest that moved says a last word over here: its record is the other host's by then. */
 static void update_runtime(Supervisor *s, const char *vm_id, const Json *members)
 {
 	g_autofree char *key = key_vm_runtime(vm_id);
@@ -262,7 +264,7 @@ static void update_runtime(Supervisor *s, const char *vm_id, const Json *members
 		g_autofree char *text = NULL;
 		StoreTx *tx;
 
-		if (j == NULL)
+		if (j == NULL || !owner_may_write(s->engine->store, j, s->engine->host_id))
 			return;
 		json_object_update(j, (Json *)members);
 		text = json_print(j);
@@ -725,28 +727,62 @@ static Json *unseen_exit(const Supervisor *s, const char *last_words)
 			 "host_restarted", s->engine->booted, "last_words", last_words);
 }
 
+#define KILL_TIMEOUT UINT64_C(20000000)
+
+/* Records that can't be read end nobody. */
+static bool belongs_here(Supervisor *s, const char *vm_id)
+{
+	bool ours = true;
+
+	return s->engine->member == NULL ||
+	       !owner_may_be_on(s->engine->store, vm_id, s->engine->host_id, &ours, NULL) || ours;
+}
+
+/* The records gave it to another host, or to nobody, while this daemon was away. */
+static void end_stranger(Supervisor *s, const char *vm_id, const char *name)
+{
+	g_autoptr(Vmm) v = fleet_vmm(s->engine->fleet, vm_id);
+	g_autoptr(GError) err = NULL;
+
+	if (v == NULL)
+		return;
+	if (!vmm_kill(v, KILL_TIMEOUT, &err))
+		log_error("vm %s: %s", name, err->message);
+	events_emit(s->engine->events, EVENT_VM_LOST, "vm", vm_id, name, NULL,
+		    "a QEMU of %s was found on %s, which is not its host any more; it was ended", name,
+		    s->engine->host_name);
+}
+
+static void fence_in(Supervisor *s, const char *vm_id, const char *name)
+{
+	g_autoptr(Vmm) v = fleet_vmm(s->engine->fleet, vm_id);
+	g_autoptr(GError) err = NULL;
+
+	if (v != NULL && !engine_fence_in(s->engine, vmm_pid(v), &err))
+		events_emit(s->engine->events, EVENT_HOST_UNFENCED, "vm", vm_id, name, NULL,
+			    "%s would run on if its host was cut off from the pool: %s. %s", name,
+			    err->message, err_advice(err));
+}
+
 static void adopted(const char *vm_id, const char *name, const GError *gone, void *data)
 {
 	Supervisor *s = data;
 	g_autoptr(VmRecords) r = vm_records_load(s->engine->store, vm_id, NULL);
 	g_autofree char *uptime = r != NULL ? print_duration(ran_for(r->runtime)) : NULL;
 
-	if (gone == NULL && s->engine->fence != NULL) {
-		g_autoptr(Vmm) v = fleet_vmm(s->engine->fleet, vm_id);
-
-		if (v != NULL)
-			fence_add(s->engine->fence, vmm_pid(v));
-	}
-	if (gone == NULL) {
+	if (gone != NULL) {
+		events_emit(s->engine->events, EVENT_VM_LOST, "vm", vm_id, name, NULL,
+			    "%s ended while no daemon looked: %s", name, gone->message);
+		remember_exit(s, vm_id, unseen_exit(s, gone->message));
+	} else if (!belongs_here(s, vm_id)) {
+		end_stranger(s, vm_id, name);
+	} else {
+		fence_in(s, vm_id, name);
 		events_emit(s->engine->events, EVENT_VM_ADOPTED, "vm", vm_id, name, NULL,
 			    "%s was found running, up for %s", name,
 			    uptime != NULL ? uptime : "an unknown time");
 		push(s, look_at_stop, vm_id, NULL, false);
-		return;
 	}
-	events_emit(s->engine->events, EVENT_VM_LOST, "vm", vm_id, name, NULL,
-		    "%s ended while no daemon looked: %s", name, gone->message);
-	remember_exit(s, vm_id, unseen_exit(s, gone->message));
 }
 
 typedef void (*VmFunc)(Supervisor *s, const char *vm_id, const Vm *vm, const Json *runtime);
@@ -790,7 +826,8 @@ static void check_missing(Supervisor *s, const char *vm_id, const Vm *vm, const 
 
 bool supervisor_adopt(Supervisor *s, GError **err)
 {
-	return fleet_adopt_all(s->engine->fleet, adopted, s, err) && each_vm(s, check_missing, err);
+	return fleet_adopt_all(s->engine->fleet, &s->engine->folders, adopted, s, err) &&
+	       each_vm(s, check_missing, err);
 }
 
 static void autostart(Supervisor *s, const char *vm_id, const Vm *vm, const Json *runtime)

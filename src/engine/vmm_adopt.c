@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Taking up a QEMU that another daemon launched: a part of engine/vmm.h. Worker threads. */
 #include "base/fd.h"
-#include "base/str.h"
 #include "base/time.h"
+#include "engine/qemu_pid.h"
 #include "engine/vmm-impl.h"
 
 #include <poll.h>
@@ -18,30 +18,12 @@ static bool fail_gone(const struct vmm_known *known, GError **err, const char *h
 	return fail(err, ERR_GONE, "QEMU of '%s' is gone: %s %d", known->name, how, pid);
 }
 
-/* The process that was begun last on the folder; false when there is none, with *err set only if that can't
- * be read. */
-static bool read_pid_file(const char *dir, pid_t *ret, GError **err)
-{
-	g_autofree char *path = g_strdup_printf("%s/qemu.pid", dir), *text = NULL;
-	g_autoptr(GError) e = NULL;
-	uint64_t pid;
-
-	text = file_read(path, 64, NULL, &e);
-	if (text == NULL && err_code(e) != ERR_NOT_FOUND)
-		g_propagate_error(err, g_steal_pointer(&e));
-	/* Empty when the daemon died before the process was made. */
-	if (text == NULL || !parse_uint(g_strchomp(text), 1, G_MAXINT, &pid, NULL))
-		return false;
-	*ret = (pid_t)pid;
-	return true;
-}
-
 static bool read_identity(const struct vmm_known *known, Identity *ret, GError **err)
 {
 	int64_t pid = json_int(known->record, "pid", 0);
 	g_autoptr(GError) e = NULL;
 
-	if (known->record == NULL && read_pid_file(known->dir, &ret->pid, &e))
+	if (known->record == NULL && qemu_pid_read(known->dir, &ret->pid, &e))
 		return true;
 	if (e != NULL) {
 		g_propagate_error(err, g_steal_pointer(&e));
@@ -55,25 +37,12 @@ static bool read_identity(const struct vmm_known *known, Identity *ret, GError *
 	return true;
 }
 
-/* One whose command line has the uuid, as a word of its own: enough to ask its monitor. */
-static bool has_uuid(pid_t pid, const char *uuid)
-{
-	g_autofree char *path = g_strdup_printf("/proc/%d/cmdline", (int)pid);
-	size_t len = 0;
-	g_autofree char *words = file_read_virtual(path, 1 << 20, &len, NULL);
-
-	for (size_t at = 0; words != NULL && at < len; at += strlen(words + at) + 1)
-		if (g_str_equal(words + at, uuid))
-			return true;
-	return false;
-}
-
 bool vmm_check_free(const char *name, const char *uuid, const char *dir, GError **err)
 {
 	g_autoptr(GError) e = NULL;
 	pid_t pid;
 
-	if (read_pid_file(dir, &pid, &e) && has_uuid(pid, uuid))
+	if (qemu_pid_read(dir, &pid, &e) && qemu_pid_is(pid, uuid))
 		return fail_advice(err, ERR_CONFLICT, "Restart the daemon: it takes up what runs.",
 				   "QEMU of '%s' runs already (process %d)", name, (int)pid);
 	if (e == NULL)
@@ -100,7 +69,7 @@ static int open_process(const struct vmm_known *known, Identity *id, GError **er
 	}
 	if (!process_start_time(id->pid, &start, NULL))
 		start = 0;
-	same = id->start != 0 ? start == id->start : has_uuid(id->pid, known->uuid);
+	same = id->start != 0 ? start == id->start : qemu_pid_is(id->pid, known->uuid);
 	if (poll(&p, 1, 0) != 0) {
 		fail_gone(known, err, "there is no process", (int)id->pid);
 		return -EBADF;

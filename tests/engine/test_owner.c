@@ -2,6 +2,7 @@
 /* The change of a vm's owner, in a store whose answers get lost. */
 #include "base/err.h"
 #include "core/model/keys.h"
+#include "core/model/operation.h"
 #include "engine/owner.h"
 #include "store/store-impl.h"
 
@@ -68,13 +69,14 @@ static StoreItem *lying_get(Store *s, const char *key, GError **err)
 
 static void rig_init(Rig *r, gconstpointer fate)
 {
-	g_autofree char *key = key_vm_runtime(VM);
+	g_autofree char *key = key_vm_runtime(VM), *lease = key_lease("b");
 	g_autoptr(GError) e = NULL;
 	StoreTx *tx = store_tx_new();
 
 	r->store = store_open("mem:", &e);
 	g_assert_no_error(e);
 	store_tx_set(tx, key, 0, "{\"host\":\"a\",\"operation\":\"out\"}");
+	store_tx_set(tx, lease, 0, "{}");
 	store_commit(r->store, tx, STORE_DURABLE, NULL, &e);
 	g_assert_no_error(e);
 	r->fate = (Fate)GPOINTER_TO_INT(fate);
@@ -141,6 +143,121 @@ static void test_a_lost_change_can_not_happen_any_more(Rig *r, gconstpointer fat
 	assert_owner(r, "a");
 }
 
+static void put(Store *s, const char *key, const char *value)
+{
+	g_autoptr(GError) e = NULL;
+	StoreTx *tx = store_tx_new();
+
+	store_tx_set(tx, key, STORE_ANY, value);
+	store_commit(s, tx, STORE_DURABLE, NULL, &e);
+	g_assert_no_error(e);
+}
+
+static void test_a_host_without_a_lease_gets_no_guest(Rig *r, gconstpointer fate)
+{
+	g_autofree char *lease = key_lease("b");
+	g_autoptr(GError) e = NULL;
+
+	(void)fate;
+	r->lied = true;
+	put(r->store, lease, NULL);
+	g_assert_false(change(r, &e));
+	g_assert_error(e, ERR, ERR_BAD_STATE);
+	assert_owner(r, "a");
+}
+
+/* ---- whose QEMU may be where ---- */
+
+static void put_operation(Store *s, const char *id, const char *host, OperationState state, StepKind step,
+			  Json *args)
+{
+	g_autofree char *key = key_operation(id), *text = NULL;
+	g_autoptr(Operation) op = operation_new(id, "vm.x", "2026-01-01T00:00:00Z");
+	_cleanup_json_ Json *j = NULL;
+
+	operation_set_target(op, "vm", VM, "web1");
+	op->host = g_strdup(host);
+	op->state = state;
+	plan_add(op->plan, step, "web1", args);
+	j = operation_to_json(op);
+	text = json_print(j);
+	put(s, key, text);
+}
+
+static bool may_be_on(Rig *r, const char *host, const char *runtime)
+{
+	g_autofree char *key = key_vm_runtime(VM);
+	g_autoptr(GError) e = NULL;
+	bool may = false;
+
+	r->lied = true;
+	put(r->store, key, runtime);
+	g_assert_true(owner_may_be_on(r->store, VM, host, &may, &e));
+	g_assert_no_error(e);
+	return may;
+}
+
+static void test_a_qemu_may_be_where_the_record_says(Rig *r, gconstpointer fate)
+{
+	(void)fate;
+	g_assert_true(may_be_on(r, "a", "{\"host\":\"a\",\"operation\":null}"));
+	g_assert_false(may_be_on(r, "b", "{\"host\":\"a\",\"operation\":null}"));
+	g_assert_false(may_be_on(r, "a", "{\"host\":null,\"operation\":null}"));
+	g_assert_false(may_be_on(r, "a", NULL));
+}
+
+/* Its host is in the record when it is done only. */
+static void test_a_start_that_goes_on_claims_its_vm(Rig *r, gconstpointer fate)
+{
+	static const char locked[] = "{\"host\":\"b\",\"operation\":\"start\"}";
+
+	(void)fate;
+	r->lied = true;
+	put_operation(r->store, "start", "a", OPERATION_RUNNING, STEP_QEMU_SPAWN, NULL);
+	g_assert_true(may_be_on(r, "a", locked));
+	g_assert_false(may_be_on(r, "c", locked));
+	g_assert_false(may_be_on(r, "a", "{\"host\":\"b\",\"operation\":\"another\"}"));
+	/* As an eviction leaves it. */
+	put_operation(r->store, "start", "a", OPERATION_FAILED, STEP_QEMU_SPAWN, NULL);
+	g_assert_false(may_be_on(r, "a", locked));
+}
+
+static void test_a_move_has_a_qemu_on_both_hosts(Rig *r, gconstpointer fate)
+{
+	static const char before[] = "{\"host\":\"a\",\"operation\":\"out\"}",
+			  behind[] = "{\"host\":\"b\",\"operation\":\"in\"}",
+			  done[] = "{\"host\":\"b\",\"operation\":null}",
+			  freed[] = "{\"host\":null,\"operation\":null}";
+
+	(void)fate;
+	r->lied = true;
+	put_operation(r->store, "out", "a", OPERATION_RUNNING, STEP_MIGRATE_SEND,
+		      json_pack("{s:s}", "host", "b"));
+	put_operation(r->store, "in", "b", OPERATION_RUNNING, STEP_RECEIVE_GUEST,
+		      json_pack("{s:s,s:s}", "source", "a", "operation", "out"));
+	g_assert_true(may_be_on(r, "a", before) && may_be_on(r, "b", before));
+	g_assert_true(may_be_on(r, "a", behind) && may_be_on(r, "b", behind));
+	g_assert_true(may_be_on(r, "a", done) && may_be_on(r, "b", done));
+	g_assert_false(may_be_on(r, "a", freed) || may_be_on(r, "b", freed));
+	/* The guest was freed while it was about to move, and is started elsewhere. */
+	g_assert_false(may_be_on(r, "b", "{\"host\":null,\"operation\":\"start\"}"));
+}
+
+static void test_the_record_of_a_guest_that_left_is_not_written(Rig *r, gconstpointer fate)
+{
+	_cleanup_json_ Json *left = json_pack("{s:s,s:s}", "host", "b", "operation", "in"),
+			    *starts = json_pack("{s:n,s:s}", "host", "operation", "start");
+
+	(void)fate;
+	r->lied = true;
+	put_operation(r->store, "in", "b", OPERATION_RUNNING, STEP_RECEIVE_GUEST, NULL);
+	put_operation(r->store, "start", "a", OPERATION_RUNNING, STEP_QEMU_SPAWN, NULL);
+	g_assert_false(owner_may_write(r->store, left, "a"));
+	g_assert_true(owner_may_write(r->store, left, "b"));
+	g_assert_true(owner_may_write(r->store, starts, "a"));
+	g_assert_false(owner_may_write(r->store, starts, "b"));
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -151,5 +268,11 @@ int main(int argc, char **argv)
 	g_test_add("/owner/a_change_that_comes_behind_the_question_is_found", Rig,
 		   GINT_TO_POINTER(ARRIVES_LATE), rig_init, test_a_change_whose_answer_is_lost_is_found,
 		   rig_done);
+#define ADD(name) g_test_add("/owner/" #name, Rig, GINT_TO_POINTER(ARRIVES), rig_init, test_##name, rig_done)
+	ADD(a_host_without_a_lease_gets_no_guest);
+	ADD(a_qemu_may_be_where_the_record_says);
+	ADD(a_start_that_goes_on_claims_its_vm);
+	ADD(a_move_has_a_qemu_on_both_hosts);
+	ADD(the_record_of_a_guest_that_left_is_not_written);
 	return g_test_run();
 }

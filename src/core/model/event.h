@@ -29,6 +29,7 @@
 	X(HOST_LOST,         "host.lost",         "error")   \
 	X(HOST_BACK,         "host.back",         "info")    \
 	X(HOST_FENCED,       "host.fenced",       "error")   \
+	X(HOST_UNFENCED,     "host.unfenced",     "error")   \
 	X(POOL_CREATED,      "pool.created",      "info")    \
 	X(VM_CREATED,        "vm.created",        "info")    \
 	X(VM_CHANGED,        "vm.changed",        "info")    \
