@@ -71,6 +71,13 @@ Exec *exec_free(Exec *e)
 	return NULL;
 }
 
+static Operation *parse_item(const StoreItem *item, GError **err)
+{
+	_cleanup_json_ Json *j = json_parse(item->value, strlen(item->value), err);
+
+	return j != NULL ? operation_of_json(j, err) : NULL;
+}
+
 static void put_operation(StoreTx *tx, const Operation *op)
 {
 	g_autofree char *key = key_operation(op->id);
@@ -91,8 +98,27 @@ static void store_progress(Exec *e, const Operation *op)
 		log_warning("operation %s: progress was not stored: %s", op->id, err->message);
 }
 
+/*
+ * A merge that ends the operation's hold on a record, when that is no longer the operation's: the host was
+ * away for so long that the pool went on without it. Such an end must change nothing.
+ */
+static bool is_lost(const Operation *op, const Json *record, const Json *members)
+{
+	return json_object_get(members, "operation") != NULL &&
+	       g_strcmp0(json_str(record, "operation"), op->id) != 0;
+}
+
+static bool fail_lost(const Operation *op, GError **err)
+{
+	return fail_advice(err, ERR_GONE,
+			   "Look at it again: `plim pool status` and the events say what happened.",
+			   "%s went on without this host: what it did is not recorded",
+			   op->target_name != NULL ? op->target_name : op->kind);
+}
+
 /* A merge reads the record and holds only if nobody changes it meanwhile. */
-static bool add_merge(Exec *e, StoreTx *tx, const char *key, const Json *members, GError **err)
+static bool add_merge(Exec *e, StoreTx *tx, const Operation *op, const char *key, const Json *members,
+		      bool *ret_lost, GError **err)
 {
 	g_autoptr(GError) e2 = NULL;
 	g_autoptr(StoreItem) item = store_get(e->config.store, key, &e2);
@@ -107,13 +133,16 @@ static bool add_merge(Exec *e, StoreTx *tx, const char *key, const Json *members
 	record = json_parse(item->value, strlen(item->value), err);
 	if (record == NULL)
 		return false;
+	*ret_lost = is_lost(op, record, members);
+	if (*ret_lost)
+		return fail_lost(op, err);
 	json_object_update(record, (Json *)members);
 	text = json_print(record);
 	store_tx_set(tx, key, item->rev, text);
 	return true;
 }
 
-static bool add_end_writes(Exec *e, StoreTx *tx, const Operation *op, GError **err)
+static bool add_end_writes(Exec *e, StoreTx *tx, const Operation *op, bool *ret_lost, GError **err)
 {
 	_cleanup_json_ Json *writes = operation_end_writes(op);
 	Json *w;
@@ -125,7 +154,7 @@ static bool add_end_writes(Exec *e, StoreTx *tx, const Operation *op, GError **e
 		const Json *merge = json_object_get(w, "merge"), *value = json_object_get(w, "value");
 
 		if (merge != NULL) {
-			if (!add_merge(e, tx, key, merge, err))
+			if (!add_merge(e, tx, op, key, merge, ret_lost, err))
 				return false;
 		} else {
 			g_autofree char *text = json_is_null(value) ? NULL : json_print(value);
@@ -136,7 +165,7 @@ static bool add_end_writes(Exec *e, StoreTx *tx, const Operation *op, GError **e
 	return true;
 }
 
-static bool commit_end(const Task *t, GError **err)
+static bool commit_end(const Task *t, bool *ret_lost, GError **err)
 {
 	StoreFlags flags = g_atomic_int_get(&t->synced) ? STORE_RELAXED : STORE_DURABLE;
 	const Operation *op = t->op;
@@ -144,11 +173,38 @@ static bool commit_end(const Task *t, GError **err)
 	StoreTx *tx = store_tx_new();
 
 	put_operation(tx, op);
-	if (!add_end_writes(e, tx, op, err)) {
+	if (!add_end_writes(e, tx, op, ret_lost, err)) {
 		store_tx_free(tx);
 		return false;
 	}
 	return store_commit(e->config.store, tx, flags, NULL, err);
+}
+
+/* The end that others wrote, or that was written by a commit whose answer did not come, counts. */
+static bool take_end(Operation *op, Store *store)
+{
+	g_autofree char *key = key_operation(op->id);
+	g_autoptr(StoreItem) item = store_get(store, key, NULL);
+	g_autoptr(Operation) is = item != NULL ? parse_item(item, NULL) : NULL;
+
+	if (is == NULL || !operation_ended(is))
+		return false;
+	op->state = is->state;
+	json_unref(op->error);
+	op->error = json_ref(is->error);
+	return true;
+}
+
+/* True when nothing is left to be stored; else the operation has failed, and writes nothing but that. */
+static bool end_lost(Operation *op, Store *store, const GError *why)
+{
+	if (take_end(op, store))
+		return true;
+	op->state = OPERATION_FAILED;
+	json_unref(op->error);
+	op->error = err_to_json(why);
+	json_array_clear(op->on_failed);
+	return false;
 }
 
 /*
@@ -158,14 +214,15 @@ static bool commit_end(const Task *t, GError **err)
  */
 static void store_end(const Task *t)
 {
-	const Operation *op = t->op;
+	Operation *op = t->op;
 
 	for (int tries = 0; tries < END_TRIES;) {
 		g_autoptr(GError) err = NULL;
+		bool lost = false;
 
-		if (commit_end(t, &err))
+		if (commit_end(t, &lost, &err) || (lost && end_lost(op, t->exec->config.store, err)))
 			return;
-		if (g_error_matches(err, ERR, ERR_CONFLICT))
+		if (lost || g_error_matches(err, ERR, ERR_CONFLICT))
 			continue;
 		tries++;
 		log_error("operation %s (%s): its end was not stored, trying again: %s", op->id, op->kind,
@@ -548,13 +605,6 @@ bool exec_cancel(Exec *e, const char *id, GError **err)
 	if (!allowed)
 		return fail(err, ERR_UNSUPPORTED, "operation %s can't be cancelled any more", id);
 	return true;
-}
-
-static Operation *parse_item(const StoreItem *item, GError **err)
-{
-	_cleanup_json_ Json *j = json_parse(item->value, strlen(item->value), err);
-
-	return j != NULL ? operation_of_json(j, err) : NULL;
 }
 
 /* Sorted by time. */

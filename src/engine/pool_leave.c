@@ -222,6 +222,28 @@ static void tell_vm(const Eviction *v, const Vm *vm, VmState was)
 			    "%s was on host %s, which was taken out of the pool", vm->name, v->name);
 }
 
+/* It was about to start a vm that ran elsewhere before, or to do something else with it. */
+static bool is_locked_by(const Eviction *v, const Json *runtime)
+{
+	const char *lock = json_str(runtime, "operation");
+	g_autofree char *key = lock != NULL ? key_operation(lock) : NULL;
+	_cleanup_json_ Json *op = key != NULL ? record_get(v->engine->store, key, NULL, NULL) : NULL;
+
+	return g_strcmp0(json_str(op, "host"), v->id) == 0;
+}
+
+static bool unlock(const Eviction *v, const VmRecords *r, GError **err)
+{
+	g_autofree char *key = key_vm_runtime(r->vm->id), *text = NULL;
+	_cleanup_json_ Json *j = json_deep_copy(r->runtime);
+	StoreTx *tx = store_tx_new();
+
+	json_put(j, "operation", json_null());
+	text = json_print(j);
+	store_tx_set(tx, key, r->seen.runtime_rev, text);
+	return commit_dead(v, tx, err);
+}
+
 static bool free_vm(const Eviction *v, const char *vm_id, GError **err)
 {
 	g_autoptr(VmRecords) r = vm_records_load(v->engine->store, vm_id, err);
@@ -233,7 +255,7 @@ static bool free_vm(const Eviction *v, const char *vm_id, GError **err)
 	if (r == NULL)
 		return false;
 	if (g_strcmp0(json_str(r->runtime, "host"), v->id) != 0)
-		return true;
+		return !is_locked_by(v, r->runtime) || unlock(v, r, err);
 	was = vm_runtime_state(r->runtime);
 	why = g_strdup_printf("its host %s was taken out of the pool", v->name);
 	j = was == VM_STOPPED || was == VM_CRASHED ? json_deep_copy(r->runtime)

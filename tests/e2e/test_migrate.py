@@ -87,7 +87,7 @@ def assert_stayed(pool, name, here, there):
     runtime = until(lambda: next((r for r in [here.runtime(name)] if r["operation"] is None), None), "end of the operation")
     assert runtime["state"] == "running" and runtime["host"] == ids(pool)[here.name]
     lines(here, name, 1)
-    assert len(qemus(here)) == 1
+    until(lambda: len(qemus(here)) == 1, "one QEMU, when the probe of a daemon that began anew is over")
     assert_clean(there)
 
 

@@ -686,6 +686,59 @@ static void test_ended_operations_do_not_pile_up(void)
 	bench_done(&b);
 }
 
+/* A vm that was given to another host while this one was frozen in the middle of its start. */
+static Operation *make_locked_start(const char *id, const char *runtime)
+{
+	Operation *op = make_start(id);
+	Json *unlocked = args_of("state", "running");
+
+	json_put(unlocked, "operation", json_null());
+	operation_merge_on_done(op, runtime, unlocked);
+	return op;
+}
+
+static void test_an_end_without_the_lock_changes_nothing(void)
+{
+	static const char runtime[] = "/plimsoll/v1/vms/w/runtime",
+			  theirs[] = "{\"host\":\"b\",\"operation\":\"x\"}";
+	g_autoptr(StoreItem) item = NULL, first = NULL;
+	g_autoptr(Operation) op = NULL;
+	Bench b;
+
+	bench_init(&b);
+	put(b.store, runtime, theirs);
+	put(b.store, "/plimsoll/v1/vms/v/runtime", "{}");
+	submit_and_wait(&b, make_locked_start("op1", runtime));
+	op = get_operation(&b, "op1");
+	g_assert_cmpint(op->state, ==, OPERATION_FAILED);
+	g_assert_cmpstr(json_str(op->error, "code"), ==, "gone");
+	g_assert_nonnull(strstr(json_str(op->error, "message"), "went on without this host"));
+	item = store_get(b.store, runtime, NULL);
+	g_assert_cmpstr(item->value, ==, theirs);
+	/* Not half of it either. */
+	first = store_get(b.store, "/plimsoll/v1/vms/v/runtime", NULL);
+	g_assert_cmpstr(first->value, ==, "{}");
+	bench_done(&b);
+}
+
+static void test_an_end_with_the_lock_is_written(void)
+{
+	static const char runtime[] = "/plimsoll/v1/vms/w/runtime";
+	_cleanup_json_ Json *j = NULL;
+	g_autoptr(Operation) op = NULL;
+	Bench b;
+
+	bench_init(&b);
+	put(b.store, runtime, "{\"host\":\"b\",\"operation\":\"op1\"}");
+	submit_and_wait(&b, make_locked_start("op1", runtime));
+	op = get_operation(&b, "op1");
+	g_assert_cmpint(op->state, ==, OPERATION_DONE);
+	j = get(b.store, runtime);
+	g_assert_cmpstr(json_str(j, "state"), ==, "running");
+	g_assert_null(json_str(j, "operation"));
+	bench_done(&b);
+}
+
 static void test_a_kill_at_every_point_of_a_kill_is_finished(void)
 {
 	check_kills("kill", "{\"qemu:v\":true,\"run:v\":true,\"tap:t0\":true}", "", "");
@@ -698,6 +751,8 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/exec/done", test_done_commits_its_end_with_facts);
 	g_test_add_func("/exec/undo", test_failure_undoes_what_was_begun);
+	g_test_add_func("/exec/lock-lost", test_an_end_without_the_lock_changes_nothing);
+	g_test_add_func("/exec/lock-held", test_an_end_with_the_lock_is_written);
 	g_test_add_func("/exec/cancel", test_cancel_undoes_and_says_so);
 	g_test_add_func("/exec/no-cancel", test_what_may_not_be_cancelled_is_not);
 	g_test_add_func("/exec/conflict", test_conflict_at_the_beginning_changes_nothing);
