@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several daemons on loopback, and an etcd of a test's own: a pool."""
 
+import json
 import os
 import pathlib
 import random
@@ -77,6 +78,17 @@ class Etcd:
     def keys(self):
         done = self.ctl("get", "", "--prefix", "--keys-only")
         return [k for k in done.stdout.splitlines() if "/plimsoll/v1/" in k]
+
+    def get(self, key):
+        return self.ctl("get", key, "--print-value-only").stdout
+
+    def put(self, key, value):
+        self.ctl("put", key, value)
+
+    def revoke(self, key):
+        """The lease that the key is bound to."""
+        item, = json.loads(self.ctl("get", key, "-w", "json").stdout)["kvs"]
+        self.ctl("lease", "revoke", f"{item['lease']:x}")
 
     def signal(self, signo):
         self.process.send_signal(signo)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts form a pool, and leave it: daemons with simulated guests on loopback, records in a real etcd."""
+import contextlib
 import http.client
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import ssl
 
 from certs import Authority
@@ -330,6 +332,19 @@ def test_a_dead_host_is_evicted_and_its_vms_are_free(pool):
     assert pool[0].plim("pool", "evict", "h9").status == 4
 
 
+def test_what_an_evicted_host_was_about_to_start_can_be_started(pool):
+    make_vm(pool[0], "roam")
+    pool[1].order(delay_ms={"QEMU_SPAWN": 60000})
+    answer = pool[0].api("POST", "/v1/vms/roam/actions/start?host=h1")
+    assert answer.status == 202
+    pool[1].kill9()
+    pool.wait_status("h1", "offline")
+    assert pool[0].vm("roam")["runtime"]["operation"] == answer.body["id"]
+    pool[0].ok("pool", "evict", "h1")
+    assert pool[0].vm("roam")["runtime"]["operation"] is None
+    pool[0].ok("vm", "start", "roam", "--host", "h2")
+
+
 def test_without_its_store_a_pool_begins_nothing_and_recovers(make_pool):
     p = make_pool(2, lease="3")
     make_vm(p[0], "web1", "--disk", "1GiB")
@@ -375,6 +390,66 @@ def test_guests_are_held_when_the_daemon_is_dead_too(make_pool):
     p[0].start()
     until(lambda: state_of(pid) != "T", "release of the guest")
     assert p[0].runtime("web1")["state"] == "running" and p[0].wait_event("vm.adopted", "web1")
+
+
+def has_ended(pid):
+    try:
+        return state_of(pid) == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def give_away(p, ident):
+    """The record of the vm names no host any more, as an eviction leaves it."""
+    key = next(k for k in p.etcd.keys() if k.endswith(f"/vms/{ident}/runtime"))
+    p.etcd.put(key, json.dumps(dict(json.loads(p.etcd.get(key)), host=None)))
+
+
+def test_a_lease_that_went_before_its_time_ends_what_was_given_away(make_pool):
+    """As after a host was frozen together with its clocks: it believes that its lease holds."""
+    p = make_pool(1, engine="qemu", lease="20")
+    idents = {name: make_vm(p[0], name) for name in ("ours", "theirs")}
+    for name in idents:
+        p[0].ok("vm", "start", name)
+    pids = {name: p[0].runtime(name)["pid"] for name in idents}
+    give_away(p, idents["theirs"])
+    p.etcd.revoke(next(k for k in p.etcd.keys() if "/leases/hosts/" in k))
+    until(lambda: has_ended(pids["theirs"]), "end of the guest that was given away")
+    event = p[0].wait_event("host.fenced", "h0")[0]
+    assert "1 of them go on; 1 were ended" in event["message"]
+    until(lambda: state_of(pids["ours"]) in "RSD", "release of the other guest")
+    assert p[0].runtime("ours")["state"] == "running"
+
+
+def test_what_was_given_away_while_the_daemon_was_dead_is_not_taken_up(make_pool):
+    p = make_pool(1, engine="qemu", lease="60")
+    ident = make_vm(p[0], "web1")
+    p[0].ok("vm", "start", "web1")
+    pid = p[0].runtime("web1")["pid"]
+    p[0].kill9()
+    give_away(p, ident)
+    (p[0].run / "fence").unlink()  # as if it had never come in there
+    p[0].start()
+    assert "not its host any more" in p[0].wait_event("vm.lost", "web1")[0]["message"]
+    until(lambda: has_ended(pid), "end of the guest that was given away")
+    assert p[0].runtime("web1")["host"] is None, "nobody wrote into the record"
+
+
+def test_a_qemu_that_nobody_noted_is_taken_up(make_daemon):
+    """Its daemon died between its start and the note of it: here the note is taken away."""
+    host = make_daemon("qemu")
+    ident = make_vm(host, "web1")
+    host.ok("vm", "start", "web1")
+    pid = host.runtime("web1")["pid"]
+    host.kill9()
+    with contextlib.closing(sqlite3.connect(host.state / "host.db")) as db, db:
+        assert db.execute("delete from item where key = ?", (f"run/vms/{ident}",)).rowcount == 1
+    host.start()
+    assert host.wait_event("vm.adopted") and not host.events("vm.lost")
+    host.ok("vm", "pause", "web1")
+    assert host.runtime("web1")["pid"] == pid and not has_ended(pid)
+    host.ok("vm", "kill", "web1")
+    until(lambda: has_ended(pid), "end of the guest")
 
 
 # With an etcd of its own
