@@ -130,6 +130,7 @@ class Plain:
         boot = ["-kernel", guest.kernel] + (["-initrd", guest.initrd] if guest.initrd else [])
         boot += ["-append", guest.cmdline] if guest.cmdline else []
         subprocess.run(["qemu-system-x86_64", "-m", f"{guest.ram // MIB}", "-accel", self.accel, "-uuid", uuid, "-display", "none",
+                        "-name", "debug-threads=on",
                         "-daemonize", *boot], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self.started.append(uuid)
 
