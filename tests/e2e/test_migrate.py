@@ -64,7 +64,11 @@ def where(pool, name):
 
 
 def qemus(host):
-    return [p for p in host.processes() if b"qemu-system" in open(f"/proc/{p}/cmdline", "rb").read().split(b"\0")[0]]
+    """Of guests: the QEMU in which a daemon proves its CPU, some seconds after its start, has no uuid."""
+    def is_guest(pid):
+        words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
+        return b"qemu-system" in words[0] and b"-uuid" in words
+    return [p for p in host.processes() if is_guest(p)]
 
 
 def is_clean(host):
