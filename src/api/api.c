@@ -135,8 +135,6 @@ static void send_answer(void *data)
 		if (c->bytes != NULL)
 			http_respond(j->req, c->status, c->content_type, g_bytes_get_data(c->bytes, NULL),
 				     g_bytes_get_size(c->bytes));
-		else if (c->answer != NULL)
-			http_respond_json(j->req, c->status, json_incref(c->answer));
 		else
 			http_respond(j->req, c->status, NULL, NULL, 0);
 	}
@@ -185,6 +183,20 @@ static bool admit_peer(Job *j, GError **err)
 	return authorise(j->route, c->role, err);
 }
 
+/* Here and not on the loop, which others wait for: the list of some hundred vms takes milliseconds. */
+static void print_answer(ApiCall *c)
+{
+	char *text;
+
+	if (c->answer == NULL)
+		return;
+	text = json_print(c->answer);
+	json_unref(c->answer);
+	c->answer = NULL;
+	c->bytes = g_bytes_new_take(text, strlen(text));
+	c->content_type = "application/json";
+}
+
 static void run_job(void *data)
 {
 	Job *j = data;
@@ -194,6 +206,8 @@ static void run_job(void *data)
 		  (done || call_run(&j->call, j->route->handler, &j->error));
 
 	g_assert(ok == (j->error == NULL));
+	if (ok)
+		print_answer(&j->call);
 	loop_post(j->api->loop, send_answer, j);
 }
 

@@ -182,6 +182,7 @@ Json *vm_stopped_members(const PlanRequest *req, const char *state, const char *
 	json_put(m, "pid", json_null());
 	json_put(m, "vcpus", json_null());
 	json_put(m, "memory", json_null());
+	json_put(m, "memory_claim", json_null());
 	json_put(m, "started_at", json_null());
 	json_put(m, "agent", json_null());
 	json_put(m, "addresses", json_array());
