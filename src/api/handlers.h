@@ -20,6 +20,7 @@ bool api_vm_update(ApiCall *c, GError **err);
 bool api_vm_delete(ApiCall *c, GError **err);
 bool api_vm_clone(ApiCall *c, GError **err);
 bool api_vm_start(ApiCall *c, GError **err);
+bool api_vm_suspend(ApiCall *c, GError **err);
 bool api_vm_stop(ApiCall *c, GError **err);
 bool api_vm_kill(ApiCall *c, GError **err);
 bool api_vm_pause(ApiCall *c, GError **err);

@@ -19,11 +19,17 @@ static bool act(ApiCall *c, SimplePlan plan, GError **err)
 bool api_vm_start(ApiCall *c, GError **err)
 {
 	g_autoptr(VmRecords) r = call_vm(c, err);
+	bool discard;
 
-	if (r == NULL)
+	if (r == NULL || !call_flag(c, "discard_state", false, &discard, err))
 		return false;
 	engine_await_cpu(c->engine, r->vm);
-	return act(c, plan_vm_start, err);
+	return act(c, discard ? plan_vm_start_cold : plan_vm_start, err);
+}
+
+bool api_vm_suspend(ApiCall *c, GError **err)
+{
+	return act(c, plan_vm_suspend, err);
 }
 
 bool api_vm_kill(ApiCall *c, GError **err)

@@ -116,17 +116,20 @@ bool each_name(Cli *c, bool (*one)(Cli *c, const char *name, GError **err), GErr
 
 SIMPLE_ACTION(kill, "killed", "running,paused")
 SIMPLE_ACTION(pause, "paused", "running")
+SIMPLE_ACTION(suspend, "suspended", "running,paused")
 SIMPLE_ACTION(resume, "resumed", "paused")
 SIMPLE_ACTION(reset, "reset", "running")
 
 static bool vm_start(Cli *c, GError **err)
 {
-	struct many m = { .verb = "start", .past = "started", .states = "stopped,crashed" };
+	struct many m = { .verb = "start", .past = "started", .states = "stopped,crashed,suspended" };
 	g_autofree char *query = NULL;
 	GString *q = g_string_new(NULL);
 
 	if (cli_text(c, "host") != NULL)
 		query_add(q, "host", cli_text(c, "host"));
+	if (cli_has(c, "discard-state"))
+		query_add(q, "discard_state", "true");
 	m.query = query = g_string_free(q, FALSE);
 	return vm_many(c, &m, err);
 }
@@ -441,7 +444,7 @@ static bool may_come(const Json *vm, const char *what)
 	bool runs = g_strcmp0(state, "running") == 0 || g_strcmp0(state, "paused") == 0;
 
 	return busy || runs || g_str_equal(what, "running") || g_str_equal(what, "stopped") ||
-	       g_str_equal(what, "crashed");
+	       g_str_equal(what, "crashed") || g_str_equal(what, "suspended");
 }
 
 /* Looks after each change of any vm: simple, and never late. */
@@ -460,8 +463,8 @@ static bool on_event(const Json *event, void *data)
 
 static bool vm_wait(Cli *c, GError **err)
 {
-	static const char *const known[] = { "agent",   "address", "running", "paused",
-					     "stopped", "crashed", NULL };
+	static const char *const known[] = { "agent",   "address", "running",   "paused",
+					     "stopped", "crashed", "suspended", NULL };
 	Waiting w = { c, cli_arg(c, 0), cli_text(c, "for") != NULL ? cli_text(c, "for") : "running" };
 	g_autofree char *path = cli_path("vms", w.name, NULL), *stream = NULL;
 	_cleanup_json_ Json *daemon = NULL, *vm = NULL;
@@ -469,7 +472,7 @@ static bool vm_wait(Cli *c, GError **err)
 
 	if (!g_strv_contains(known, w.what))
 		return fail_advice(err, ERR_INVALID,
-				   "Write agent, address, running, paused, stopped or crashed.",
+				   "Write agent, address, running, paused, stopped, crashed or suspended.",
 				   "can't wait for '%s'", w.what);
 	if (cli_text(c, "timeout") != NULL && !parse_duration(cli_text(c, "timeout"), &limit, err))
 		return false;
@@ -511,7 +514,7 @@ static const Option export_options[] = {
 	{ 0 },
 };
 static const Option wait_options[] = {
-	{ "for", 0, OPTION_TEXT, "STATE", "agent, address, running, paused, stopped or crashed" },
+	{ "for", 0, OPTION_TEXT, "STATE", "agent, address, running, paused, stopped, crashed or suspended" },
 	{ "timeout", 't', OPTION_TEXT, "DURATION", "Give up after this" },
 	{ 0 },
 };
@@ -522,6 +525,7 @@ static const Option wait_options[] = {
 
 static const Option start_options[] = {
 	{ "host", 0, OPTION_TEXT, "HOST", "In a pool: start it there" },
+	{ "discard-state", 0, OPTION_FLAG, NULL, "Start a suspended guest cold; what it was doing is lost" },
 	{ 0 },
 };
 
@@ -546,6 +550,10 @@ const Command vm_commands[] = {
 	  MANY_VMS, NULL, vm_kill },
 	{ "vm", "pause", "[NAME...]", "Hold the vcpus of vms", NULL, NULL, 0, MANY, "vms", MANY_VMS, NULL,
 	  vm_pause },
+	{ "vm", "suspend", "[NAME...]", "Save to disk what guests are doing, and end their QEMUs",
+	  "`plim vm start` takes them up again, with the same CPU; with --discard-state it starts them cold. "
+	  "`plim vm kill` throws away what was saved.",
+	  NULL, 0, MANY, "vms", MANY_VMS, NULL, vm_suspend },
 	{ "vm", "resume", "[NAME...]", "Let the vcpus of vms run on", NULL, NULL, 0, MANY, "vms", MANY_VMS,
 	  NULL, vm_resume },
 	{ "vm", "reset", "[NAME...]", "Press the reset button of vms", NULL, NULL, 0, MANY, "vms", MANY_VMS,

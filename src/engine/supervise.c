@@ -679,6 +679,7 @@ static const struct {
 	{ "vm.stop", EVENT_VM_STOPPED, "was shut down" },
 	{ "vm.kill", EVENT_VM_STOPPED, "was killed" },
 	{ "vm.pause", EVENT_VM_PAUSED, "was paused" },
+	{ "vm.suspend", EVENT_VM_SUSPENDED, "was suspended to disk" },
 	{ "vm.resume", EVENT_VM_RESUMED, "was resumed" },
 	{ "vm.reset", EVENT_VM_RESET, "was reset" },
 	{ "image.import", EVENT_IMAGE_IMPORTED, "was imported" },

@@ -21,9 +21,10 @@ static void test_every_action_in_every_state(void)
 	static const char *const allowed[_VM_STATE_MAX] = {
 		[VM_STOPPED] = "start delete clone rename change grow",
 		[VM_RUNNING] =
-		    "stop kill pause reset reboot migrate nmi screenshot console agent rename change",
-		[VM_PAUSED] = "stop kill resume reset migrate screenshot console rename change",
+		    "stop kill pause suspend reset reboot migrate nmi screenshot console agent rename change",
+		[VM_PAUSED] = "stop kill suspend resume reset migrate screenshot console rename change",
 		[VM_CRASHED] = "start delete clone rename change grow",
+		[VM_SUSPENDED] = "start kill delete rename",
 	};
 
 	for (VmState s = 0; s < _VM_STATE_MAX; s++) {

@@ -42,6 +42,7 @@
 	X(VM_CRASHED,        "vm.crashed",        "error")   \
 	X(VM_PANICKED,       "vm.panicked",       "error")   \
 	X(VM_PAUSED,         "vm.paused",         "info")    \
+	X(VM_SUSPENDED,      "vm.suspended",      "info")    \
 	X(VM_RESUMED,        "vm.resumed",        "info")    \
 	X(VM_RESET,          "vm.reset",          "info")    \
 	X(VM_REBOOTED,       "vm.rebooted",       "info")    \

@@ -2,32 +2,29 @@
 #include "core/model/vm_state.h"
 
 static const char *const state_names[_VM_STATE_MAX] = {
-	[VM_STOPPED] = "stopped",
-	[VM_RUNNING] = "running",
-	[VM_PAUSED] = "paused",
-	[VM_CRASHED] = "crashed",
+	[VM_STOPPED] = "stopped", [VM_RUNNING] = "running",     [VM_PAUSED] = "paused",
+	[VM_CRASHED] = "crashed", [VM_SUSPENDED] = "suspended",
 };
 
 static const struct {
 	const char *name;
 	bool in[_VM_STATE_MAX];
 } actions[_VM_ACTION_MAX] = {
-#define X(verb, stopped, running, paused, crashed)                                                           \
+#define X(verb, stopped, running, paused, crashed, suspended)                                                \
 	[VM_ACTION_##verb] = { .name = #verb,                                                                \
 			       .in = { [VM_STOPPED] = stopped,                                               \
 				       [VM_RUNNING] = running,                                               \
 				       [VM_PAUSED] = paused,                                                 \
-				       [VM_CRASHED] = crashed } },
+				       [VM_CRASHED] = crashed,                                               \
+				       [VM_SUSPENDED] = suspended } },
 	VM_ACTION_TABLE(X)
 #undef X
 };
 
 /* The verb to type first when a vm in this state does not allow what was asked. */
 static const char *const way_out[_VM_STATE_MAX] = {
-	[VM_STOPPED] = "start",
-	[VM_RUNNING] = "stop",
-	[VM_PAUSED] = "resume",
-	[VM_CRASHED] = "start",
+	[VM_STOPPED] = "start", [VM_RUNNING] = "stop",    [VM_PAUSED] = "resume",
+	[VM_CRASHED] = "start", [VM_SUSPENDED] = "start",
 };
 
 const char *vm_state_name(VmState state)
@@ -75,6 +72,8 @@ static bool advise(GError **err, const char *name, VmState state, VmAction actio
 		return err_advise(err, "It is started; `plim vm resume %s` lets the guest go on.", name);
 	if (state == VM_PAUSED && (action == VM_ACTION_delete || action == VM_ACTION_clone))
 		return err_advise(err, "Run `plim vm kill %s` first.", name);
+	if (state == VM_SUSPENDED && action == VM_ACTION_resume)
+		return err_advise(err, "`plim vm start %s` takes up what it was doing.", name);
 	if ((state == VM_STOPPED || state == VM_CRASHED) &&
 	    (action == VM_ACTION_stop || action == VM_ACTION_kill))
 		return err_advise(err, "It does not run.");
@@ -123,7 +122,7 @@ Json *vm_runtime_moved(const Json *runtime, VmState state, const char *reason, c
 	json_put_str(j, "state", vm_state_name(state));
 	json_put_str(j, "reason", reason);
 	json_put_str(j, "since", now);
-	if (state == VM_STOPPED || state == VM_CRASHED)
+	if (state == VM_STOPPED || state == VM_CRASHED || state == VM_SUSPENDED)
 		for (size_t i = 0; i < G_N_ELEMENTS(of_a_process); i++)
 			json_object_del(j, of_a_process[i]);
 	return j;

@@ -18,27 +18,29 @@
 	X(STOPPED)  /* no QEMU process, nothing wrong */             \
 	X(RUNNING)                                                   \
 	X(PAUSED)                                                    \
-	X(CRASHED)  /* no QEMU process, ended by itself or panicked */
+	X(CRASHED)  /* no QEMU process, ended by itself or panicked */ \
+	X(SUSPENDED) /* no QEMU process; what the guest was doing is in a file */
 
-/* verb; states in which it may be asked: stopped, running, paused, crashed */
+/* verb; states in which it may be asked: stopped, running, paused, crashed, suspended */
 #define VM_ACTION_TABLE(X)                   \
-	X(start,      1, 0, 0, 1)            \
-	X(stop,       0, 1, 1, 0)            \
-	X(kill,       0, 1, 1, 0)            \
-	X(pause,      0, 1, 0, 0)            \
-	X(resume,     0, 0, 1, 0)            \
-	X(reset,      0, 1, 1, 0)            \
-	X(reboot,     0, 1, 0, 0)            \
-	X(migrate,    0, 1, 1, 0)            \
-	X(nmi,        0, 1, 0, 0)            \
-	X(screenshot, 0, 1, 1, 0)            \
-	X(console,    0, 1, 1, 0)            \
-	X(agent,      0, 1, 0, 0)            \
-	X(delete,     1, 0, 0, 1)            \
-	X(clone,      1, 0, 0, 1)            \
-	X(rename,     1, 1, 1, 1)            \
-	X(change,     1, 1, 1, 1)            \
-	X(grow,       1, 0, 0, 1)
+	X(start,      1, 0, 0, 1, 1)            \
+	X(stop,       0, 1, 1, 0, 0)            \
+	X(kill,       0, 1, 1, 0, 1)            \
+	X(pause,      0, 1, 0, 0, 0)            \
+	X(suspend,    0, 1, 1, 0, 0)            \
+	X(resume,     0, 0, 1, 0, 0)            \
+	X(reset,      0, 1, 1, 0, 0)            \
+	X(reboot,     0, 1, 0, 0, 0)            \
+	X(migrate,    0, 1, 1, 0, 0)            \
+	X(nmi,        0, 1, 0, 0, 0)            \
+	X(screenshot, 0, 1, 1, 0, 0)            \
+	X(console,    0, 1, 1, 0, 0)            \
+	X(agent,      0, 1, 0, 0, 0)            \
+	X(delete,     1, 0, 0, 1, 1)            \
+	X(clone,      1, 0, 0, 1, 0)            \
+	X(rename,     1, 1, 1, 1, 1)            \
+	X(change,     1, 1, 1, 1, 0)            \
+	X(grow,       1, 0, 0, 1, 0)
 // clang-format on
 
 typedef enum VmState {
@@ -49,7 +51,7 @@ typedef enum VmState {
 } VmState;
 
 typedef enum VmAction {
-#define X(verb, stopped, running, paused, crashed) VM_ACTION_##verb,
+#define X(verb, stopped, running, paused, crashed, suspended) VM_ACTION_##verb,
 	VM_ACTION_TABLE(X)
 #undef X
 	    _VM_ACTION_MAX,

@@ -58,6 +58,9 @@
 	X(MIGRATE_LEAVE,    false,  true,      true,    false, "removing what moved")               \
 	X(RECEIVE_OPEN,     false,  false,     false,   false, "waiting for the guest")             \
 	X(RECEIVE_GUEST,    true,   false,     false,   true,  "receiving the guest")               \
+	X(STATE_SAVE,       true,   false,     true,    true,  "saving the guest's state")          \
+	X(STATE_LOAD,       false,  false,     false,   true,  "taking up the guest's state")       \
+	X(STATE_REMOVE,     false,  true,      true,    false, "removing the saved state")          \
 	X(IMAGE_FETCH,      true,   false,     true,    true,  "reading the source")                \
 	X(IMAGE_INSPECT,    false,  false,     false,   true,  "checking the image")                \
 	X(IMAGE_CONVERT,    true,   false,     true,    true,  "converting")                        \

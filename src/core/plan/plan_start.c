@@ -18,7 +18,8 @@
 typedef struct Start {
 	const PlanRequest *req;
 	const VmSeen *seen;              /* or: */
-	const struct plan_receive *from; /* the guest runs already, elsewhere */
+	const struct plan_receive *from; /* the guest runs already, elsewhere; or is saved */
+	bool cold;                       /* what was saved of it is thrown away */
 	const Vm *vm;
 	const Folders *folders;
 	Profile *profile;
@@ -268,6 +269,8 @@ static Json *running_members(const Start *s)
 	json_put(m, "exit", json_null());
 	json_put(m, "agent", json_null());
 	json_put(m, "addresses", json_array());
+	if (s->cold)
+		json_put(m, "saved", json_null());
 	return m;
 }
 
@@ -318,6 +321,8 @@ static void add_start(Start *s, Operation *op)
 {
 	s->plan = op->plan;
 	add_all(s);
+	if (s->cold)
+		add(s, STEP_STATE_REMOVE, _STEP_MAX, s->vm->name, vm_state_args(s->req, s->vm));
 	add(s, STEP_QEMU_CONT, _STEP_MAX, s->vm->name, vm_args(s->vm));
 }
 
@@ -365,12 +370,13 @@ static Operation *plan_replacement(Start *s, GError **err)
 	return op;
 }
 
-static Operation *plan_started(const PlanRequest *req, const VmSeen *seen, VmAction action,
+static Operation *plan_started(const PlanRequest *req, const VmSeen *seen, VmAction action, bool cold,
 			       Operation *(*make)(Start *s, GError **err), GError **err)
 {
 	Start s = {
 		.req = req,
 		.seen = seen,
+		.cold = cold,
 		.vm = seen->vm,
 		.folders = &req->host->folders,
 		.disk_path = g_ptr_array_new(),
@@ -386,14 +392,9 @@ static Operation *plan_started(const PlanRequest *req, const VmSeen *seen, VmAct
 	return op;
 }
 
-Operation *plan_vm_start(const PlanRequest *req, const VmSeen *seen, GError **err)
-{
-	return plan_started(req, seen, VM_ACTION_start, plan_of, err);
-}
-
 Operation *plan_vm_relevel(const PlanRequest *req, const VmSeen *seen, GError **err)
 {
-	return plan_started(req, seen, VM_ACTION_reset, plan_replacement, err);
+	return plan_started(req, seen, VM_ACTION_reset, false, plan_replacement, err);
 }
 
 /* ---- the same for a guest that comes from another host ---- */
@@ -507,20 +508,27 @@ static CpuOffer *kept_cpu(const Start *s)
 	return o;
 }
 
-static Operation *plan_reception(Start *s, GError **err)
+/* What it had where it was, or nothing. */
+static bool find_received_hardware(Start *s, GError **err)
 {
-	g_autofree char *runtime = key_vm_runtime(s->vm->id);
 	g_autoptr(CpuOffer) cpu = kept_cpu(s);
-	Operation *op;
 
 	s->profile = profile_of(s->vm, s->req->host, cpu, s->from->machine, err);
 	if (s->profile == NULL)
-		return NULL;
+		return false;
 	for (size_t i = 0; i < s->from->n_disks; i++)
 		g_ptr_array_add(s->disk_path, (gpointer)s->from->disk[i].path);
 	g_ptr_array_add(s->disk_path, NULL);
 	s->argv = argv_of(s->profile, s->vm, s->req->host, (const char *const *)s->disk_path->pdata, err);
-	if (s->argv == NULL || !check_hardware(s, err))
+	return s->argv != NULL && check_hardware(s, err);
+}
+
+static Operation *plan_reception(Start *s, GError **err)
+{
+	g_autofree char *runtime = key_vm_runtime(s->vm->id);
+	Operation *op;
+
+	if (!find_received_hardware(s, err))
 		return NULL;
 	op = vm_operation_new(s->req, "vm.receive", s->vm);
 	s->plan = op->plan;
@@ -552,4 +560,155 @@ Operation *plan_vm_receive(const PlanRequest *req, const Vm *vm, const struct pl
 		*ret_applied = received_record(&s);
 	start_done(&s);
 	return op;
+}
+
+/* ---- the same for a guest whose state is in a file ---- */
+
+static bool same_source(const VmDisk *a, const VmDisk *b)
+{
+	return g_strcmp0(a->path, b->path) == 0 && g_strcmp0(a->volume, b->volume) == 0;
+}
+
+/* The disk as the vm has it now: its place in `seen`, or -1. */
+static int find_disk(const VmSeen *seen, const VmDisk *d)
+{
+	for (guint i = 0; i < seen->vm->disk->len; i++) {
+		const VmDisk *now = seen->vm->disk->pdata[i];
+
+		if (g_str_equal(now->name, d->name) && same_source(now, d))
+			return (int)i;
+	}
+	return -1;
+}
+
+/* The disks that the guest had, which must be there still. `ret` has room for all; strings go to `keep`. */
+static bool saved_disks(const Start *s, struct plan_receive_disk *ret, GPtrArray *keep, GError **err)
+{
+	for (guint i = 0; i < s->vm->disk->len; i++) {
+		const VmDisk *d = s->vm->disk->pdata[i];
+		int at = find_disk(s->seen, d);
+		const Volume *v = at >= 0 ? s->seen->volume->pdata[at] : NULL;
+		char *backing;
+
+		if (at < 0 || (d->path == NULL && v == NULL))
+			return fail_advice(
+			    err, ERR_NOT_FOUND,
+			    "Give it back that disk, or start the guest cold with --discard-state.",
+			    "the disk '%s' that '%s' had when it was suspended is gone", d->name,
+			    s->vm->name);
+		backing = v != NULL && v->image_id != NULL ? path_image(s->folders, v->image_id) : NULL;
+		if (backing != NULL)
+			g_ptr_array_add(keep, backing);
+		ret[i] = (struct plan_receive_disk){ .name = d->name,
+						     .path = d->path != NULL ? d->path : v->path,
+						     .backing = backing };
+	}
+	return true;
+}
+
+static Json *restored_members(const Start *s, bool runs)
+{
+	Json *m = running_members(s);
+
+	json_put_str(m, "reason", "taken up where it was suspended");
+	json_put(m, "saved", json_null());
+	if (runs)
+		return m;
+	json_put_str(m, "state", "paused");
+	json_put_str(m, "since", s->req->now);
+	json_put_str(m, "started_at", s->req->now);
+	return m;
+}
+
+static void add_restore(Start *s, const Json *saved, bool runs)
+{
+	Json *load = vm_state_args(s->req, s->vm);
+
+	json_put_uint(load, "bytes", json_uint(saved, "bytes", 0));
+	json_put_str(load, "sha256", json_str(saved, "sha256"));
+	add_all(s);
+	add(s, STEP_STATE_LOAD, _STEP_MAX, s->vm->name, load);
+	/* Before it runs: a second time the disks would not fit to it. */
+	add(s, STEP_STATE_REMOVE, _STEP_MAX, s->vm->name, vm_state_args(s->req, s->vm));
+	if (runs)
+		add(s, STEP_QEMU_CONT, _STEP_MAX, s->vm->name, vm_args(s->vm));
+}
+
+static Operation *plan_restoration(Start *s, GError **err)
+{
+	const Json *saved = json_obj(s->seen->runtime, "saved");
+	g_autofree char *applied = key_vm_applied(s->vm->id);
+	bool runs = json_bool(saved, "runs", true);
+	Operation *op;
+
+	if (!find_received_hardware(s, err)) {
+		err_advise(err, "It can be started cold with --discard-state.");
+		return NULL;
+	}
+	op = vm_operation_begin(s->req, "vm.start", s->seen, VM_ACTION_start, err);
+	if (op == NULL)
+		return NULL;
+	op->may_cancel = true;
+	s->plan = op->plan;
+	add_restore(s, saved, runs);
+	vm_operation_end(op, s->vm, restored_members(s, runs));
+	operation_on_done(op, applied, received_record(s));
+	return op;
+}
+
+/* As the vm was when it was suspended, but for its name. */
+static Vm *suspended_vm(const VmSeen *seen, GError **err)
+{
+	Vm *vm = vm_of_json(json_obj(seen->applied, "config"), err);
+
+	if (vm != NULL) {
+		g_free(vm->name);
+		vm->name = g_strdup(seen->vm->name);
+	}
+	return vm;
+}
+
+static Operation *plan_restore(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	g_autoptr(Vm) vm =
+	    vm_allows(seen->vm->name, seen->runtime, VM_ACTION_start, err) ? suspended_vm(seen, err) : NULL;
+	g_autofree struct plan_receive_disk *disk = NULL;
+	g_autoptr(GPtrArray) keep = g_ptr_array_new_with_free_func(g_free);
+	struct plan_receive from = { .applied = seen->applied,
+				     .machine = json_str(seen->runtime, "machine") };
+	Start s = {
+		.req = req,
+		.seen = seen,
+		.from = &from,
+		.vm = vm,
+		.folders = &req->host->folders,
+	};
+	Operation *op = NULL;
+
+	if (vm == NULL)
+		return NULL;
+	disk = g_new0(struct plan_receive_disk, vm->disk->len);
+	from.disk = disk;
+	from.n_disks = vm->disk->len;
+	s.disk_path = g_ptr_array_new();
+	s.cleanup = plan_new();
+	s.taps = json_object();
+	if (saved_disks(&s, disk, keep, err))
+		op = plan_restoration(&s, err);
+	start_done(&s);
+	return op;
+}
+
+Operation *plan_vm_start(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	if (vm_runtime_state(seen->runtime) == VM_SUSPENDED)
+		return plan_restore(req, seen, err);
+	return plan_started(req, seen, VM_ACTION_start, false, plan_of, err);
+}
+
+Operation *plan_vm_start_cold(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	bool saved = vm_runtime_state(seen->runtime) == VM_SUSPENDED;
+
+	return plan_started(req, seen, VM_ACTION_start, saved, plan_of, err);
 }

@@ -21,6 +21,8 @@ bool vm_add_cleanup(Operation *op, const VmSeen *seen, GError **err);
 Json *vm_stopped_members(const PlanRequest *req, const char *state, const char *reason, const Json *exit);
 /* {vm, name}: what every step of a vm carries. */
 Json *vm_args(const Vm *vm);
+/* vm_args() and where its saved state is. New reference. */
+Json *vm_state_args(const PlanRequest *req, const Vm *vm);
 
 /* The lock of a vm: its runtime record names the operation from the beginning to the end. */
 void operation_lock_vm(Operation *op, const VmSeen *seen);

@@ -232,11 +232,66 @@ Operation *plan_vm_stop(const PlanRequest *req, const VmSeen *seen, uint64_t tim
 	return plan_end(req, op, seen, "shut down on request", err);
 }
 
+Json *vm_state_args(const PlanRequest *req, const Vm *vm)
+{
+	g_autofree char *path = path_vm_state(&req->host->folders, vm->id);
+	Json *args = vm_args(vm);
+
+	json_put_str(args, "path", path);
+	return args;
+}
+
+/* There is only the file. */
+static Operation *plan_throw_away(const PlanRequest *req, Operation *op, const VmSeen *seen)
+{
+	Json *members = vm_stopped_members(req, "stopped", "its saved state was thrown away", NULL);
+
+	json_put(members, "saved", json_null());
+	plan_add(op->plan, STEP_STATE_REMOVE, seen->vm->name, vm_state_args(req, seen->vm));
+	vm_operation_end(op, seen->vm, members);
+	return op;
+}
+
 Operation *plan_vm_kill(const PlanRequest *req, const VmSeen *seen, GError **err)
 {
 	Operation *op = vm_operation_begin(req, "vm.kill", seen, VM_ACTION_kill, err);
 
+	if (op != NULL && vm_runtime_state(seen->runtime) == VM_SUSPENDED)
+		return plan_throw_away(req, op, seen);
 	return op != NULL ? plan_end(req, op, seen, "killed on request", err) : NULL;
+}
+
+static Json *saved_members(const PlanRequest *req, bool runs)
+{
+	Json *m = vm_stopped_members(req, "suspended", "suspended to disk on request", NULL),
+	     *saved = json_object();
+
+	json_put_str(saved, "at", req->now);
+	json_put_bool(saved, "runs", runs);
+	json_put(saved, "bytes", operation_fact("saved_bytes"));
+	json_put(saved, "sha256", operation_fact("saved_sha256"));
+	json_put(m, "saved", saved);
+	return m;
+}
+
+Operation *plan_vm_suspend(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	Operation *op = vm_operation_begin(req, "vm.suspend", seen, VM_ACTION_suspend, err);
+	bool runs = vm_runtime_state(seen->runtime) == VM_RUNNING;
+	Json *args;
+
+	if (op == NULL)
+		return NULL;
+	op->may_cancel = true;
+	args = vm_state_args(req, seen->vm);
+	json_put_uint(args, "memory", json_uint(seen->runtime, "memory", 0));
+	json_put_bool(args, "run", runs);
+	plan_add(op->plan, STEP_STATE_SAVE, seen->vm->name, args);
+	plan_add(op->plan, STEP_QEMU_QUIT, seen->vm->name, vm_args(seen->vm));
+	if (!vm_add_cleanup(op, seen, err))
+		return operation_free(op);
+	vm_operation_end(op, seen->vm, saved_members(req, runs));
+	return op;
 }
 
 Operation *plan_vm_cleanup(const PlanRequest *req, const VmSeen *seen, const VmVerdict *verdict,

@@ -60,6 +60,13 @@ Operation *plan_vm_delete(const PlanRequest *req, const VmSeen *seen, bool keep_
 
 /* Applies the profile; the arguments of QEMU are in the plan. */
 Operation *plan_vm_start(const PlanRequest *req, const VmSeen *seen, GError **err);
+/* The same, but what a suspended guest was doing is thrown away. */
+Operation *plan_vm_start_cold(const PlanRequest *req, const VmSeen *seen, GError **err);
+/*
+ * To disk: the guest's state goes into a file, and its QEMU ends. plan_vm_start() takes it up again, with the
+ * hardware and the CPU that it had: ERR_UNSUPPORTED, with names, where this host can't give it these.
+ */
+Operation *plan_vm_suspend(const PlanRequest *req, const VmSeen *seen, GError **err);
 /*
  * End QEMU and start another in its place, as a start would now: for a guest
  * that reboots and shall get the pool's CPU level of today.
