@@ -38,7 +38,7 @@ LIBVIRT = ("-machine pc-q35-7.2,usb=off,vmport=off,hpet=off -nodefaults -no-user
            "-kernel {kernel} -initrd {initrd} {ports} "
            "-device qemu-xhci,p2=15,p3=15,id=usb,bus=pci.2,addr=0x0 "
            "-device virtio-serial-pci,id=virtio-serial0,bus=pci.3,addr=0x0 "
-           "-blockdev driver=file,filename={disk},node-name=f,cache.direct=on,discard=unmap "
+           "-blockdev driver=file,filename={disk},node-name=f,discard=unmap "
            "-blockdev driver=raw,file=f,node-name=d -device virtio-blk-pci,bus=pci.4,addr=0x0,drive=d,bootindex=1 "
            "-netdev {net} -device virtio-net-pci,netdev=n,bus=pci.1,addr=0x0 "
            "-chardev file,id=s,path={out} -device isa-serial,chardev=s,index=0 "
@@ -100,7 +100,16 @@ def start_plain(host, name, line, folder, files, accel, net):
     argv = ["qemu-system-x86_64", "-accel", accel, "-cpu", "host" if accel == "kvm" else "max", *words,
             "-append", append, "-qmp", "unix:%s/%s.qmp,server=on,wait=off" % (folder, name),
             "-pidfile", "%s/%s.pid" % (folder, name), "-name", "bench-" + name + ",debug-threads=on"]
-    host.popen(argv)
+    # Its words, and that it ended, are in files.
+    host.popen(["/bin/sh", "-c", '"$@" 2>"$0.err"; echo "it ended with $?" >>"$0.end"', "%s/%s" % (folder, name), *argv])
+
+
+def is_ready(host, name, folder):
+    if name != "plimsoll":
+        end = host.sh("cat %s/%s.end %s/%s.err 2>/dev/null || true" % (folder, name, folder, name))
+        if "it ended with" in end:
+            raise SystemExit("QEMU %s: %s" % (name, end))
+    return "guest ready" in console_of(host, name, folder)
 
 
 def start_ours(host, files, nic):
@@ -126,7 +135,7 @@ def measure(host, options, folder, run, net, nic):
     start_plain(host, "libvirt", LIBVIRT, folder, dict(files, disk=folder + "/disk2"), options.accel, net)
     start_ours(host, files, nic)
     for name in ("qemu", "libvirt", "plimsoll"):
-        wait_for(lambda: "guest ready" in console_of(host, name, folder), BOOT_TIMEOUT, "boot of " + name)
+        wait_for(lambda: is_ready(host, name, folder), BOOT_TIMEOUT, "boot of " + name)
     time.sleep(options.settle)
     text = host.sh("python3 %s --seconds %g --intervals %d %s" % (COUNT, options.seconds, options.intervals,
                                                                  " ".join(qemus(host, folder, run))),

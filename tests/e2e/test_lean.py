@@ -137,15 +137,22 @@ class Viewer:
         return data
 
     def look(self):
-        """Agree, and ask for the picture: width, height, bits of a pixel."""
+        """Agree, ask for the picture and read it: width, height, bits of a pixel."""
         assert self.read(12) == b"RFB 003.008\n"
         self.socket.sendall(b"RFB 003.008\n")
         assert 1 in self.read(self.read(1)[0]), "nobody asks for a password"
         self.socket.sendall(b"\1")
         assert self.read(4) == bytes(4)
         self.socket.sendall(b"\1")
-        width, height, bits = struct.unpack(">HHB", self.read(24)[:5])
+        width, height, bits, name = struct.unpack(">HHB15xI", self.read(24))
+        self.read(name)
         self.socket.sendall(struct.pack(">BBHHHH", 3, 0, 0, 0, width, height))
+        kind, rectangles = struct.unpack(">BxH", self.read(4))
+        assert kind == 0 and rectangles > 0
+        for _ in range(rectangles):  # all read: QEMU and plim wait for a viewer who does not
+            w, h, encoding = struct.unpack(">4xHHi", self.read(12))
+            assert encoding == 0, "nothing else was agreed on"
+            self.read(w * h * bits // 8)
         return width, height, bits
 
 
