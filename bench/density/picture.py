@@ -13,7 +13,7 @@ FIGURES = (
 
 
 def text(x, y, words, size=13, weight="normal", anchor="start", colour="#222"):
-    return (f'<text x="{x}" y="{y}" font-size="{size}" font-weight="{weight}" text-anchor="{anchor}" fill="{colour}">'
+    return (f'<text x="{x:.0f}" y="{y}" font-size="{size}" font-weight="{weight}" text-anchor="{anchor}" fill="{colour}">'
             f'{escape(words)}</text>')
 
 

@@ -106,12 +106,8 @@ static GPtrArray *ask_all(Cli *c, const struct many *m, GStrv names, GError **fi
 	return all;
 }
 
-static void follow_all(Cli *c, const struct many *m, const GPtrArray *all, GError **first)
+static void follow_all(Cli *c, const struct many *m, const GPtrArray *all, uint64_t deadline, GError **first)
 {
-	uint64_t deadline;
-
-	if (!cli_deadline(c, &deadline, first))
-		return;
 	for (guint i = 0; i < all->len; i++) {
 		const Asked *a = all->pdata[i];
 		GError *e = NULL;
@@ -128,13 +124,16 @@ static bool act_on_all(Cli *c, const struct many *m, GStrv names, GError **err)
 {
 	g_autoptr(GPtrArray) all = NULL;
 	GError *first = NULL;
+	uint64_t deadline;
 
+	if (!cli_deadline(c, &deadline, err))
+		return false;
 	all = ask_all(c, m, names, &first);
 	if (cli_has(c, "no-wait"))
 		for (guint i = 0; i < all->len; i++)
 			printf("%s\n", json_str(((const Asked *)all->pdata[i])->operation, "id"));
 	else
-		follow_all(c, m, all, &first);
+		follow_all(c, m, all, deadline, &first);
 	if (first == NULL)
 		return true;
 	g_propagate_error(err, first);
