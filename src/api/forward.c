@@ -3,6 +3,7 @@
 #include "api/handlers.h"
 #include "api/image_choice.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "core/model/keys.h"
 #include "core/model/settings.h"
 #include "core/model/vm_state.h"
@@ -415,6 +416,11 @@ static Ws *connect_to(ApiCall *c, const Route *route, const char *host, GError *
 	g_autoptr(GError) e = NULL;
 	Ws *ws;
 
+	if (!text_is_plain(c->user)) {
+		fail(err, ERR_INVALID,
+		     "your name can't be passed on to another host: it holds control characters");
+		return NULL;
+	}
 	if (!peer_connect(c->engine, host, SOCKET_TIME, &connection, err))
 		return NULL;
 	ws = ws_connect(&connection, host, path, headers, SOCKET_TIME, &e);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/http_tls.h"
+#include "base/str.h"
 
 #include <errno.h>
 #include <gnutls/gnutls.h>
@@ -191,14 +192,6 @@ void tls_bye(Tls *t)
 	gnutls_bye(t->session, GNUTLS_SHUT_WR);
 }
 
-/* It is passed on in headers, and printed. */
-static bool is_clean(const char *name)
-{
-	while (*name != '\0' && !g_ascii_iscntrl(*name))
-		name++;
-	return *name == '\0';
-}
-
 static bool cert_name(gnutls_x509_crt_t crt, char **ret)
 {
 	char cn[CN_MAX];
@@ -206,8 +199,10 @@ static bool cert_name(gnutls_x509_crt_t crt, char **ret)
 	int r = gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, cn, &len);
 
 	/* A NUL inside would make two different names look the same. */
-	if (r < 0 || len == 0 || strlen(cn) != len || !g_utf8_validate(cn, (gssize)len, NULL) ||
-	    !is_clean(cn))
+	if (r < 0 || len == 0 || strlen(cn) != len)
+		return false;
+	/* It goes on to other hosts in a header: it may not end a line. */
+	if (!text_is_plain(cn))
 		return false;
 	*ret = g_strndup(cn, len);
 	return true;

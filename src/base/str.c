@@ -195,6 +195,16 @@ bool name_check(const char *kind, const char *name, GError **err)
 	return true;
 }
 
+bool text_is_plain(const char *text)
+{
+	if (!g_utf8_validate(text, -1, NULL))
+		return false;
+	for (const char *at = text; *at != '\0'; at = g_utf8_next_char(at))
+		if (g_unichar_iscntrl(g_utf8_get_char(at)))
+			return false;
+	return true;
+}
+
 bool uuid_valid(const char *text)
 {
 	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";

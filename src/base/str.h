@@ -34,5 +34,7 @@ char *print_duration(uint64_t us);
 bool name_check(const char *kind, const char *name, GError **err);
 /* 8-4-4-4-12 lower-case hex. */
 bool uuid_valid(const char *text);
+/* UTF-8 without control characters, of which a line end would begin a line of its own. */
+bool text_is_plain(const char *text);
 /* A random version 4 uuid of 16 random bytes; the caller brings the randomness. Caller frees. */
 char *uuid_of_bytes(const uint8_t bytes[16]);

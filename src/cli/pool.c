@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plim pool: hosts that share their records. */
+#include "base/fd.h"
 #include "base/str.h"
 #include "cli/cpu_file.h"
 #include "cli/nouns.h"
@@ -92,6 +93,44 @@ static char *changing(const Cli *c, const char *path)
 	return g_strconcat(path, cli_has(c, "dry-run") ? "?dry_run=true" : "", NULL);
 }
 
+#define TOKEN_MAX 4096
+
+/* All that is given to the program, whatever it is: pipes and terminals have no size. */
+static char *read_stdin(GError **err)
+{
+	g_autofree char *text = g_malloc(TOKEN_MAX + 1);
+	size_t n = fread(text, 1, TOKEN_MAX, stdin);
+
+	if (ferror(stdin)) {
+		fail_errno(err, errno, "can't read the standard input");
+		return NULL;
+	}
+	text[n] = '\0';
+	return g_steal_pointer(&text);
+}
+
+/* In an argument everybody on the host can read it. */
+static bool put_token(const Cli *c, Json *body, GError **err)
+{
+	const char *path = cli_text(c, "token-file");
+	g_autofree char *text = NULL;
+
+	put_text(c, body, "token", "token");
+	if (path == NULL)
+		return true;
+	if (cli_text(c, "token") != NULL)
+		return fail_advice(err, ERR_INVALID, "Give one of them.",
+				   "both --token and --token-file are given");
+	text = g_str_equal(path, "-") ? read_stdin(err) : file_read(path, TOKEN_MAX, NULL, err);
+	if (text == NULL)
+		return false;
+	if (!g_utf8_validate(text, -1, NULL))
+		return fail_advice(err, ERR_INVALID, "`plim pool token` on a member of the pool prints one.",
+				   "'%s' holds no token", path);
+	json_put_str(body, "token", g_strstrip(text));
+	return true;
+}
+
 static bool pool_join(Cli *c, GError **err)
 {
 	g_autofree char *path = changing(c, "/v1/pool/actions/join");
@@ -99,7 +138,8 @@ static bool pool_join(Cli *c, GError **err)
 
 	if (c->args[0] != NULL)
 		json_put_str(body, "url", c->args[0]);
-	put_text(c, body, "token", "token");
+	if (!put_token(c, body, err))
+		return false;
 	put_text(c, body, "address", "address");
 	pool = client_call(c->client, "POST", path, body, err);
 	if (pool != NULL && cli_has(c, "dry-run")) {
@@ -347,6 +387,8 @@ static const Option token_options[] = {
 };
 static const Option join_options[] = {
 	{ "token", 0, OPTION_TEXT, "TOKEN", "What `plim pool token` printed on a member" },
+	{ "token-file", 0, OPTION_TEXT, "FILE",
+	  "The same in a file, or with - on the standard input: nobody sees it among the processes" },
 	{ "address", 0, OPTION_TEXT, "ADDRESS[:PORT]",
 	  "Where the other hosts reach this one (the way to URL, port 7443)" },
 	{ 0 },

@@ -8,6 +8,7 @@
 
 /* Between two tries to learn from the store what became of a commit. */
 #define RETRY 200000
+#define TOLD_AFTER 5
 
 static Json *runtime_of(Store *s, const char *vm, int64_t *ret_rev, GError **err)
 {
@@ -143,12 +144,12 @@ static bool try_change(Store *s, const struct owner_change *c, bool seen, GError
  * Writes the record again as it was read. When that succeeds, a commit that is
  * still on its way compares an older revision and can't happen any more.
  */
-static bool seal(Store *s, const char *key, int64_t rev, const Json *runtime)
+static bool seal(Store *s, const char *key, int64_t rev, const Json *runtime, GError **err)
 {
 	StoreTx *tx = store_tx_new();
 
 	set_json(tx, key, rev, runtime);
-	return store_commit(s, tx, STORE_DURABLE, NULL, NULL);
+	return store_commit(s, tx, STORE_DURABLE, NULL, err);
 }
 
 /*
@@ -159,15 +160,17 @@ static bool happened(Store *s, const struct owner_change *c)
 {
 	g_autofree char *key = key_vm_runtime(c->vm);
 
-	for (;;) {
+	for (unsigned tries = 0;; tries++) {
 		g_autoptr(GError) e = NULL;
 		int64_t rev = 0;
 		_cleanup_json_ Json *runtime = runtime_of(s, c->vm, &rev, &e);
 
 		if (runtime != NULL && names(runtime, c->to_host, c->to_operation))
 			return true;
-		if (runtime != NULL ? seal(s, key, rev, runtime) : g_error_matches(e, ERR, ERR_NOT_FOUND))
+		if (runtime != NULL ? seal(s, key, rev, runtime, &e) : g_error_matches(e, ERR, ERR_NOT_FOUND))
 			return false;
+		if (tries == TOLD_AFTER && c->waits != NULL)
+			c->waits(e, c->data);
 		g_usleep(RETRY);
 	}
 }

@@ -27,6 +27,9 @@ struct owner_change {
 	const Json *copied;                     /* [{volume, path, old_path}]: the volumes that went along */
 	bool back;                              /* they are at old_path again */
 	const struct owner_seen *seen;          /* or NULL */
+	/* Told once, when it has waited for a second to learn whether it happened; or NULL. */
+	void (*waits)(const GError *why, void *data);
+	void *data;
 };
 
 /*

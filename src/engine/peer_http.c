@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The exchange itself, with libcurl. */
+#include "base/str.h"
 #include "engine/peer.h"
 #include "engine/pki.h"
 
@@ -78,12 +79,18 @@ static size_t take_header(char *buf, size_t size, size_t n, void *data)
 	return size * n;
 }
 
-static void add_header(struct exchange *x, const char *name, const char *value)
+/* libcurl sends what it is given: a line end in a value would begin another header. */
+static bool add_header(struct exchange *x, const char *name, const char *value, GError **err)
 {
 	g_autofree char *line = value != NULL ? g_strdup_printf("%s: %s", name, value) : NULL;
 
-	if (line != NULL)
-		x->headers = curl_slist_append(x->headers, line);
+	if (line == NULL)
+		return true;
+	if (!text_is_plain(value))
+		return fail(err, ERR_INVALID,
+			    "'%s' can't be passed on to another host: it holds control characters", name);
+	x->headers = curl_slist_append(x->headers, line);
+	return true;
 }
 
 static const char *name_of(const struct peer_target *t)
@@ -166,7 +173,7 @@ static void set_times(struct exchange *x, uint64_t timeout)
 	curl_easy_setopt(x->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)MIN(timeout / 1000, CONNECT_TIMEOUT));
 }
 
-static void set_request(struct exchange *x, const struct peer_request *r)
+static bool set_request(struct exchange *x, const struct peer_request *r, GError **err)
 {
 	const char *type = r->content_type != NULL ? r->content_type : "application/json";
 
@@ -177,14 +184,15 @@ static void set_request(struct exchange *x, const struct peer_request *r)
 	if (r->body != NULL) {
 		curl_easy_setopt(x->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(r->body));
 		curl_easy_setopt(x->curl, CURLOPT_POSTFIELDS, r->body);
-		add_header(x, "Content-Type", type);
 	}
-	add_header(x, "If-Match", r->if_match);
-	add_header(x, "Plimsoll-User", r->user);
-	add_header(x, "Plimsoll-Role", r->role);
+	if (!add_header(x, "Content-Type", r->body != NULL ? type : NULL, err) ||
+	    !add_header(x, "If-Match", r->if_match, err) || !add_header(x, "Plimsoll-User", r->user, err) ||
+	    !add_header(x, "Plimsoll-Role", r->role, err))
+		return false;
 	x->headers = curl_slist_append(x->headers, "Expect:"); /* no round trip for its sake */
 	curl_easy_setopt(x->curl, CURLOPT_HTTPHEADER, x->headers);
 	set_times(x, r->timeout);
+	return true;
 }
 
 static void set_common(struct exchange *x)
@@ -292,8 +300,7 @@ static PeerAnswer *exchange_on(CURL *curl, const struct peer_target *t, const st
 	x.answer = g_new0(PeerAnswer, 1);
 	set_common(&x);
 	set_trust(&x);
-	set_request(&x, r);
-	a = set_address(&x, r->path, err) ? perform(&x, err) : NULL;
+	a = set_request(&x, r, err) && set_address(&x, r->path, err) ? perform(&x, err) : NULL;
 	curl_easy_reset(curl); /* it points into `x`; connections stay */
 	curl_slist_free_all(x.headers);
 	curl_slist_free_all(x.connect_to);

@@ -270,6 +270,20 @@ static void on_progress(unsigned percent, uint64_t left, const struct migrate_sa
 	step_progress(s->ctx, percent);
 }
 
+/* The guest stands, and no daemon may let it go on: people must know. */
+static void tell_waits(const GError *why, void *data)
+{
+	const Sending *s = data;
+	const char *name = json_str(s->args, "name"), *advice = err_advice(why);
+
+	step_say(s->ctx, "waiting for the pool's records");
+	events_emit(
+	    engine_of(s->ctx)->events, EVENT_VM_MOVE_WAITS, "vm", json_str(s->args, "vm"), name, NULL,
+	    "%s stands still in its move to %s: the pool's records don't say yet on which host it goes on: "
+	    "%s. %s",
+	    name, json_str(s->args, "host_name"), why->message, advice != NULL ? advice : "");
+}
+
 /* The guest is the other host's from here on, or, on failure, still ours. */
 static bool hand_over(Sending *s, GError **err)
 {
@@ -282,6 +296,8 @@ static bool hand_over(Sending *s, GError **err)
 		.applied = s->move->applied,
 		.copied = s->move->copied,
 		.seen = &s->seen,
+		.waits = tell_waits,
+		.data = s,
 	};
 
 	if (!step_forbid_cancel(s->ctx))
@@ -320,6 +336,8 @@ static bool take_back(Sending *s, GError **err)
 		.to_operation = own_id(s->ctx),
 		.copied = s->move->copied,
 		.back = true,
+		.waits = tell_waits,
+		.data = s,
 	};
 
 	if (!owner_change(engine_of(s->ctx)->store, &c, err))

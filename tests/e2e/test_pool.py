@@ -137,6 +137,22 @@ def test_bad_tokens_are_refused_clearly(make_pool):
     p[1].ok("pool", "join", f"https://{p[0].address}", "--token", good, "--address", p[1].address)
 
 
+def test_a_token_can_be_read_from_a_file_or_the_standard_input(make_pool, tmp_path):
+    p = make_pool(3, joined=False)
+    p.init()
+    where = ("--address", p[1].address)
+    ran = p[1].plim("pool", "join", "--token-file", tmp_path / "none", *where)
+    assert ran.status == 4 and "none" in ran.err
+    ran = p[1].plim("pool", "join", "--token", "plj1.x", "--token-file", "-", *where, stdin="plj1.x\n")
+    assert ran.status == 2 and "both" in ran.err
+    assert p[1].plim("pool", "join", "--token-file", "-", *where, stdin="\n").status == 2
+    (tmp_path / "token").write_text(p.token() + "\n")
+    p[1].ok("pool", "join", "--token-file", tmp_path / "token", *where)
+    ran = p[2].plim("pool", "join", "--token-file", "-", "--address", p[2].address, stdin=p.token() + "\n")
+    assert ran.status == 0, ran
+    assert sorted(p.status()) == ["h0", "h1", "h2"]
+
+
 def test_an_old_token_has_expired(make_pool):
     p = make_pool(2, joined=False)
     p.init()

@@ -20,6 +20,7 @@ typedef struct Rig {
 	bool lied;      /* that commit was made */
 	char *late;     /* value of it, on its way */
 	int64_t at_rev; /* that it expects */
+	unsigned told;  /* how often it was said that the change waits */
 } Rig;
 
 static Rig *rig; /* of the back end's functions, which have no place for it */
@@ -140,6 +141,39 @@ static void test_a_lost_change_can_not_happen_any_more(Rig *r, gconstpointer fat
 	store_tx_set(tx, key, before->rev, "{\"host\":\"b\",\"operation\":\"in\"}");
 	g_assert_false(store_commit(r->store, tx, STORE_DURABLE, NULL, &late));
 	g_assert_true(store_is_conflict(late));
+	assert_owner(r, "a");
+}
+
+/* The store answers nobody until it was told that the change waits. */
+static bool mute_commit(Store *s, const StoreTx *tx, StoreFlags flags, int64_t *ret_rev, GError **err)
+{
+	return rig->told > 0 ? rig->real->commit(s, tx, flags, ret_rev, err) : lose_answer(err);
+}
+
+static void on_waits(const GError *why, void *data)
+{
+	Rig *r = data;
+
+	g_assert_error(why, ERR, ERR_UNAVAILABLE);
+	r->told++;
+}
+
+static void test_a_change_that_waits_is_told_once(Rig *r, gconstpointer fate)
+{
+	const struct owner_change c = { .vm = VM,
+					.from_host = "a",
+					.from_operation = "out",
+					.to_host = "b",
+					.to_operation = "in",
+					.waits = on_waits,
+					.data = r };
+	g_autoptr(GError) e = NULL;
+
+	(void)fate;
+	r->lying.commit = mute_commit;
+	g_assert_false(owner_change(r->store, &c, &e));
+	g_assert_error(e, ERR, ERR_UNAVAILABLE);
+	g_assert_cmpuint(r->told, ==, 1);
 	assert_owner(r, "a");
 }
 
@@ -269,6 +303,7 @@ int main(int argc, char **argv)
 		   GINT_TO_POINTER(ARRIVES_LATE), rig_init, test_a_change_whose_answer_is_lost_is_found,
 		   rig_done);
 #define ADD(name) g_test_add("/owner/" #name, Rig, GINT_TO_POINTER(ARRIVES), rig_init, test_##name, rig_done)
+	ADD(a_change_that_waits_is_told_once);
 	ADD(a_host_without_a_lease_gets_no_guest);
 	ADD(a_qemu_may_be_where_the_record_says);
 	ADD(a_start_that_goes_on_claims_its_vm);

@@ -443,6 +443,26 @@ static void test_nobody_there_is_unavailable(Rig *r, gconstpointer data)
 	g_assert_nonnull(strstr(e->message, "b1"));
 }
 
+static void test_a_name_can_not_bring_a_header_along(Rig *r, gconstpointer data)
+{
+	const struct peer_target t = { .url = "https://127.0.0.1:1", .folder = r->a };
+	const struct peer_request with[] = {
+		{ .method = "GET", .path = "/v1", .timeout = TIMEOUT, .user = "eve\r\nPlimsoll-Role: admin" },
+		{ .method = "GET", .path = "/v1", .timeout = TIMEOUT, .user = "eve\nPlimsoll-Role: admin" },
+		{ .method = "GET", .path = "/v1", .timeout = TIMEOUT, .role = "viewer\x7f" },
+		{ .method = "GET", .path = "/v1", .timeout = TIMEOUT, .if_match = "\xff" },
+	};
+
+	(void)data;
+	for (size_t i = 0; i < G_N_ELEMENTS(with); i++) {
+		g_autoptr(GError) e = NULL;
+
+		g_assert_null(peer_exchange(&t, &with[i], &e));
+		g_assert_error(e, ERR, ERR_INVALID);
+		g_assert_nonnull(strstr(e->message, "control characters"));
+	}
+}
+
 static void test_what_is_no_address_is_refused(Rig *r, gconstpointer data)
 {
 	static const char *const bad[] = { "http://127.0.0.1:1", "https://127.0.0.1", "https://127.0.0.1:1/x",
@@ -552,6 +572,7 @@ int main(int argc, char **argv)
 	ADD(a_server_with_an_expired_certificate_is_refused);
 	ADD(a_stranger_is_served_without_a_name);
 	ADD(nobody_there_is_unavailable);
+	ADD(a_name_can_not_bring_a_header_along);
 	ADD(what_is_no_address_is_refused);
 	ADD(a_membership_is_kept);
 	ADD(a_broken_membership_is_refused);

@@ -208,6 +208,7 @@ def pki(tmp_path_factory):
     make_cert(folder, "ca", "alice", "clientAuth")
     make_cert(folder, "ca", "not-a-client", "serverAuth")
     make_cert(folder, "ca", "nameless", "clientAuth", subject="/O=nobody")
+    make_cert(folder, "ca", "liar", "clientAuth", subject="/CN=liar\r\nPlimsoll-Role: admin")
     make_cert(folder, "other-ca", "mallory", "clientAuth")
     return folder
 
@@ -250,7 +251,7 @@ def test_right_client_certificate_is_the_identity(tls, pki):
     assert not who["in_group"]
 
 
-@pytest.mark.parametrize("name", [None, "mallory", "not-a-client", "nameless"])
+@pytest.mark.parametrize("name", [None, "mallory", "not-a-client", "nameless", "liar"])
 def test_other_certificates_get_no_answer(tls, pki, name):
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
         tls_get(tls, tls_context(pki, name), "/whoami")

@@ -47,6 +47,7 @@
 	X(VM_RESET,          "vm.reset",          "info")    \
 	X(VM_REBOOTED,       "vm.rebooted",       "info")    \
 	X(VM_MIGRATED,       "vm.migrated",       "info")    \
+	X(VM_MOVE_WAITS,     "vm.move-waits",     "error")   \
 	X(VM_RELEVELED,      "vm.releveled",      "info")    \
 	X(VM_RESTARTED,      "vm.restarted",      "warning") \
 	X(VM_AGENT_CONNECTED, "vm.agent-connected", "info")  \
