@@ -135,6 +135,14 @@ static void cmos_write(uint8_t at, uint8_t v)
 	outb(CMOS_DATA, v);
 }
 
+/* Reads an emulated device as fast as it can: a guest that has gone wild. */
+static void job_flood(struct span args)
+{
+	(void)args;
+	for (;;)
+		(void)cmos_read(0);
+}
+
 /* With a number: reset so often, counted in CMOS, and go on with the next job when all have happened. */
 static void job_reboot(struct span args)
 {
@@ -168,6 +176,7 @@ static const struct {
 	{ "reboot", job_reboot }, { "panic", job_panic },   { "sleep", job_sleep },
 	{ "tick", job_tick },     { "verify", job_verify }, { "report", job_report },
 	{ "soak", job_soak },     { "write", job_write },   { "echo", job_echo },
+	{ "flood", job_flood },
 };
 
 static void job_run(struct span job)

@@ -2,11 +2,13 @@
 /* The daemon itself: who it is, its API's description, its metrics. */
 #include "api/handlers.h"
 #include "api/openapi.gen.h"
+#include "base/fd.h"
 #include "base/version.h"
 #include "core/model/keys.h"
 #include "core/model/vm_state.h"
 
 #include <string.h>
+#include <sys/resource.h>
 
 static Json *pool_of(Engine *e)
 {
@@ -87,6 +89,105 @@ static void put_vms(GString *s, const Json *vms)
 	}
 }
 
+/* OpenMetrics: the family has no _total, its samples have. */
+static void put_counter(GString *s, const char *name, const char *help)
+{
+	g_string_append_printf(s, "# TYPE %s counter\n# HELP %s %s\n", name, name, help);
+}
+
+/* One count of all guests, for two kinds of threads; `unit` of it make one of the metric's. */
+static void put_threads(GString *s, const Json *guests, const char *name, const char *const keys[2],
+			double unit)
+{
+	static const char *const threads[] = { "main", "vcpu" };
+	Json *g;
+	size_t i;
+
+	json_array_foreach((Json *)guests, i, g)
+	{
+		g_autofree char *vm = escape(json_str(g, "name"));
+
+		for (size_t k = 0; k < G_N_ELEMENTS(threads); k++) {
+			const Json *n = json_object_get(json_obj(g, "total"), keys[k]);
+
+			if (json_is_integer(n))
+				g_string_append_printf(
+				    s, "%s_total{vm=\"%s\",name=\"%s\",thread=\"%s\"} %.15g\n", name,
+				    json_str(g, "id"), vm, threads[k], (double)json_integer_value(n) / unit);
+		}
+	}
+}
+
+static void put_exits(GString *s, const Json *guests)
+{
+	static const char *const keys[] = { "exits", "halts" };
+	Json *g;
+	size_t i;
+
+	json_array_foreach((Json *)guests, i, g)
+	{
+		g_autofree char *vm = escape(json_str(g, "name"));
+
+		for (size_t k = 0; k < G_N_ELEMENTS(keys); k++) {
+			const Json *n = json_object_get(json_obj(g, "total"), keys[k]);
+
+			if (json_is_integer(n))
+				g_string_append_printf(
+				    s,
+				    "plimsoll_vm_kvm_exits_total{vm=\"%s\",name=\"%s\",kind=\"%s\"} %.15g\n",
+				    json_str(g, "id"), vm, k == 0 ? "all" : "halt",
+				    (double)json_integer_value(n));
+		}
+	}
+}
+
+static void put_wakeups(ApiCall *c, GString *s)
+{
+	static const char *const wakeups[] = { "main_wakeups", "vcpu_wakeups" }, *const cpu[] = {
+		"main_cpu", "vcpu_cpu"
+	};
+	_cleanup_json_ Json *report = engine_wakeups(c->engine);
+	const Json *guests = json_arr(report, "guests");
+	Json *g;
+	size_t i;
+
+	put_counter(s, "plimsoll_vm_wakeups", "How often threads of a vm's QEMU began to run.");
+	put_threads(s, guests, "plimsoll_vm_wakeups", wakeups, 1);
+	put_counter(s, "plimsoll_vm_cpu_seconds", "CPU time of threads of a vm's QEMU.");
+	put_threads(s, guests, "plimsoll_vm_cpu_seconds", cpu, 1e6);
+	put_counter(s, "plimsoll_vm_kvm_exits", "Exits of a vm from KVM, where the kernel's debugfs tells.");
+	put_exits(s, guests);
+	put_metric(s, "plimsoll_vm_over_idle_budget", "1: the vm is idle and costs more than its budget.");
+	json_array_foreach((Json *)guests, i, g)
+	{
+		g_autofree char *vm = escape(json_str(g, "name"));
+
+		g_string_append_printf(s, "plimsoll_vm_over_idle_budget{vm=\"%s\",name=\"%s\"} %d\n",
+				       json_str(g, "id"), vm, json_bool(g, "over", false));
+	}
+}
+
+/* What the daemon itself takes, by the names that all exporters use. */
+static void put_process(GString *s)
+{
+	g_autofree char *statm = file_read_virtual("/proc/self/statm", 256, NULL, NULL);
+	g_auto(GStrv) pages = g_strsplit(statm != NULL ? statm : "", " ", 3);
+	struct rusage r;
+
+	if (getrusage(RUSAGE_SELF, &r) == 0) {
+		put_counter(s, "process_cpu_seconds", "CPU time of the daemon.");
+		g_string_append_printf(s, "process_cpu_seconds_total %.6f\n",
+				       (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
+					   (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6);
+	}
+	if (g_strv_length(pages) > 1) {
+		put_metric(s, "process_resident_memory_bytes", "Memory of the daemon.");
+		g_string_append_printf(s, "process_resident_memory_bytes %" G_GUINT64_FORMAT "\n",
+				       g_ascii_strtoull(pages[1], NULL, 10) *
+					   (uint64_t)sysconf(_SC_PAGESIZE));
+	}
+}
+
 bool api_metrics(ApiCall *c, GError **err)
 {
 	GString *s;
@@ -103,6 +204,8 @@ bool api_metrics(ApiCall *c, GError **err)
 	g_string_append_printf(s, "plimsoll_qemu_processes %u\n",
 			       engine_is_sim(c->engine) ? 0 : fleet_size(engine_fleet(c->engine)));
 	put_vms(s, c->answer);
+	put_wakeups(c, s);
+	put_process(s);
 	g_string_append(s, "# EOF\n");
 	json_unref(c->answer);
 	c->answer = NULL;

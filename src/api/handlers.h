@@ -77,6 +77,7 @@ bool api_host_show(ApiCall *c, GError **err);
 bool api_host_update(ApiCall *c, GError **err);
 bool api_host_limits(ApiCall *c, GError **err);
 bool api_host_probe(ApiCall *c, GError **err);
+bool api_host_wakeups(ApiCall *c, GError **err);
 bool api_host_cpu_show(ApiCall *c, GError **err);
 bool api_host_cpu_mask(ApiCall *c, GError **err);
 bool api_host_cpu_unmask(ApiCall *c, GError **err);

@@ -53,6 +53,25 @@ static Json *all_vms(ApiCall *c, bool with_memory, GError **err)
 	return list;
 }
 
+/* OpenStack's properties may be filtered by without "properties." before them. Done again it changes nothing.
+ */
+static void name_properties(ApiCall *c)
+{
+	static const char *const begins[] = { "os_", "hw_" };
+	g_autoptr(GStrvBuilder) b = g_strv_builder_new();
+
+	for (const char *const *f = call_queries(c, "filter"); *f != NULL; f++) {
+		bool property = false;
+		g_autofree char *full = NULL;
+
+		for (size_t i = 0; i < G_N_ELEMENTS(begins); i++)
+			property |= g_str_has_prefix(*f, begins[i]);
+		full = g_strconcat(property ? "properties." : "", *f, NULL);
+		g_strv_builder_add(b, full);
+	}
+	g_hash_table_replace(c->query, g_strdup("filter"), g_strv_builder_end(b));
+}
+
 bool api_vm_list(ApiCall *c, GError **err)
 {
 	bool memory;
@@ -61,6 +80,7 @@ bool api_vm_list(ApiCall *c, GError **err)
 	if (!call_flag(c, "memory", false, &memory, err))
 		return false;
 	list = all_vms(c, memory, err);
+	name_properties(c);
 	if (list != NULL)
 		list = call_arrange(c, list, err);
 	return list != NULL && call_answer(c, 200, list);

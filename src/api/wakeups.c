@@ -2,6 +2,8 @@
 /* The wakeup ledger. */
 #include "api/handlers.h"
 
+#include <stdlib.h>
+
 #define SECOND UINT64_C(1000000)
 #define WAIT_MAX 60
 
@@ -70,4 +72,49 @@ bool api_vm_wakeups_stop(ApiCall *c, GError **err)
 	if (r == NULL || !ledger_stop(engine_ledger(c->engine), r->vm->id, err))
 		return false;
 	return answer_report(c, r, 200, ledger_report(engine_ledger(c->engine), r->vm->id));
+}
+
+/* Sums of threads per second. */
+static double rate_of(const Json *guest)
+{
+	double s = (double)json_uint(guest, "duration", 0) / (double)SECOND;
+
+	return s > 0 ? (double)(json_uint(guest, "main_wakeups", 0) + json_uint(guest, "vcpu_wakeups", 0)) / s
+		     : 0;
+}
+
+static int busier_first(const void *a, const void *b)
+{
+	double x = rate_of(*(Json *const *)a), y = rate_of(*(Json *const *)b);
+
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static Json *ranked(const Json *guests)
+{
+	size_t n = json_array_size(guests);
+	g_autofree Json **all = g_new(Json *, n);
+	Json *list = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		all[i] = json_array_get(guests, i);
+	qsort(all, n, sizeof(Json *), busier_first);
+	for (size_t i = 0; i < n; i++)
+		json_array_append(list, all[i]);
+	return list;
+}
+
+bool api_host_wakeups(ApiCall *c, GError **err)
+{
+	_cleanup_json_ Json *host = call_host(c, NULL, err), *report = NULL;
+	Json *j;
+
+	if (host == NULL || !call_is_this_host(c, host, err))
+		return false;
+	report = engine_wakeups(c->engine);
+	j = json_object();
+	json_put_str(j, "host", json_str(host, "name"));
+	json_object_update(j, report);
+	json_put(j, "guests", ranked(json_arr(report, "guests")));
+	return call_answer(c, 200, j);
 }

@@ -22,6 +22,8 @@ struct many {
 };
 /* Asks for all of them, then waits for each; tells every failure, returns the first. */
 bool vm_many(Cli *c, const struct many *m, GError **err);
+/* The names of --all and --filter; of those in one of `states`, or in any when that is NULL. g_strfreev(). */
+GStrv vm_names_of_all(Cli *c, const char *states, GError **err);
 /* "memory" -> "memory.start" */
 const char *setting_key(const char *typed);
 /* KEY=VALUE into settings, property.KEY=VALUE into properties (NULL: there are none, as of hosts). */

@@ -286,18 +286,86 @@ bool put_assignment(Cli *c, Json *settings, Json *properties, const char *text, 
 	return value != NULL;
 }
 
-static bool vm_set(Cli *c, GError **err)
+/* {settings, properties} of assignments; NULL when one is none. */
+static Json *assignments(Cli *c, char *const *text, GError **err)
 {
 	Json *body = json_object(), *settings = json_object(), *properties = json_object();
 
 	json_put(body, "settings", settings);
 	json_put(body, "properties", properties);
-	for (char **a = c->args + 1; *a != NULL; a++)
-		if (!put_assignment(c, settings, properties, *a, err)) {
+	for (; *text != NULL; text++)
+		if (!put_assignment(c, settings, properties, *text, err)) {
 			json_unref(body);
-			return false;
+			return NULL;
 		}
-	return patch(c, cli_arg(c, 0), body, err);
+	return body;
+}
+
+/* "web1: applied now: idle.cpu; at the next start: platform.usb" */
+static void print_change_line(const char *name, const Json *answer)
+{
+	static const struct {
+		const char *member, *what;
+	} parts[] = { { "applied_now", "applied now: " }, { "at_next_start", "at the next start: " } };
+	const char *between = "";
+
+	printf("%s: ", name);
+	for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+		g_auto(GStrv) v = json_strv(json_object_get(answer, parts[i].member));
+		g_autofree char *list = g_strjoinv(", ", v);
+
+		if (v[0] == NULL)
+			continue;
+		printf("%s%s%s", between, parts[i].what, list);
+		between = "; ";
+	}
+	printf("%s\n", *between == '\0' ? "as it was" : "");
+	fflush(stdout);
+}
+
+/* One that refuses does not hold up the rest; the list of those comes in the end. */
+static bool set_all(Cli *c, const char *const *names, const Json *body, GError **err)
+{
+	g_autoptr(GPtrArray) refused = g_ptr_array_new();
+	g_autofree char *list = NULL;
+
+	for (const char *const *name = names; *name != NULL; name++) {
+		g_autofree char *path =
+		    cli_path("vms", *name, cli_has(c, "dry-run") ? "?dry_run=true" : NULL);
+		g_autoptr(GError) e = NULL;
+		_cleanup_json_ Json *answer = client_call(c->client, "PATCH", path, body, &e);
+
+		if (answer != NULL) {
+			print_change_line(*name, answer);
+			continue;
+		}
+		fprintf(stderr, "%s: %s\n", *name, e->message);
+		g_ptr_array_add(refused, (gpointer)*name);
+	}
+	if (refused->len == 0)
+		return true;
+	g_ptr_array_add(refused, NULL);
+	list = g_strjoinv(", ", (char **)refused->pdata);
+	return fail_advice(err, ERR_CONFLICT, "The lines above say why; repeat the command for these.",
+			   "%u of %u vms were not changed: %s", refused->len - 1,
+			   g_strv_length((char **)names), list);
+}
+
+static bool vm_set(Cli *c, GError **err)
+{
+	bool all = cli_has(c, "all");
+	_cleanup_json_ Json *body = assignments(c, all ? c->args : c->args + 1, err);
+	g_auto(GStrv) names = NULL;
+
+	if (body == NULL)
+		return false;
+	if (!all && (c->args[1] == NULL || cli_text(c, "filter") != NULL))
+		return fail_advice(err, ERR_INVALID, "Write NAME KEY=VALUE, or --all KEY=VALUE.",
+				   "it is not said which vm gets which setting");
+	if (!all)
+		return patch(c, cli_arg(c, 0), json_ref(body), err);
+	names = vm_names_of_all(c, NULL, err);
+	return names != NULL && set_all(c, (const char *const *)names, body, err);
 }
 
 static bool vm_unset(Cli *c, GError **err)
@@ -566,10 +634,13 @@ const Command vm_commands[] = {
 	  2, 2, "vms", OPERATION, NULL, vm_clone },
 	{ "vm", "rename", "NAME NEW", "Give a vm another name", NULL, NULL, 2, 2, "vms", GROUP_CHANGE, NULL,
 	  vm_rename },
-	{ "vm", "set", "NAME KEY=VALUE...", "Change settings (KEY) and properties (property.KEY)",
-	  "Says which changes act at once and which at the next start. `plim vm settings` lists the keys.",
-	  "plim vm set web1 memory=2GiB platform.usb=true property.os_type=windows", 2, MANY, "vms",
-	  GROUP_CHANGE, NULL, vm_set },
+	{ "vm", "set", "NAME|--all KEY=VALUE...", "Change settings (KEY) and properties (property.KEY)",
+	  "Says which changes act at once and which at the next start. `plim vm settings` lists the keys. With --all "
+	  "one line changes all vms, or those that --filter leaves; each has its own line, and one that refuses does not "
+	  "hold up the others.",
+	  "plim vm set web1 memory=2GiB platform.usb=true property.os_type=windows\n"
+	  "plim vm set --all --filter os_type=windows platform.hvm_serial=none platform.usb_tablet=false --dry-run",
+	  1, MANY, "vms", GROUP_CHANGE | GROUP_MANY, NULL, vm_set },
 	{ "vm", "unset", "NAME KEY...", "Take settings back to their defaults", NULL,
 	  "plim vm unset web1 platform.usb", 2, MANY, "vms", GROUP_CHANGE, NULL, vm_unset },
 	{ "vm", "settings", "", "List the settings that a vm can have", NULL, NULL, 0, 0, NULL, GROUP_OUTPUT,

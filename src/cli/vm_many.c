@@ -37,25 +37,33 @@ static void note_failure(GError *failure, GError **first)
 
 static char *list_path(Cli *c, const char *states)
 {
-	g_autofree char *state = g_strconcat("runtime.state=in:", states, NULL), *query = NULL;
+	g_autofree char *state = states != NULL ? g_strconcat("runtime.state=in:", states, NULL) : NULL,
+			*query = NULL;
 	GString *q = g_string_new(NULL);
 
-	query_add(q, "filter", state);
+	if (state != NULL)
+		query_add(q, "filter", state);
 	for (const char *const *f = cli_list(c, "filter"); *f != NULL; f++)
 		query_add(q, "filter", *f);
 	query = g_string_free(q, FALSE);
 	return g_strconcat("/v1/vms", query, NULL);
 }
 
-/* The names that were given, or of all vms that the verb has something to do for. */
-static GStrv names_of(Cli *c, const struct many *m, GError **err)
+GStrv vm_names_of_all(Cli *c, const char *states, GError **err)
 {
-	g_autofree char *path = NULL;
-	_cleanup_json_ Json *list = NULL;
-	g_autoptr(GStrvBuilder) b = NULL;
+	g_autofree char *path = list_path(c, states);
+	_cleanup_json_ Json *list = client_call(c->client, "GET", path, NULL, err);
+	g_autoptr(GStrvBuilder) b = g_strv_builder_new();
 	const Json *vm;
 	size_t i;
 
+	json_array_foreach((Json *)list, i, vm) g_strv_builder_add(b, json_str(vm, "name"));
+	return list != NULL ? g_strv_builder_end(b) : NULL;
+}
+
+/* The names that were given, or of all vms that the verb has something to do for. */
+static GStrv names_of(Cli *c, const struct many *m, GError **err)
+{
 	if (!cli_has(c, "all") && c->args[0] == NULL) {
 		fail_advice(err, ERR_INVALID, "Write names of vms, or --all.", "no vm is named");
 		return NULL;
@@ -67,13 +75,7 @@ static GStrv names_of(Cli *c, const struct many *m, GError **err)
 			    "names and --all or --filter exclude each other");
 		return NULL;
 	}
-	path = list_path(c, m->states);
-	list = client_call(c->client, "GET", path, NULL, err);
-	if (list == NULL)
-		return NULL;
-	b = g_strv_builder_new();
-	json_array_foreach((Json *)list, i, vm) g_strv_builder_add(b, json_str(vm, "name"));
-	return g_strv_builder_end(b);
+	return vm_names_of_all(c, m->states, err);
 }
 
 static Asked *ask(Cli *c, const struct many *m, const char *name, GError **err)

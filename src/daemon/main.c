@@ -19,6 +19,7 @@
 #define LEASE_SECONDS_MIN 3
 #define LEASE_SECONDS_MAX 600
 #define STARTS_MAX 256
+#define SAMPLE_MAX 3600
 
 typedef struct Daemon {
 	Folders folders;
@@ -27,6 +28,7 @@ typedef struct Daemon {
 	gboolean debug, version;
 	gint lease; /* s */
 	gint starts;
+	gint sample; /* s */
 
 	Loop *loop;
 	Engine *e;
@@ -63,6 +65,8 @@ static bool parse_options(Daemon *d, int *argc, char ***argv, GError **err)
 		  "In a pool: how long others wait for a sign of life of this host (30)", "SECONDS" },
 		{ "starts", 0, 0, G_OPTION_ARG_INT, &d->starts,
 		  "How many guests are started at a time (two for each CPU, at least 4)", "N" },
+		{ "sample", 0, 0, G_OPTION_ARG_INT, &d->sample,
+		  "How often to look at what idle guests cost (30)", "SECONDS" },
 		{ "debug", 0, 0, G_OPTION_ARG_NONE, &d->debug, "Log more", NULL },
 		{ "version", 0, 0, G_OPTION_ARG_NONE, &d->version, "Print the version and end", NULL },
 		{ 0 },
@@ -107,6 +111,8 @@ static bool check_options(Daemon *d, GError **err)
 	if (d->lease != 0 && (d->lease < LEASE_SECONDS_MIN || d->lease > LEASE_SECONDS_MAX))
 		return fail(err, ERR_INVALID, "--lease takes %d to %d seconds", LEASE_SECONDS_MIN,
 			    LEASE_SECONDS_MAX);
+	if (d->sample < 0 || d->sample > SAMPLE_MAX)
+		return fail(err, ERR_INVALID, "--sample takes 1 to %d seconds", SAMPLE_MAX);
 	if (d->starts < 0 || d->starts > STARTS_MAX)
 		return fail(err, ERR_INVALID, "--starts takes 1 to %d", STARTS_MAX);
 	if (!g_str_equal(d->engine, "qemu") && !g_str_equal(d->engine, "sim"))
@@ -221,6 +227,7 @@ static bool run(Daemon *d, GError **err)
 		.workers = PLAN_THREADS,
 		.launches = (unsigned)d->starts,
 		.lease = (uint64_t)d->lease * 1000000,
+		.sample = (uint64_t)d->sample * 1000000,
 	};
 	g_autoptr(LoopSource) term = NULL, interrupt = NULL;
 	int code;

@@ -13,6 +13,7 @@
 #include "engine/reception.h"
 #include "engine/sim.h"
 #include "engine/supervise.h"
+#include "engine/wake_watch.h"
 
 struct Engine {
 	Loop *loop;
@@ -42,6 +43,8 @@ struct Engine {
 	Fleet *fleet;
 	Supervisor *supervisor;
 	Ledger *ledger;
+	uint64_t sample;        /* us between two looks at guests' threads; 0: the usual */
+	WakeWatch *watch;       /* from the start to the stop; NULL when it is simulated */
 	Receptions *receptions; /* guests that come */
 	Moves *moves;           /* guests that go */
 	GMutex lock;            /* of the two below */

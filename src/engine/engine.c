@@ -82,6 +82,11 @@ bool engine_is_sim(const Engine *e)
 	return e->sim != NULL;
 }
 
+Json *engine_wakeups(Engine *e)
+{
+	return wake_watch_report(e->watch);
+}
+
 Ledger *engine_ledger(Engine *e)
 {
 	return e->ledger;
@@ -413,6 +418,7 @@ Engine *engine_open(const struct engine_config *config, GError **err)
 	g_mutex_init(&e->lock);
 	e->loop = config->loop;
 	e->lease_ttl = config->lease != 0 ? config->lease : LEASE_TTL;
+	e->sample = config->sample;
 	e->restart = config->restart;
 	e->restart_data = config->data;
 	e->lock_fd = -EBADF;
@@ -734,6 +740,8 @@ bool engine_start(Engine *e, GError **err)
 	if (e->member != NULL)
 		e->keeper = pool_keeper_start(e);
 	supervisor_begin(e->supervisor);
+	if (e->sim == NULL)
+		e->watch = wake_watch_start(e, e->sample);
 	boot_remember(e->local);
 	return true;
 }
@@ -742,6 +750,7 @@ void engine_stop(Engine *e)
 {
 	supervisor_end(e->supervisor);
 	ledger_stop_all(e->ledger);
+	wake_watch_stop(e->watch);
 	e->keeper = pool_keeper_stop(e->keeper);
 	e->exec = exec_free(e->exec);
 	/* What the supervisor began needs the fleet and a loop that turns. */
@@ -756,6 +765,7 @@ Engine *engine_close(Engine *e)
 {
 	if (e == NULL)
 		return NULL;
+	wake_watch_free(e->watch);
 	ledger_free(e->ledger);
 	fleet_free(e->fleet);
 	pool_keeper_stop(e->keeper);

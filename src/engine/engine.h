@@ -32,6 +32,7 @@ struct engine_config {
 	unsigned workers;       /* threads that run plans */
 	unsigned launches;      /* guests that are started at a time; 0: as the CPUs of the host say */
 	uint64_t lease;         /* us, of a member of a pool; 0: LEASE_TTL */
+	uint64_t sample;        /* us between two looks at the threads of guests; 0: WAKE_WATCH_PERIOD */
 	/* The daemon shall end and begin anew, with the same arguments. Called on the loop's thread. */
 	void (*restart)(void *data);
 	void *data;
@@ -68,6 +69,8 @@ Fleet *engine_fleet(Engine *e);
 Receptions *engine_receptions(Engine *e);
 /* Who keeps guests busy; nobody in a simulated engine. */
 Ledger *engine_ledger(Engine *e);
+/* wake_watch_report(). New reference. */
+Json *engine_wakeups(Engine *e);
 bool engine_is_sim(const Engine *e);
 /* What was probed last. Any thread; valid until engine_close(), also after a later probe. */
 const HostFacts *engine_facts(Engine *e);

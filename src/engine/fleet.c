@@ -460,6 +460,37 @@ GBytes *fleet_scrollback(Fleet *f, const char *vm_id, const char *port)
 	return e.bytes;
 }
 
+static void guest_free(gpointer p)
+{
+	struct fleet_guest *g = p;
+
+	vmm_unref(g->vmm);
+	g_free(g->vm_id);
+	g_free(g);
+}
+
+GPtrArray *fleet_guests(Fleet *f)
+{
+	GPtrArray *all = g_ptr_array_new_with_free_func(guest_free);
+	GHashTableIter it;
+	gpointer p;
+
+	g_mutex_lock(&f->lock);
+	g_hash_table_iter_init(&it, f->member);
+	while (g_hash_table_iter_next(&it, NULL, &p)) {
+		const Member *m = p;
+		struct fleet_guest *g;
+
+		if (m->vmm == NULL)
+			continue;
+		g = g_new(struct fleet_guest, 1);
+		*g = (struct fleet_guest){ g_strdup(m->vm_id), vmm_ref(m->vmm) };
+		g_ptr_array_add(all, g);
+	}
+	g_mutex_unlock(&f->lock);
+	return all;
+}
+
 unsigned fleet_size(Fleet *f)
 {
 	unsigned n;

@@ -66,6 +66,12 @@ Agent *fleet_agent(Fleet *f, const char *vm_id);
 Console *fleet_console(Fleet *f, const char *vm_id, const char *port);
 /* What the console keeps, or NULL when there is none. Worker threads. */
 GBytes *fleet_scrollback(Fleet *f, const char *vm_id, const char *port);
+/* All of this moment, struct fleet_guest. Any thread. New array. */
+struct fleet_guest {
+	char *vm_id;
+	Vmm *vmm;
+};
+GPtrArray *fleet_guests(Fleet *f);
 /* QEMU processes now. */
 unsigned fleet_size(Fleet *f);
 /* Forget a vm whose QEMU ended and was dealt with. Worker threads. */

@@ -62,7 +62,7 @@ static void test_a_guest_that_works_is_not_judged(void)
 		{ 9000, 90000, 1000000, BUDGET_NOTHING },
 		{ 9000, 90000, 1000000, BUDGET_NOTHING },
 		{ 9000, 90000, 1000000, BUDGET_NOTHING },
-		{ 9000, 90000, 200000, BUDGET_NOTHING },
+		{ 9000, 90000, 50000, BUDGET_NOTHING },
 	};
 
 	judge_rows(rows, G_N_ELEMENTS(rows));
@@ -82,7 +82,7 @@ static void test_work_between_does_not_count_for_either(void)
 
 static void test_the_guests_own_time_explains_some_wakeups(void)
 {
-	struct idle_sample disk = per_second(700, 10000, 80000), tablet = per_second(1000, 10000, 8000);
+	struct idle_sample disk = per_second(400, 10000, 40000), tablet = per_second(1000, 10000, 8000);
 
 	g_assert_true(idle_cost_of(&disk).idle);
 	g_assert_cmpuint(idle_cost_of(&disk).wakeups, ==, 0);

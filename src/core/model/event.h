@@ -53,6 +53,8 @@
 	X(VM_AGENT_CONNECTED, "vm.agent-connected", "info")  \
 	X(VM_AGENT_GONE,     "vm.agent-gone",     "info")    \
 	X(VM_DISK_ERROR,     "vm.disk-error",     "error")   \
+	X(VM_IDLE_COSTLY,    "vm.idle-costly",    "warning") \
+	X(VM_IDLE_KEPT,      "vm.idle-kept",      "info")    \
 	X(VM_DISK_STOPPED,   "vm.disk-stopped",   "error")   \
 	X(IMAGE_IMPORTED,    "image.imported",    "info")    \
 	X(IMAGE_CHANGED,     "image.changed",     "info")    \

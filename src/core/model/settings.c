@@ -73,6 +73,10 @@ const Setting settings[] = {
 	  "What happens when the guest's kernel reports a panic; auto stops it and lets `restart` decide." },
 	{ "stop.timeout", SETTING_DURATION, APPLIES_NOW, 1 * SECOND, 86400 * SECOND, NULL, "90s",
 	  "How long `vm stop` waits for the guest to shut down." },
+	{ "idle.wakeups", SETTING_INT, APPLIES_NOW, 0, 1000000, NULL, "auto",
+	  "How often an idle guest may wake its QEMU in a second before an event tells of it; 0: as often as it likes; auto: as the host has it." },
+	{ "idle.cpu", SETTING_INT, APPLIES_NOW, 0, 100, NULL, "auto",
+	  "How much of a CPU QEMU may take beside an idle guest's own, in percent; 0: any; auto: as the host has it." },
 	{ "platform.usb", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "false", "A USB controller (xHCI)." },
 	{ "platform.usb_tablet", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "false",
 	  "A USB tablet as pointer; brings the controller. The virtio tablet costs less." },
@@ -107,6 +111,10 @@ const Setting host_settings[] = {
 	  "How much of the rest guests may be promised altogether, in percent; above 100 some of it is promised twice." },
 	{ "ksm", SETTING_ENUM, APPLIES_NOW, 0, 0, ksm_modes, "auto",
 	  "Merging of equal pages by the kernel, of vms with memory.merge: on, off (what was merged is parted), or auto: as it is." },
+	{ "idle.wakeups", SETTING_INT, APPLIES_NOW, 0, 1000000, NULL, "100",
+	  "How often an idle guest may wake its QEMU in a second before an event tells of it; 0: as often as it likes." },
+	{ "idle.cpu", SETTING_INT, APPLIES_NOW, 0, 100, NULL, "3",
+	  "How much of a CPU QEMU may take beside an idle guest's own, in percent; 0: any." },
 };
 // clang-format on
 const size_t n_host_settings = G_N_ELEMENTS(host_settings);

@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BUDGET_IDLE_CPU 200000 /* us of a second: a fifth of one CPU */
+#define BUDGET_IDLE_CPU 50000  /* us of a second: a twentieth of one CPU */
 #define BUDGET_EXPLAINED 10000 /* wakeups per second of vcpu time */
 #define BUDGET_RAISE 3
 #define BUDGET_CLEAR 3

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""plim vm wakeups and plim host wakeups with real QEMUs: who keeps a guest busy, and what bad guests do to the count."""
+import json
+import os
+import re
+import socket
+import threading
+
+import pytest
+
+from daemon import PAYLOAD, Daemon, until
+
+
+@pytest.fixture
+def watchful(request):
+    """A daemon that looks at its guests each second."""
+    d = Daemon("qemu", args=("--sample", "1"))
+    request.addfinalizer(d.close)
+    d.start()
+    return d
+
+
+def started(daemon, name, job, *more):
+    daemon.ok("vm", "create", name, "--memory", "16MiB", "--kernel", str(PAYLOAD), "--nic", "none",
+              "--cmdline", f"out=serial job={job}", "--set", "platform.hvm_serial=pty", *more)
+    daemon.ok("vm", "start", name)
+    until(lambda: "\nready" in daemon.ok("vm", "console", name, "--serial", "--log"), "guest that is ready")
+    return daemon.runtime(name)["pid"]
+
+
+def counted(daemon, name, seconds=2, intervals=1):
+    return json.loads(daemon.ok("vm", "wakeups", name, "--seconds", seconds, "--intervals", intervals, "-o", "json"))
+
+
+def source(report, name):
+    """Its events of all intervals."""
+    return sum(s["timer"] + s["read"] + s["write"] for i in report["intervals"] for s in i["sources"] if s["source"] == name)
+
+
+def is_traced(pid):
+    """QEMU's trace log is a memory file; when it is off the file is closed."""
+    return any("plimsoll-trace" in os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_an_idle_guest_wakes_nobody_and_what_cannot_be_counted_is_said(daemon):
+    pid = started(daemon, "a", "idle")
+    report = counted(daemon, "a", 2, 2)
+    assert report["state"] == "done" and report["reason"] is None and len(report["intervals"]) == 2
+    for i in report["intervals"]:
+        assert i["read"] == 0 and i["write"] == 0 and not i["sampled"], i
+        assert i["timer"] is not None and i["exits"] is None and i["duration"] >= 2000000
+        assert {"main", "CPU 0/TCG"} <= {t["name"] for t in i["threads"]}
+    assert {"exits", "halts"} == {c["count"] for c in report["could_not"]}
+    assert all("KVM" in c["reason"] for c in report["could_not"])
+    assert not is_traced(pid)
+    table = daemon.ok("vm", "wakeups", "a", "--follow", "--by", "device")
+    assert re.search(r"^001 ", table, re.M) and "could not be counted" in table
+
+
+def test_the_guests_own_timer_is_named(daemon):
+    started(daemon, "a", "tick:50")
+    assert source(counted(daemon, "a", 3), "apic-timer") > 0
+
+
+def test_a_guest_that_spins_has_its_time_shown_and_no_events(daemon):
+    started(daemon, "a", "burn:3600s")
+    i = counted(daemon, "a")["intervals"][0]
+    assert i["vcpu_cpu"] > 100000 and i["read"] + i["write"] == 0
+
+
+def test_a_flood_of_reads_is_sampled_and_named_and_hurts_nobody(daemon):
+    pid = started(daemon, "a", "flood")
+    report = counted(daemon, "a", 3)
+    i = report["intervals"][0]
+    assert i["sampled"] and i["read"] > 10000, i
+    assert source(report, "rtc") > 0.9 * (i["read"] + i["write"])
+    assert i["timer"] is not None
+    assert not is_traced(pid)
+    log = next((daemon.log / "vms").glob("*.log"))
+    assert log.stat().st_size < 100000
+    assert daemon.runtime("a")["state"] == "running"
+
+
+def test_a_guest_that_ends_meanwhile_leaves_a_partial_answer(daemon):
+    started(daemon, "a", "idle")
+    watch = daemon.begin("vm", "wakeups", "a", "--seconds", "3", "--intervals", "400", "-o", "json")
+    until(lambda: daemon.get("/v1/vms/a/wakeups")["intervals"], "first interval")
+    daemon.ok("vm", "kill", "a")
+    out, err = watch.communicate(timeout=120)
+    report = json.loads(out)
+    assert watch.returncode == 0 and report["state"] == "ended", err
+    assert "QEMU ended here" in report["reason"] and 1 < len(report["intervals"]) < 400
+
+
+def test_an_interrupt_ends_the_count_and_shows_it(daemon):
+    pid = started(daemon, "a", "idle")
+    watch = daemon.begin("vm", "wakeups", "a", "--seconds", "600")
+    until(lambda: is_traced(pid), "trace of QEMU")
+    watch.terminate()
+    out, err = watch.communicate(timeout=120)
+    assert watch.returncode == 0 and "it was stopped" in out, err
+    assert not is_traced(pid)
+
+
+def test_a_daemon_that_is_killed_meanwhile_leaves_nothing_switched_on(daemon):
+    pid = started(daemon, "a", "flood")
+    assert daemon.api("POST", "/v1/vms/a/wakeups", {"seconds": 600}).status == 202
+    until(lambda: is_traced(pid), "trace of QEMU")
+    daemon.kill9()
+    daemon.start()
+    until(lambda: not is_traced(pid), "QEMU without a trace")
+    assert daemon.get("/v1/vms/a/wakeups")["state"] == "none"
+    assert counted(daemon, "a", 1)["intervals"][0]["read"] > 0
+
+
+def test_what_cannot_be_done_is_refused_with_advice(daemon):
+    started(daemon, "a", "idle")
+    assert daemon.api("POST", "/v1/vms/a/wakeups", {"seconds": 60}).status == 202
+    for body, status in (({"seconds": 1}, 409), ({"seconds": 0}, 400), ({"intervals": 1001}, 400), ({"hours": 1}, 400),
+                         ({"seconds": "5"}, 400)):
+        assert daemon.api("POST", "/v1/vms/a/wakeups", body).status == status, body
+    ran = daemon.plim("vm", "wakeups", "a", "--by", "colour")
+    assert ran.status == 2 and "--by device" in ran.err
+    daemon.ok("vm", "wakeups", "a", "--stop")
+    daemon.ok("vm", "kill", "a")
+    ran = daemon.plim("vm", "wakeups", "a")
+    assert ran.status != 0 and "Start the vm first" in ran.err
+
+
+def host_guest(daemon, name):
+    report = daemon.get("/v1/hosts/testhost/wakeups")
+    return next((g for g in report["guests"] if g["name"] == name and g["duration"] > 0), None)
+
+
+def test_the_host_ranks_its_guests_and_tells_metrics(watchful):
+    started(watchful, "busy", "burn:3600s")
+    started(watchful, "lazy", "idle")
+    busy = until(lambda: host_guest(watchful, "busy"), "sample of busy")
+    lazy = until(lambda: host_guest(watchful, "lazy"), "sample of lazy")
+    assert busy["vcpu_cpu"] > lazy["vcpu_cpu"] and not busy["idle"]
+    table = watchful.ok("host", "wakeups")
+    assert re.search(r"^busy .*\n(.*\n)*lazy ", table, re.M), table
+    text = watchful.api("GET", "/metrics").body.decode()
+    for line in (r'plimsoll_vm_wakeups_total\{vm="[^"]+",name="busy",thread="main"\} \d+',
+                 r'plimsoll_vm_cpu_seconds_total\{vm="[^"]+",name="busy",thread="vcpu"\} [\d.]+',
+                 r"process_cpu_seconds_total [\d.]+", r"process_resident_memory_bytes \d+"):
+        assert re.search(line, text), (line, text)
+
+
+class Poker:
+    """Wakes QEMU's main loop by its second monitor, as a tool that polls would."""
+
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(str(path))
+        self.lines = self.sock.makefile()
+        self.lines.readline()
+        self.ending = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        self.sock.sendall(b'{"execute":"qmp_capabilities"}\n')
+        while not self.ending.wait(0.01):
+            self.sock.sendall(b'{"execute":"query-name"}\n')
+            self.lines.readline()
+
+    def stop(self):
+        self.ending.set()
+        self.thread.join()
+        self.sock.close()
+
+
+def test_an_idle_guest_above_its_budget_is_told_once_and_told_again_when_it_keeps_it(watchful):
+    started(watchful, "a", "idle")
+    watchful.ok("vm", "set", "a", "idle.wakeups=5", "idle.cpu=0")
+    vm = watchful.vm("a")["id"]
+    poker = Poker(watchful.run / "vms" / vm / "qmp2.sock")
+    try:
+        told = watchful.wait_event("vm.idle-costly", "a", deadline=120)
+        assert told[0]["details"]["wakeups"] > 5 and told[0]["details"]["budget_wakeups"] == 5
+        seen = host_guest(watchful, "a")
+        until(lambda: (host_guest(watchful, "a") or seen) != seen, "another sample")
+        assert len(watchful.events("vm.idle-costly")) == 1
+    finally:
+        poker.stop()
+    watchful.wait_event("vm.idle-kept", "a", deadline=120)
+
+
+def test_one_line_sets_all_vms_and_tells_those_that_refuse(sim):
+    for name in ("w1", "w2", "l1"):
+        sim.ok("vm", "create", name, "--nic", "none", "--set",
+               f"property.os_type={'windows' if name[0] == 'w' else 'linux'}")
+    sim.ok("vm", "start", "w2")
+    line = ("vm", "set", "--all", "--filter", "os_type=windows", "platform.hvm_serial=none",
+            "platform.parallel=none", "platform.usb=true", "platform.usb_tablet=false")
+    dry = sim.ok(*line, "--dry-run")
+    assert "platform.usb" not in sim.vm("w1")["settings"]
+    done = sim.ok(*line)
+    assert dry == done and re.search(r"^w1: applied now: ", done, re.M), done
+    assert re.search(r"^w2: at the next start: .*platform.usb\b", done, re.M), done
+    assert sim.vm("w1")["settings"]["platform.usb"] is True and "platform.usb" not in sim.vm("l1")["settings"]
+    ran = sim.plim("vm", "set", "--all", "platform.usb=false", "boot.initrd=/nowhere/initrd")
+    assert ran.status != 0 and "3 of 3 vms were not changed: l1, w1, w2" in ran.err, ran
