@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """plim vm wakeups and plim host wakeups with real QEMUs: who keeps a guest busy, and what bad guests do to the count."""
 import json
-import os
 import re
 import socket
 import threading
@@ -37,13 +36,31 @@ def source(report, name):
     return sum(s["timer"] + s["read"] + s["write"] for i in report["intervals"] for s in i["sources"] if s["source"] == name)
 
 
-def is_traced(pid):
-    """QEMU's trace log is a memory file; when it is off the file is closed."""
-    return any("plimsoll-trace" in os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+class Monitor:
+    """QEMU's second monitor, which is for tools."""
+
+    def __init__(self, daemon, name):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(60)
+        self.sock.connect(str(daemon.run / "vms" / daemon.vm(name)["id"] / "qmp2.sock"))
+        self.lines = self.sock.makefile()
+        self.lines.readline()
+        self.ask("qmp_capabilities")
+
+    def ask(self, command, **arguments):
+        self.sock.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        while True:
+            line = json.loads(self.lines.readline())
+            if "event" not in line:
+                return line["return"]
+
+
+def is_traced(monitor):
+    return monitor.ask("trace-event-get-state", name="memory_region_ops_read")[0]["state"] == "enabled"
 
 
 def test_an_idle_guest_wakes_nobody_and_what_cannot_be_counted_is_said(daemon):
-    pid = started(daemon, "a", "idle")
+    started(daemon, "a", "idle")
     report = counted(daemon, "a", 2, 2)
     assert report["state"] == "done" and report["reason"] is None and len(report["intervals"]) == 2
     for i in report["intervals"]:
@@ -52,7 +69,7 @@ def test_an_idle_guest_wakes_nobody_and_what_cannot_be_counted_is_said(daemon):
         assert {"main", "CPU 0/TCG"} <= {t["name"] for t in i["threads"]}
     assert {"exits", "halts"} == {c["count"] for c in report["could_not"]}
     assert all("KVM" in c["reason"] for c in report["could_not"])
-    assert not is_traced(pid)
+    assert not is_traced(Monitor(daemon, "a"))
     table = daemon.ok("vm", "wakeups", "a", "--follow", "--by", "device")
     assert re.search(r"^001 ", table, re.M) and "could not be counted" in table
 
@@ -69,13 +86,13 @@ def test_a_guest_that_spins_has_its_time_shown_and_no_events(daemon):
 
 
 def test_a_flood_of_reads_is_sampled_and_named_and_hurts_nobody(daemon):
-    pid = started(daemon, "a", "flood")
+    started(daemon, "a", "flood")
     report = counted(daemon, "a", 3)
     i = report["intervals"][0]
     assert i["sampled"] and i["read"] > 10000, i
     assert source(report, "rtc") > 0.9 * (i["read"] + i["write"])
     assert i["timer"] is not None
-    assert not is_traced(pid)
+    assert not is_traced(Monitor(daemon, "a"))
     log = next((daemon.log / "vms").glob("*.log"))
     assert log.stat().st_size < 100000
     assert daemon.runtime("a")["state"] == "running"
@@ -93,22 +110,24 @@ def test_a_guest_that_ends_meanwhile_leaves_a_partial_answer(daemon):
 
 
 def test_an_interrupt_ends_the_count_and_shows_it(daemon):
-    pid = started(daemon, "a", "idle")
+    started(daemon, "a", "idle")
+    monitor = Monitor(daemon, "a")
     watch = daemon.begin("vm", "wakeups", "a", "--seconds", "600")
-    until(lambda: is_traced(pid), "trace of QEMU")
+    until(lambda: is_traced(monitor), "trace of QEMU")
     watch.terminate()
     out, err = watch.communicate(timeout=120)
     assert watch.returncode == 0 and "it was stopped" in out, err
-    assert not is_traced(pid)
+    assert not is_traced(monitor)
 
 
 def test_a_daemon_that_is_killed_meanwhile_leaves_nothing_switched_on(daemon):
-    pid = started(daemon, "a", "flood")
+    started(daemon, "a", "flood")
+    monitor = Monitor(daemon, "a")
     assert daemon.api("POST", "/v1/vms/a/wakeups", {"seconds": 600}).status == 202
-    until(lambda: is_traced(pid), "trace of QEMU")
+    until(lambda: is_traced(monitor), "trace of QEMU")
     daemon.kill9()
     daemon.start()
-    until(lambda: not is_traced(pid), "QEMU without a trace")
+    until(lambda: not is_traced(monitor), "QEMU without a trace")
     assert daemon.get("/v1/vms/a/wakeups")["state"] == "none"
     assert counted(daemon, "a", 1)["intervals"][0]["read"] > 0
 
@@ -150,32 +169,25 @@ def test_the_host_ranks_its_guests_and_tells_metrics(watchful):
 class Poker:
     """Wakes QEMU's main loop by its second monitor, as a tool that polls would."""
 
-    def __init__(self, path):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(path))
-        self.lines = self.sock.makefile()
-        self.lines.readline()
+    def __init__(self, monitor):
+        self.monitor = monitor
         self.ending = threading.Event()
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
 
     def run(self):
-        self.sock.sendall(b'{"execute":"qmp_capabilities"}\n')
         while not self.ending.wait(0.01):
-            self.sock.sendall(b'{"execute":"query-name"}\n')
-            self.lines.readline()
+            self.monitor.ask("query-name")
 
     def stop(self):
         self.ending.set()
         self.thread.join()
-        self.sock.close()
 
 
 def test_an_idle_guest_above_its_budget_is_told_once_and_told_again_when_it_keeps_it(watchful):
     started(watchful, "a", "idle")
     watchful.ok("vm", "set", "a", "idle.wakeups=5", "idle.cpu=0")
-    vm = watchful.vm("a")["id"]
-    poker = Poker(watchful.run / "vms" / vm / "qmp2.sock")
+    poker = Poker(Monitor(watchful, "a"))
     try:
         told = watchful.wait_event("vm.idle-costly", "a", deadline=120)
         assert told[0]["details"]["wakeups"] > 5 and told[0]["details"]["budget_wakeups"] == 5
