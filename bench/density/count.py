@@ -13,6 +13,7 @@ import collections
 import json
 import os
 import re
+import shutil
 import socket
 import sys
 import tempfile
@@ -69,10 +70,13 @@ class Counter:
         self.name, self.pid, self.qmp = name, pid, Qmp(path)
         version = self.qmp.ask("query-version")["qemu"]
         self.site = TIMER_SITE.get("%d.%d" % (version["major"], version["minor"]))
-        handle, self.log = tempfile.mkstemp(prefix="count.", dir="/tmp")
-        os.close(handle)
-        os.chmod(self.log, 0o666)  # QEMU may be somebody else
-        self.qmp.human("logfile " + self.log)
+        # QEMU may be somebody else, who may not open a stranger's file in /tmp itself (fs.protected_regular).
+        self.folder = tempfile.mkdtemp(prefix="count.", dir="/tmp")
+        os.chmod(self.folder, 0o777)
+        self.log = os.path.join(self.folder, "trace")
+        said = self.qmp.human("logfile " + self.log).strip()
+        if said:
+            raise SystemExit("%s can't trace: %s" % (name, said))
         self.qmp.human("sync-profile on")
         for event in EVENTS:
             self.qmp.ask("trace-event-set-state", name=event, enable=True)
@@ -93,14 +97,16 @@ class Counter:
 
     def begin(self):
         self.stats, self.fired = self.kvm(), self.timers()
-        self.place = os.path.getsize(self.log)
+        self.place = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         self.before = threads(self.pid)
 
     def end(self):
         after = threads(self.pid)
-        with open(self.log, encoding="utf-8", errors="replace") as log:
-            log.seek(self.place)
-            found = ACCESS.findall(log.read())
+        found = []
+        if os.path.exists(self.log):  # it is made with its first line
+            with open(self.log, encoding="utf-8", errors="replace") as log:
+                log.seek(self.place)
+                found = ACCESS.findall(log.read())
         fired, stats = self.timers(), self.kvm()
         by = collections.defaultdict(lambda: {"wakeups": 0, "cpu": 0.0})
         for tid, (name, wakeups, cpu) in after.items():
@@ -123,7 +129,7 @@ class Counter:
             self.qmp.ask("trace-event-set-state", name=event, enable=False)
         self.qmp.human("sync-profile off")
         self.qmp.human("logfile /dev/null")
-        os.unlink(self.log)
+        shutil.rmtree(self.folder)
 
 
 def main():

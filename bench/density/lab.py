@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,7 @@ class Here:
 
     def __exit__(self, *words):
         for child in self.children:
-            child.kill()
+            os.killpg(child.pid, signal.SIGKILL)
             child.wait()
         self.daemon.__exit__(*words)
 
@@ -76,11 +77,12 @@ class Here:
                               timeout=timeout).stdout
 
     def popen(self, argv):
-        self.children.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+        self.children.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                              start_new_session=True))
 
     def plim_ok(self, *words, timeout=60):
-        return subprocess.run([self.daemon.plim, "--socket", self.daemon.socket, *map(str, words)], check=True, text=True,
-                              stdout=subprocess.PIPE, timeout=timeout).stdout
+        return subprocess.run([self.daemon.plim, *map(str, words)], check=True, text=True, stdout=subprocess.PIPE,
+                              timeout=timeout, env=dict(os.environ, PLIMSOLL_SOCKET=self.daemon.socket)).stdout
 
     def plim(self, noun, verb, *words):
         return json.loads(self.plim_ok(noun, verb, "-o", "json", *words))
@@ -130,11 +132,14 @@ def measure(host, options, folder, run, net, nic):
     host.sh("mkdir -p %s; cp %s %s/vmlinux; cp %s %s/initrd; truncate -s 64M %s/disk; chmod -R a+rX %s; chmod 644 %s/*" %
             (folder, kernel, folder, initrd, folder, folder, folder, folder))
     files = {"kernel": folder + "/vmlinux", "initrd": folder + "/initrd", "disk": folder + "/disk"}
-    start_plain(host, "qemu", DEFAULTS, folder, files, options.accel, net)
     host.sh("cp %s/disk %s/disk2" % (folder, folder))
-    start_plain(host, "libvirt", LIBVIRT, folder, dict(files, disk=folder + "/disk2"), options.accel, net)
-    start_ours(host, files, nic)
-    for name in ("qemu", "libvirt", "plimsoll"):
+    # One after the other: a host of the lab is slow, and a start has a deadline.
+    starts = {"plimsoll": lambda: start_ours(host, files, nic),
+              "qemu": lambda: start_plain(host, "qemu", DEFAULTS, folder, files, options.accel, net),
+              "libvirt": lambda: start_plain(host, "libvirt", LIBVIRT, folder, dict(files, disk=folder + "/disk2"),
+                                             options.accel, net)}
+    for name, start in starts.items():
+        start()
         wait_for(lambda: is_ready(host, name, folder), BOOT_TIMEOUT, "boot of " + name)
     time.sleep(options.settle)
     text = host.sh("python3 %s --seconds %g --intervals %d %s" % (COUNT, options.seconds, options.intervals,
@@ -153,7 +158,7 @@ def bridge(host):
 def in_lab(options):
     with Lab(HostSpec("a", memory="3G", smp=2)) as lab:
         host = lab["a"]
-        host.plimsolld_start(timeout=240)
+        host.plimsolld_start(timeout=240, restart=True)  # QEMU may be slow to say its version
         wait_for(lambda: "kvm guests can have" in host.plim_ok("event", "list"), 240, "the probe of CPUs")
         return measure(host, options, "/run/bench", "/run/plimsoll", bridge(host), "bridge:br0")
 

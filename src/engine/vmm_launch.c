@@ -112,7 +112,7 @@ static bool find_program(char **argv, GError **err)
 
 /*
  * One heap for all threads, given back soon when it is free: a heap of its own
- * for each of QEMU's threads keeps some 0.4 MB more (bench/density/overhead.py).
+ * for each of QEMU's threads keeps some 0.3 MB more (bench/density/overhead.py).
  */
 static const char *const environment[] = {
 	"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",          "MALLOC_ARENA_MAX=1",
