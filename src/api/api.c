@@ -404,13 +404,19 @@ bool api_is_busy(const Api *a)
 	return a != NULL && a->jobs > 0;
 }
 
+void api_say_goodbye(Api *a)
+{
+	if (a == NULL)
+		return;
+	console_links_close(a);
+	display_links_close(a);
+}
+
 Api *api_free(Api *a)
 {
 	if (a == NULL)
 		return NULL;
 	a->pool = worker_pool_free(a->pool);
-	console_links_close(a);
-	display_links_close(a);
 	event_streams_free(a->streams);
 	http_server_free(a->pool_server);
 	http_server_free(a->server);

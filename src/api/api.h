@@ -32,6 +32,8 @@ struct api_config {
 };
 
 Api *api_new(const struct api_config *config, GError **err);
+/* The daemon is about to stop: those at consoles and screens are told. While the loop runs. NULL is fine. */
+void api_say_goodbye(Api *a);
 /* Are there requests that nobody has answered yet? Streams and consoles do not count. NULL is fine. */
 bool api_is_busy(const Api *a);
 /* Closes. NULL is fine; returns NULL. */

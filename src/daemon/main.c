@@ -201,6 +201,7 @@ static void on_signal(int signo, void *data)
 	log_info("signal %d: stopping; guests run on", signo);
 	sd_notify(0, "STOPPING=1");
 	d->stopping = true;
+	api_say_goodbye(d->api);
 	d->helper = g_thread_new("stop", stop_engine, d);
 }
 
@@ -213,6 +214,7 @@ static void begin_anew(void *data)
 		return;
 	log_info("beginning anew; guests run on");
 	d->stopping = d->again = true;
+	api_say_goodbye(d->api);
 	d->helper = g_thread_new("stop", stop_engine, d);
 }
 
