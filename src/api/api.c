@@ -2,6 +2,7 @@
 #include "api/api-impl.h"
 #include "api/forward.h"
 #include "api/route.h"
+#include "api/web.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "core/model/keys.h"
@@ -307,8 +308,11 @@ static void on_request(HttpRequest *req, void *data)
 	g_autoptr(GHashTable) path = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	Role role = role_of(a, http_request_peer(req));
 	g_autoptr(GError) err = NULL;
-	const Route *route = route_find(http_request_method(req), http_request_segments(req), path, &err);
+	const Route *route;
 
+	if (web_answer(req))
+		return;
+	route = route_find(http_request_method(req), http_request_segments(req), path, &err);
 	if (route == NULL || !authorise(route, role, &err))
 		http_respond_error(req, err);
 	else if (route->kind == ROUTE_STREAM && wants_stream(req))

@@ -6,11 +6,27 @@
 #include "cli/console.h"
 #include "cli/nouns.h"
 #include "cli/output.h"
+#include "cli/web.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+
+/* A link to a vm that is not there would be found out by the browser only. */
+static bool console_in_browser(Cli *c, GError **err)
+{
+	g_autofree char *path = cli_path("vms", cli_arg(c, 0), NULL), *name = NULL, *page = NULL;
+	_cleanup_json_ Json *vm = client_call(c->client, "GET", path, NULL, err);
+	uint64_t port = 0;
+
+	if (vm == NULL ||
+	    (cli_text(c, "port") != NULL && !parse_uint(cli_text(c, "port"), 0, UINT16_MAX, &port, err)))
+		return false;
+	name = g_uri_escape_string(json_str(vm, "name"), NULL, FALSE);
+	page = g_strdup_printf("console.html?vm=%s", name);
+	return web_serve(client_socket(c->client), page, (unsigned)port, err);
+}
 
 static bool vm_console(Cli *c, GError **err)
 {
@@ -21,6 +37,8 @@ static bool vm_console(Cli *c, GError **err)
 
 	if (cli_has(c, "log"))
 		return print_bytes_of(c, log, NULL, err);
+	if (cli_has(c, "web"))
+		return console_in_browser(c, err);
 	return console_attach(client_socket(c->client), path, cli_arg(c, 0), err);
 }
 
@@ -144,6 +162,9 @@ static bool vm_cat(Cli *c, GError **err)
 static const Option console_options[] = {
 	{ "serial", 0, OPTION_FLAG, NULL, "The serial port instead of the virtio console" },
 	{ "log", 0, OPTION_FLAG, NULL, "Print the last 64 KiB and end" },
+	{ "web", 0, OPTION_FLAG, NULL,
+	  "Serve screen and consoles to a browser on this machine, and print the link" },
+	{ "port", 0, OPTION_TEXT, "PORT", "Of loopback, for --web; any that is free" },
 	{ 0 },
 };
 static const Option file_options[] = {

@@ -92,6 +92,8 @@ class Witness:
         path, _, query = target.partition("?")
         kind = (response.headers.get("Content-Type") or "").split(";")[0]
         self.exchanges.append((method, target, response.status))
+        if path == "/" or path.startswith("/web/"):
+            return  # pages are no part of the API
         try:
             if kind == "application/json":
                 data = json.loads(data)

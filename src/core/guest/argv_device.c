@@ -41,9 +41,9 @@ static void add_video(ArgvBuilder *b)
 	/* It listens nowhere: a viewer is handed to it by the daemon. */
 	if (profile_on(b->p, PROFILE_VNC))
 		arg_whole(b, "-vnc", PROFILE_VNC, "none");
-	arg_whole(b, "-device", PROFILE_VIDEO, "%s,id=video,bus=%s,addr=0x%x",
+	arg_whole(b, "-device", PROFILE_VIDEO, "%s,id=video,bus=%s,addr=0x%x,edid=on,xres=%d,yres=%d",
 		  profile_is(b->p, PROFILE_VIDEO, "virtio") ? "virtio-vga" : "VGA", argv_root_bus(b),
-		  ADDRESS_VIDEO);
+		  ADDRESS_VIDEO, SCREEN_WIDTH, SCREEN_HEIGHT);
 }
 
 static void add_virtio_helpers(ArgvBuilder *b)

@@ -448,8 +448,15 @@ static void put_video(const Export *e)
 	if (g_str_equal(video, "none")) {
 		xml_leaf(e->x, "model", "type", "none", NULL);
 	} else {
-		xml_leaf(e->x, "model", "type", g_str_equal(video, "std") ? "vga" : "virtio", "heads", "1",
-			 "primary", "yes", NULL);
+		g_autofree char *x = g_strdup_printf("%d", SCREEN_WIDTH),
+				*y = g_strdup_printf("%d", SCREEN_HEIGHT);
+
+		xml_open(e->x, "model");
+		xml_attr(e->x, "type", g_str_equal(video, "std") ? "vga" : "virtio");
+		xml_attr(e->x, "heads", "1");
+		xml_attr(e->x, "primary", "yes");
+		xml_leaf(e->x, "resolution", "x", x, "y", y, NULL);
+		xml_close(e->x);
 		put_pci(e->x, 0, ADDRESS_VIDEO);
 	}
 	xml_close(e->x);

@@ -23,6 +23,10 @@
 #include "core/guest/pin.h"
 #include "core/model/vm.h"
 
+/* What a screen says it can show best: guests take it from the first frame of their driver on. */
+#define SCREEN_WIDTH 1920
+#define SCREEN_HEIGHT 1080
+
 /* name, as explain and the API call it; values */
 // clang-format off
 #define PROFILE_TABLE(X)                                                               \

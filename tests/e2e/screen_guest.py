@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Linux guest with a screen, a keyboard and a pointer: Debian's kernel and busybox.
+
+On its first screen is a shell. On its virtio console it says how large the screen is, what `say` of the shell is
+given, and what the pointer does.
+"""
+import os
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lab"))
+
+from lablib import kernel  # noqa: E402  (found by the line above)
+from lablib.cpio import Archive  # noqa: E402
+from lablib.errors import Unavailable  # noqa: E402
+
+MODULES = "virtio_pci virtio_console virtio_input bochs i8042 atkbd evdev".split()
+# A line of od: sixteen bytes of time, then type, code and value of one event.
+INIT = """#!/bin/busybox sh
+export PATH=/bin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+while read -r module; do insmod "/modules/$module"; done </modules/order
+echo 0 >/proc/sys/kernel/printk
+for name in /sys/class/input/event*/device/name; do
+        case "$(cat "$name")" in
+        *Tablet*)
+                event=${name%/device/name}
+                while event=$(dd bs=24 count=1 2>/dev/null | od -An -v -w24 -t d4); do echo "event $event"; done \\
+                        <"/dev/input/${event##*/}" >/dev/hvc0 &
+                ;;
+        esac
+done
+echo "screen $(cat /sys/class/graphics/fb0/virtual_size)" >/dev/hvc0
+while :; do setsid sh -c 'exec sh -i </dev/tty1 >/dev/tty1 2>&1'; done
+"""
+
+
+def screen_guest(folder):
+    """(kernel, initrd) in that folder, for QEMU's user to read."""
+    try:
+        vmlinux, _ = kernel.boot_files()
+        kernel.tool(["dpkg", "-x", kernel.package_cached(kernel.cache_dir()), str(folder / "tree")])
+    except Unavailable as error:
+        pytest.skip(str(error))
+    archive = Archive()
+    for name in ("bin", "dev", "proc", "sys", "modules"):
+        archive.folder(name)
+    archive.console()
+    archive.file("bin/busybox", kernel.read(kernel.BUSYBOX), 0o755)
+    archive.file("init", INIT.encode(), 0o755)
+    archive.file("bin/say", b"#!/bin/sh\necho \"$*\" >/dev/hvc0\n", 0o755)
+    files = kernel.module_files(kernel.one(str(folder / "tree"), "lib/modules/*"))
+    paths = kernel.modules_order(files, [name for name in MODULES if name in files])
+    for path in paths:
+        archive.file("modules/" + os.path.basename(path), kernel.read(path))
+    archive.file("modules/order", "".join(os.path.basename(path) + "\n" for path in paths).encode())
+    made = folder / "vmlinux", folder / "initrd"
+    made[0].write_bytes(kernel.read(vmlinux))
+    made[1].write_bytes(archive.bytes())
+    return made
