@@ -28,6 +28,7 @@ bool api_vm_resume(ApiCall *c, GError **err);
 bool api_vm_reset(ApiCall *c, GError **err);
 bool api_vm_reboot(ApiCall *c, GError **err);
 bool api_vm_disk_add(ApiCall *c, GError **err);
+bool api_vm_disk_grow(ApiCall *c, GError **err);
 bool api_vm_disk_remove(ApiCall *c, GError **err);
 bool api_vm_nic_add(ApiCall *c, GError **err);
 bool api_vm_nic_remove(ApiCall *c, GError **err);

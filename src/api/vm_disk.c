@@ -2,6 +2,8 @@
 /* Disks that a vm gets or loses. */
 #include "api/creation.h"
 #include "api/handlers.h"
+#include "core/model/paths.h"
+#include "engine/volume/volume.h"
 
 /* "root", else the first of "data1", "data2", ... that no disk has. Caller frees. */
 static char *free_name(const Vm *vm)
@@ -61,5 +63,77 @@ bool api_vm_disk_remove(ApiCall *c, GError **err)
 	return call_submit(c,
 			   plan_vm_disk_remove(&req->plan, &r->seen, r->vm->disk->pdata[at],
 					       r->seen.volume->pdata[at], delete, err),
+			   err);
+}
+
+/* What the body asks for. */
+struct wish {
+	uint64_t size;
+	bool filesystem, overcommit;
+};
+
+static bool wish_of_body(const Json *body, struct wish *ret, GError **err)
+{
+	static const char *const known[] = { "size", "filesystem", "overcommit", NULL };
+
+	if (body == NULL || !call_known(body, known, err))
+		return false;
+	for (size_t i = 1; known[i] != NULL; i++) {
+		const Json *v = json_object_get(body, known[i]);
+
+		if (v != NULL && !json_is_boolean(v))
+			return fail(err, ERR_INVALID, "'%s' is true or false", known[i]);
+	}
+	*ret = (struct wish){ .size = json_uint(body, "size", 0),
+			      .filesystem = json_bool(body, "filesystem", true),
+			      .overcommit = json_bool(body, "overcommit", false) };
+	return volume_check_size("a disk", ret->size, err);
+}
+
+static bool check_room(const ApiCall *c, const Volume *v, const struct wish *w, GError **err)
+{
+	if (engine_is_sim(c->engine) || w->overcommit || w->size <= v->size)
+		return true;
+	return volume_check_room(v->path, w->size, err) ||
+	       (g_error_matches(*err, ERR, ERR_NO_SPACE) &&
+		err_advise(
+		    err,
+		    "Make room there, or add --overcommit: the guest is paused when the room is used up."));
+}
+
+/* The volume that is that disk. */
+static Volume *volume_of_disk(ApiCall *c, const Vm *vm, const VmDisk *d, int64_t *ret_rev, GError **err)
+{
+	if (d->volume != NULL)
+		return volume_load(engine_store(c->engine), d->volume, ret_rev, err);
+	fail_advice(err, ERR_UNSUPPORTED,
+		    "Stop the vm, grow the file or device yourself, and start it again.",
+		    "disk '%s' of vm '%s' is a file of your own, and no volume", d->name, vm->name);
+	return NULL;
+}
+
+bool api_vm_disk_grow(ApiCall *c, GError **err)
+{
+	g_autoptr(VmRecords) r = call_vm(c, err);
+	g_autoptr(EngineRequest) req = NULL;
+	g_autoptr(Volume) v = NULL;
+	g_autofree char *backing = NULL;
+	VolumeGrowth g = { 0 };
+	struct wish w = { 0 };
+	guint at;
+
+	if (r == NULL || !wish_of_body(call_body(c, err), &w, err) || !find_disk(c, r->vm, &at, err))
+		return false;
+	v = volume_of_disk(c, r->vm, r->vm->disk->pdata[at], &g.rev, err);
+	if (v == NULL || !check_room(c, v, &w, err))
+		return false;
+	req = engine_request_new(c->engine, c->user);
+	if (v->image_id != NULL)
+		backing = path_image(&req->plan.host->folders, v->image_id);
+	g.volume = v;
+	g.backing = backing;
+	g.seen = &r->seen;
+	g.size = w.size;
+	return call_submit(c, plan_vm_disk_grow(&req->plan, &g, r->vm->disk->pdata[at], w.filesystem, err),
 			   err);
 }

@@ -13,6 +13,7 @@ static const struct {
 	{ "vm", "virtual machines" },
 	{ "image", "images that vms are made from" },
 	{ "volume", "disks of vms" },
+	{ "disk", "a vm's disks while it runs" },
 	{ "host", "servers" },
 	{ "cpu", "CPU features, from files" },
 	{ "pool", "hosts that share their records" },

@@ -111,7 +111,7 @@ const Command volume_commands[] = {
 	{ "volume", "create", "NAME", "Make an empty volume, or an overlay of an image", NULL,
 	  "plim volume create data1 --size 20GiB", 1, 1, NULL, OPERATION, volume_options, volume_create },
 	{ "volume", "grow", "VOLUME SIZE", "Make a volume larger while no guest runs on it",
-	  "The guest finds a larger disk at its next start; cloud images grow their file system by themselves. "
+	  "For the disk of a guest that runs there is `plim vm disk grow`. The guest finds a larger disk at its next start; cloud images grow their file system by themselves. "
 	  "Volumes never shrink.",
 	  "plim volume grow data1 40GiB", 2, 2, "volumes", OPERATION, NULL, volume_grow },
 	{ "volume", "delete", "VOLUME...", "Delete volumes that no vm has", NULL, NULL, 1, 1000, "volumes",

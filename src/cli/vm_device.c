@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plim vm disk, plim vm nic: what a vm is connected to. */
+#include "base/str.h"
 #include "cli/nouns.h"
 #include "cli/output.h"
 
@@ -123,6 +124,57 @@ static bool disk_add(Cli *c, GError **err)
 	return body != NULL && cli_operate(c, "POST", path, NULL, body, done, err) && print_waiting(c, err);
 }
 
+static void print_guest_growth(const Json *guest)
+{
+	g_autofree char *before = print_size(json_uint(guest, "before", 0)),
+			*after = print_size(json_uint(guest, "after", 0));
+	const Json *step;
+	size_t i;
+
+	json_array_foreach(json_arr(guest, "steps"), i, step)
+	    printf("in the guest: %s: %s\n", json_str(step, "command"), json_str(step, "output"));
+	if (json_str(guest, "mount") != NULL)
+		printf("in the guest: %s had %s and has %s\n", json_str(guest, "mount"), before, after);
+	if (json_str(guest, "note") != NULL)
+		fprintf(stderr, "plim: the disk is larger, its file system is not: %s\n",
+			json_str(guest, "note"));
+	if (json_str(guest, "advice") != NULL)
+		fprintf(stderr, "%s\n", json_str(guest, "advice"));
+}
+
+static void print_growth(const char *vm, const Json *result)
+{
+	g_autofree char *before = print_size(json_uint(result, "before", 0)),
+			*after = print_size(json_uint(result, "after", 0));
+
+	printf("disk %s of %s had %s and has %s\n", json_str(result, "disk"), vm, before, after);
+	if (json_obj(result, "guest") != NULL)
+		print_guest_growth(json_obj(result, "guest"));
+}
+
+static bool disk_grow(Cli *c, GError **err)
+{
+	g_autofree char *disk = sub_path(c, "disks", cli_arg(c, 1)),
+			*path = g_strconcat(disk, "/actions/grow", NULL);
+	_cleanup_json_ Json *body = json_object(), *op = NULL, *end = NULL;
+	uint64_t size;
+
+	if (!parse_size(cli_arg(c, 2), &size, err))
+		return false;
+	json_put_uint(body, "size", size);
+	if (cli_has(c, "no-filesystem"))
+		json_put_bool(body, "filesystem", false);
+	if (cli_has(c, "overcommit"))
+		json_put_bool(body, "overcommit", true);
+	if (cli_has(c, "dry-run") || cli_has(c, "no-wait"))
+		return cli_operate(c, "POST", path, NULL, g_steal_pointer(&body), "", err);
+	op = client_call(c->client, "POST", path, body, err);
+	if (op == NULL || !cli_follow(c, op, &end, err))
+		return false;
+	print_growth(cli_arg(c, 0), json_obj(end, "result"));
+	return true;
+}
+
 static bool disk_remove(Cli *c, GError **err)
 {
 	g_autofree char *path = sub_path(c, "disks", cli_arg(c, 1));
@@ -190,7 +242,18 @@ static const Option remove_options[] = {
 	{ 0 },
 };
 
+static const Option grow_options[] = {
+	{ "no-filesystem", 0, OPTION_FLAG, NULL, "Leave partition and file system as they are" },
+	{ "overcommit", 0, OPTION_FLAG, NULL, "Also when the host could not hold all of it" },
+	{ 0 },
+};
+
 #define OPERATION (GROUP_CHANGE | GROUP_WAIT)
+#define GROW_TEXT                                                                                                  \
+	"Also while the guest runs: then its agent grows the last partition and the file system on it (ext, xfs, " \
+	"btrfs), by the guest's own growpart, resize2fs and their like, and each command is shown. Where that "    \
+	"can't be done the disk is larger all the same, and you are told what to do in the guest. Disks never "    \
+	"shrink."
 
 const Command vm_device_commands[] = {
 	{ "vm", "disk list", "NAME", "List the disks of a vm in the order of booting", NULL, NULL, 1, 1,
@@ -199,6 +262,10 @@ const Command vm_device_commands[] = {
 	  "DISK is written as for `plim vm create --disk`: 10GiB, /path, volume=NAME, or "
 	  "name=,size=,image=,format=,bus=,readonly=. A running guest gets it at its next start.",
 	  "plim vm disk add web1 name=data,size=20GiB", 2, 2, "vms", OPERATION, NULL, disk_add },
+	{ "vm", "disk grow", "NAME DISK SIZE", "Make a disk of a vm larger", GROW_TEXT,
+	  "plim vm disk grow web1 root 40GiB", 3, 3, "vms", OPERATION, grow_options, disk_grow },
+	{ "disk", "grow", "NAME DISK SIZE", "The same as plim vm disk grow", GROW_TEXT,
+	  "plim disk grow web1 root 40GiB", 3, 3, "vms", OPERATION, grow_options, disk_grow },
 	{ "vm", "disk remove", "NAME DISK", "Take a disk out of a vm",
 	  "Its volume becomes free. A volume that the running guest uses can't be taken away.",
 	  "plim vm disk remove web1 data", 2, 2, "vms", OPERATION, remove_options, disk_remove },

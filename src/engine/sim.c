@@ -28,6 +28,8 @@ static const struct {
 	[STEP_VOLUME_CLONE] = { ADDS, "volume", "volume" },
 	[STEP_VOLUME_DELETE] = { REMOVES, "volume", "volume" },
 	[STEP_VOLUME_GROW] = { NOTHING, NULL, NULL },
+	[STEP_DISK_GROW] = { NOTHING, NULL, NULL },
+	[STEP_GUEST_GROW] = { NOTHING, NULL, NULL },
 	[STEP_SEED_WRITE] = { NOTHING, NULL, NULL }, /* a file in the folder, and so gone with it */
 	[STEP_NVRAM_CREATE] = { NOTHING, NULL, NULL },
 	[STEP_DISK_CHECK] = { NOTHING, NULL, NULL },

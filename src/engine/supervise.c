@@ -687,6 +687,7 @@ static const struct {
 	{ "image.verify", EVENT_IMAGE_VERIFIED, "was verified" },
 	{ "vm.disk-add", EVENT_VM_CHANGED, "got a disk" },
 	{ "vm.disk-remove", EVENT_VM_CHANGED, "lost a disk" },
+	{ "vm.disk-grow", EVENT_VM_CHANGED, "got a larger disk" },
 	{ "volume.grow", EVENT_VOLUME_GROWN, "was grown" },
 	{ "volume.create", EVENT_VOLUME_CREATED, "was created" },
 	{ "volume.delete", EVENT_VOLUME_DELETED, "was deleted" },

@@ -52,6 +52,37 @@ Json *vm_blocks(Vmm *v, GError **err)
 	return qmp_call(vmm_qmp(v), "query-block", NULL, 0, err);
 }
 
+/* What the guest sees of the drive with that node; 0 when there is none. */
+static uint64_t size_of_node(const Json *blocks, const char *node)
+{
+	const Json *b;
+	size_t i;
+
+	json_array_foreach(blocks, i, b)
+	{
+		const Json *inserted = json_obj(b, "inserted");
+
+		if (g_strcmp0(json_str(inserted, "node-name"), node) == 0)
+			return json_uint(json_obj(inserted, "image"), "virtual-size", 0);
+	}
+	return 0;
+}
+
+bool vm_disk_grow(Vmm *v, const char *disk, uint64_t size, GError **err)
+{
+	g_autofree char *node = g_strdup_printf("disk-%s", disk);
+	_cleanup_json_ Json *blocks = vm_blocks(v, err), *args = json_object(), *reply = NULL;
+
+	if (blocks == NULL)
+		return false;
+	if (size_of_node(blocks, node) >= size)
+		return true;
+	json_put_str(args, "node-name", node);
+	json_put_uint(args, "size", size);
+	reply = qmp_call(vmm_qmp(v), "block_resize", json_ref(args), 0, err);
+	return reply != NULL;
+}
+
 /*
  * The CPU. Where its object is: the first thing that a machine makes, and
  * asking for the path would cost another turn.

@@ -32,6 +32,9 @@ char *vm_status(Vmm *v, GError **err);
 /* Its drives, as query-block tells. New reference. */
 Json *vm_blocks(Vmm *v, GError **err);
 
+/* Make the disk of that name as large as `size`; one that is as large already stays so. */
+bool vm_disk_grow(Vmm *v, const char *disk, uint64_t size, GError **err);
+
 /* What its first display shows, as PNG. ERR_UNSUPPORTED with advice when it has no display. */
 GBytes *vm_screenshot(Vmm *v, GError **err);
 

@@ -275,6 +275,20 @@ static Operation *grow_volume(Bench *b, const char *op_id, GError **err)
 	return v != NULL ? plan_volume_grow(&req, &g, err) : NULL;
 }
 
+static Operation *plan_grow_disk(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	const VolumeGrowth g = {
+		.volume = seen->volume->pdata[0], .rev = STORE_ANY, .seen = seen, .size = UINT64_C(4) << 30
+	};
+
+	return plan_vm_disk_grow(req, &g, seen->vm->disk->pdata[0], true, err);
+}
+
+static Operation *grow_disk(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_grow_disk, err);
+}
+
 static Operation *plan_add_disk(const PlanRequest *req, const VmSeen *seen, GError **err)
 {
 	g_autoptr(Vm) is = vm_copy(seen->vm);
@@ -427,6 +441,7 @@ static const struct {
 	{ "image.delete", delete_image, { import }, "IMAGE_REMOVE debian\n" },
 	{ "volume.create", create_volume, { NULL }, "VOLUME_CREATE free\n" },
 	{ "volume.grow", grow_volume, { create_volume }, "VOLUME_GROW free\n" },
+	{ "vm.disk-grow", grow_disk, { create, start }, "DISK_GROW root\nGUEST_GROW root\n" },
 	{ "vm.disk-add", add_disk, { create }, "VOLUME_CREATE web1-data\n" },
 	{ "vm.disk-remove", remove_disk, { create, add_disk }, "VOLUME_DELETE web1-data\n" },
 	{ "volume.delete", delete_volume, { create_volume }, "VOLUME_DELETE free\n" },

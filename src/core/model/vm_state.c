@@ -66,6 +66,9 @@ static bool advise(GError **err, const char *name, VmState state, VmAction actio
 		return err_advise(err, "It runs already.");
 	if (state == VM_RUNNING && action == VM_ACTION_start)
 		return err_advise(err, "It runs already; `plim vm reboot %s` starts the guest again.", name);
+	if ((state == VM_RUNNING || state == VM_PAUSED) && action == VM_ACTION_grow)
+		return err_advise(err, "`plim vm disk grow %s DISK SIZE` grows a disk while the guest runs.",
+				  name);
 	if (state == VM_PAUSED && action == VM_ACTION_pause)
 		return err_advise(err, "It is paused already.");
 	if (state == VM_PAUSED && action == VM_ACTION_start)

@@ -35,6 +35,8 @@
 	X(VOLUME_CLONE,     true,   false,     true,    true,  "copying disks")                     \
 	X(VOLUME_DELETE,    false,  true,      true,    true,  "removing disks")                    \
 	X(VOLUME_GROW,      false,  true,      true,    true,  "growing the disk")                  \
+	X(DISK_GROW,        false,  true,      true,    false, "growing the disk")                  \
+	X(GUEST_GROW,       false,  false,     false,   true,  "growing the file system")           \
 	X(SEED_WRITE,       false,  false,     false,   false, "writing the cloud-init seed")       \
 	X(NVRAM_CREATE,     false,  false,     false,   false, "preparing firmware")                \
 	X(DISK_CHECK,       false,  false,     false,   false, "checking disks")                    \

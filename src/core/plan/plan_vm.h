@@ -106,6 +106,14 @@ typedef struct VolumeGrowth {
 Operation *plan_volume_grow(const PlanRequest *req, const VolumeGrowth *g, GError **err);
 
 /*
+ * The same for a disk of g->seen, which may run: then QEMU grows it, and with
+ * `guest` the guest is asked to fill it. The result is {disk, before, after,
+ * guest: see engine/guest_grow.h}.
+ */
+Operation *plan_vm_disk_grow(const PlanRequest *req, const VolumeGrowth *g, const VmDisk *d, bool guest,
+			     GError **err);
+
+/*
  * `is` is the vm with one disk more, its last; `wish` the volume of that disk,
  * NULL when it has a path. A running guest gets it at its next start.
  */

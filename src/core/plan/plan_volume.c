@@ -130,41 +130,96 @@ static bool check_growth(const Volume *v, uint64_t size, GError **err)
 	return true;
 }
 
-Operation *plan_volume_grow(const PlanRequest *req, const VolumeGrowth *g, GError **err)
+static uint64_t whole_sectors(uint64_t size)
 {
-	const Volume *v = g->volume;
-	g_autofree char *key = key_volume(v->id);
-	uint64_t size = (g->size + SECTOR - 1) / SECTOR * SECTOR;
-	Json *growing, *args, *grown = json_object(), *same = json_object();
-	Operation *op = NULL;
+	return (size + SECTOR - 1) / SECTOR * SECTOR;
+}
 
-	if (check_growth(v, g->size, err) &&
-	    (g->seen == NULL || vm_allows(g->seen->vm->name, g->seen->runtime, VM_ACTION_grow, err)))
-		op = volume_operation(req, "volume.grow", v);
-	json_put_uint(grown, "size", size);
-	json_put_str(grown, "status", "ready");
-	json_put_str(same, "status", "ready");
-	if (op == NULL) {
-		json_unref(grown);
-		json_unref(same);
-		return NULL;
-	}
-	growing = volume_to_json(v);
+static Json *growth_args(const VolumeGrowth *g)
+{
+	Json *args = json_object();
+
+	json_put_str(args, "volume", g->volume->id);
+	json_put_str(args, "path", g->volume->path);
+	json_put_str(args, "format", g->volume->format);
+	json_put_uint(args, "size", whole_sectors(g->size));
+	json_put_str(args, "backing", g->backing);
+	return args;
+}
+
+/* The volume is growing until the end, and has its new size when that is good. */
+static void put_growth(Operation *op, const VolumeGrowth *g)
+{
+	g_autofree char *key = key_volume(g->volume->id);
+	Json *growing = volume_to_json(g->volume), *grown = json_object(), *same = json_object();
+
 	json_put_str(growing, "status", "growing");
 	operation_on_begin(op, key, g->rev, growing);
-	args = json_object();
-	json_put_str(args, "volume", v->id);
-	json_put_str(args, "path", v->path);
-	json_put_str(args, "format", v->format);
-	json_put_uint(args, "size", size);
-	json_put_str(args, "backing", g->backing);
-	plan_add(op->plan, STEP_VOLUME_GROW, v->name, args);
+	json_put_uint(grown, "size", whole_sectors(g->size));
+	json_put_str(grown, "status", "ready");
 	operation_merge_on_done(op, key, grown);
+	json_put_str(same, "status", "ready");
 	operation_merge_on_failed(op, key, same);
+}
+
+Operation *plan_volume_grow(const PlanRequest *req, const VolumeGrowth *g, GError **err)
+{
+	Operation *op;
+
+	if (!check_growth(g->volume, g->size, err) ||
+	    (g->seen != NULL && !vm_allows(g->seen->vm->name, g->seen->runtime, VM_ACTION_grow, err)))
+		return NULL;
+	op = volume_operation(req, "volume.grow", g->volume);
+	put_growth(op, g);
+	plan_add(op->plan, STEP_VOLUME_GROW, g->volume->name, growth_args(g));
 	if (g->seen != NULL) {
 		operation_lock_vm(op, g->seen);
 		vm_operation_end(op, g->seen->vm, NULL);
 	}
+	return op;
+}
+
+/* {vm, name, disk, size}: for the guest. */
+static Json *guest_growth_args(const VolumeGrowth *g, const VmDisk *d)
+{
+	Json *args = vm_args(g->seen->vm);
+
+	json_put_str(args, "disk", d->name);
+	json_put_uint(args, "size", whole_sectors(g->size));
+	return args;
+}
+
+static void add_disk_growth(Operation *op, const VolumeGrowth *g, const VmDisk *d, bool guest)
+{
+	Json *args = growth_args(g);
+
+	if (!vm_disk_in_use(g->seen, d)) {
+		plan_add(op->plan, STEP_VOLUME_GROW, d->name, args);
+		return;
+	}
+	json_put_str(args, "vm", g->seen->vm->id);
+	json_put_str(args, "disk", d->name);
+	plan_add(op->plan, STEP_DISK_GROW, d->name, args);
+	if (guest)
+		plan_add(op->plan, STEP_GUEST_GROW, d->name, guest_growth_args(g, d));
+}
+
+Operation *plan_vm_disk_grow(const PlanRequest *req, const VolumeGrowth *g, const VmDisk *d, bool guest,
+			     GError **err)
+{
+	Operation *op;
+
+	if (!check_growth(g->volume, g->size, err))
+		return NULL;
+	op = vm_operation_begin(req, "vm.disk-grow", g->seen, VM_ACTION_change, err);
+	if (op == NULL)
+		return NULL;
+	put_growth(op, g);
+	add_disk_growth(op, g, d, guest);
+	vm_operation_end(op, g->seen->vm, NULL);
+	json_put_str(op->result, "disk", d->name);
+	json_put_uint(op->result, "before", g->volume->size);
+	json_put_uint(op->result, "after", whole_sectors(g->size));
 	return op;
 }
 

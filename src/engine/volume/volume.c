@@ -219,3 +219,19 @@ bool volume_grow(const struct volume_make *v, GError **err)
 	q.writable = writable;
 	return size == info.virtual_size || qemu_img_grow(&q, v->path, v->format, size, err);
 }
+
+#define UNIT_OF_BLOCKS 512 /* of st_blocks */
+
+bool volume_check_room(const char *path, uint64_t size, GError **err)
+{
+	g_autofree char *dir = g_path_get_dirname(path);
+	uint64_t has, room;
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return fail_errno(err, errno, "can't look at '%s'", path);
+	has = (uint64_t)st.st_blocks * UNIT_OF_BLOCKS;
+	if (!space_free(dir, &room, err))
+		return false;
+	return size <= has || size - has <= room || space_fail(dir, "all of that disk", size - has, err);
+}

@@ -60,6 +60,12 @@ struct volume_info {
 bool volume_info(const char *path, ImageFormat f, const char *backing, struct volume_info *ret, GError **err);
 
 /*
+ * ERR_NO_SPACE, with numbers, when the file system could not hold all of a
+ * volume that is to be that large: what its file has by now counts as there.
+ */
+bool volume_check_room(const char *path, uint64_t size, GError **err);
+
+/*
  * Make it larger while no vm runs on it; `v` has path, format, size, backing
  * and owner. The same size is fine. ERR_INVALID for a smaller one, ERR_BUSY.
  */
