@@ -171,29 +171,6 @@ static void start_peripherals(Vmm *v)
 		log_warning("vm '%s' goes without its console: %s", v->name, e->message);
 }
 
-/* Takes the reference that the loop holds from now on. */
-static void start_watching(void *data)
-{
-	Vmm *v = data;
-
-	v->end_source = loop_add_fd(v->host->loop, v->pidfd, EPOLLIN, on_process_end, v);
-	v->log_watch = log_keeper_watch(v->host->logs, v->log_path);
-	start_peripherals(v);
-}
-
-static void start_unconnected(void *data)
-{
-	start_watching(data);
-	retry_later(data);
-}
-
-void vmm_watch(Vmm *v)
-{
-	bool ok = connect_monitor(v, NULL);
-
-	loop_post(v->host->loop, ok ? start_watching : start_unconnected, vmm_ref(v));
-}
-
 /* Events tell of changes; this tells from what. */
 static void on_chardevs(Json *reply, const GError *e, void *data)
 {
@@ -214,6 +191,33 @@ static void ask_chardevs(Vmm *v)
 {
 	if (v->agent != NULL)
 		qmp_send(v->qmp, "query-chardev", NULL, 0, on_chardevs, vmm_ref(v));
+}
+
+/* Takes the reference that the loop holds from now on. */
+static void start_watching(void *data)
+{
+	Vmm *v = data;
+	VmmState state = state_of(v);
+
+	v->end_source = loop_add_fd(v->host->loop, v->pidfd, EPOLLIN, on_process_end, v);
+	v->log_watch = log_keeper_watch(v->host->logs, v->log_path);
+	start_peripherals(v);
+	/* The monitor may have been faster, when there was no agent yet to ask for. */
+	if ((state == VMM_READY || state == VMM_LIVE) && !v->fresh)
+		ask_chardevs(v);
+}
+
+static void start_unconnected(void *data)
+{
+	start_watching(data);
+	retry_later(data);
+}
+
+void vmm_watch(Vmm *v)
+{
+	bool ok = connect_monitor(v, NULL);
+
+	loop_post(v->host->loop, ok ? start_watching : start_unconnected, vmm_ref(v));
 }
 
 static void on_ready(Qmp *q, void *data)
