@@ -44,11 +44,11 @@
 	X("remove-fd", "{fdset-id:i fd?:i}", "{}", QMP_SOON)                                          \
 	X("getfd", "{fdname:s}", "{}", QMP_SOON)                                                      \
 	X("closefd", "{fdname:s}", "{}", QMP_SOON)                                                    \
-	X("add_client", "{protocol:s(vnc) fdname:s skipauth?:b}", "{}", QMP_SOON)                     \
+	X("add_client", "{protocol:s fdname:s skipauth?:b}", "{}", QMP_SOON)                          \
 	/* what the guest has */                                                                      \
 	X("query-chardev", "{}", "[{label:s filename:s frontend-open:b}]", QMP_SOON)                  \
 	X("query-stats", "{target:s(vcpu|vm)}", "[{provider:s stats:[{name:s value:*}]}]", QMP_SOON)  \
-	X("query-vnc", "{}", "{enabled:b clients?:[*]}", QMP_SOON)                                    \
+	X("query-vnc-servers", "{}", "[{id:s clients:[*]}]", QMP_SOON)                                \
 	X("trace-event-set-state", "{name:s enable:b ignore-unavailable?:b}", "{}", QMP_SOON)         \
 	X("query-cpus-fast", "{}", "[{cpu-index:i qom-path:s thread-id:i}]", QMP_SOON)                \
 	X("query-block", "{}", "[{device:s qdev?:s io-status?:s inserted?:{node-name?:s drv:s ro:b "  \

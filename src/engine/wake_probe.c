@@ -179,13 +179,23 @@ static void read_locks(WakeProbe *p, const struct qmp_ask *a, struct answers *re
 	}
 }
 
+/* Of all VNC servers, also of one that listens nowhere and is given its clients. */
+static unsigned viewers_of(const Json *servers)
+{
+	const Json *server;
+	size_t i, n = 0;
+
+	json_array_foreach((Json *)servers, i, server) n += json_array_size(json_arr(server, "clients"));
+	return (unsigned)n;
+}
+
 /* In one go, so that QEMU is woken once. */
 static void ask(WakeProbe *p, struct answers *ret)
 {
 	struct qmp_ask a[N_ASKS] = {
 		[ASK_STATS] = { .command = "query-stats", .args = json_pack("{s:s}", "target", "vcpu") },
 		[ASK_LOCKS] = { .command = "human-monitor-command", .args = monitor_args(LOCKS_COMMAND) },
-		[ASK_VNC] = { .command = "query-vnc" },
+		[ASK_VNC] = { .command = "query-vnc-servers" },
 		[ASK_BALLOON] = { .command = "qom-get",
 				  .args = json_pack("{s:s, s:s}", "path", BALLOON_PATH, "property",
 						    "guest-stats-polling-interval") },
@@ -202,8 +212,7 @@ static void ask(WakeProbe *p, struct answers *ret)
 		note(p, "halts", why);
 	}
 	read_locks(p, &a[ASK_LOCKS], ret);
-	if (a[ASK_VNC].reply != NULL)
-		ret->display_clients = (unsigned)json_array_size(json_arr(a[ASK_VNC].reply, "clients"));
+	ret->display_clients = viewers_of(a[ASK_VNC].reply);
 	if (json_is_integer(a[ASK_BALLOON].reply) && json_integer_value(a[ASK_BALLOON].reply) > 0)
 		ret->balloon_interval = (uint64_t)json_integer_value(a[ASK_BALLOON].reply);
 	for (size_t i = 0; i < N_ASKS; i++)
