@@ -55,6 +55,25 @@ class Monitor:
                 return line["return"]
 
 
+def viewer(monitor):
+    """A VNC client that has said hello and stays: its socket."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        line = json.dumps({"execute": "getfd", "arguments": {"fdname": "viewer"}}).encode()
+        socket.send_fds(monitor.sock, [line], [theirs.fileno()])
+        assert json.loads(monitor.lines.readline()) == {"return": {}}
+    monitor.ask("add_client", protocol="vnc", fdname="viewer", skipauth=True)
+    ours.settimeout(60)
+    ours.recv(12)
+    ours.sendall(b"RFB 003.008\n")
+    ours.recv(ours.recv(1)[0])
+    ours.sendall(b"\1")
+    ours.recv(4)
+    ours.sendall(b"\1")
+    assert len(ours.recv(24)) == 24
+    return ours
+
+
 def is_traced(monitor):
     return monitor.ask("trace-event-get-state", name="memory_region_ops_read")[0]["state"] == "enabled"
 
@@ -77,6 +96,13 @@ def test_an_idle_guest_wakes_nobody_and_what_cannot_be_counted_is_said(daemon):
 def test_the_guests_own_timer_is_named(daemon):
     started(daemon, "a", "tick:50")
     assert source(counted(daemon, "a", 3), "apic-timer") > 0
+
+
+def test_who_looks_at_the_display_is_named(daemon):
+    started(daemon, "a", "idle", "--set", "platform.video=std", "--set", "platform.vnc=true")
+    assert source(counted(daemon, "a", 2), "display-refresh") == 0
+    with viewer(Monitor(daemon, "a")):
+        assert source(counted(daemon, "a", 5), "display-refresh") > 0
 
 
 def test_a_guest_that_spins_has_its_time_shown_and_no_events(daemon):
