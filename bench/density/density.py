@@ -147,8 +147,7 @@ class Plain:
 
 
 # What `virt-install --osinfo detect=on,require=off --import` of virt-manager 4.1 asks libvirt for, with the guest's
-# kernel in place of a disk, and without its card on a bridge: a tap wakes nobody while the network is silent, and ours
-# gets none either. QEMU's own default is a card on user-mode networking, which wakes its main loop once a second.
+# kernel in place of a disk, and without its card on a bridge, which a bench has no business to make; ours gets none either.
 DOMAIN = """<domain type='{type}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
 <name>{name}</name><uuid>{uuid}</uuid><memory unit='b'>{ram}</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{kernel}</kernel>{initrd}<cmdline>{cmdline}</cmdline></os>
