@@ -728,6 +728,11 @@ bool step_cancelled(const StepContext *ctx)
 	return g_atomic_int_get(&ctx->task->cancelled) != 0 || is_stopping(ctx->task->exec);
 }
 
+bool step_stopping(const StepContext *ctx)
+{
+	return is_stopping(ctx->task->exec);
+}
+
 bool step_forbid_cancel(StepContext *ctx)
 {
 	Task *t = ctx->task;

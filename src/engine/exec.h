@@ -126,6 +126,8 @@ bool step_rest(StepContext *ctx);
 void step_wake(StepContext *ctx);
 /* True when the operation was cancelled or the daemon stops: return ERR_CANCELLED soon. */
 bool step_cancelled(const StepContext *ctx);
+/* True when the daemon stops: a step that returns ERR_CANCELLED then is run again by the next one. */
+bool step_stopping(const StepContext *ctx);
 /* From now on the operation can't be cancelled; false when it was already. The daemon's stop is not meant. */
 bool step_forbid_cancel(StepContext *ctx);
 

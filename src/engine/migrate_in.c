@@ -2,8 +2,10 @@
 #include "engine/migrate_in.h"
 #include "base/fd.h"
 #include "base/str.h"
+#include "base/time.h"
 #include "engine/migrate_link.h"
 #include "engine/vm_ops.h"
+#include "engine/vmm_events.h"
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -11,6 +13,8 @@
 
 #define LISTEN_NAME "migrate-disks"
 #define DISK_CLIENTS_MAX 16
+/* Between two looks at a QEMU that says nothing. */
+#define TURN 10000
 
 /* ---- a socket for the disks: QEMU does not say which port it chose, so it gets one ---- */
 
@@ -107,7 +111,7 @@ static bool memory_port(Vmm *v, unsigned *ret, GError **err)
 
 bool migrate_in_open(Vmm *v, const struct migrate_in_spec *spec, struct migrate_in_ports *ret, GError **err)
 {
-	static const char *const always[] = { "events", "late-block-activate", "return-path", NULL };
+	static const char *const always[] = { "events", "late-block-activate", NULL };
 	static const char *const with_post_copy[] = { "events", "late-block-activate", "return-path",
 						      "postcopy-ram", NULL };
 	g_autofree char *uri = migrate_uri(spec->address, 0), *status = vm_status(v, err);
@@ -118,7 +122,8 @@ bool migrate_in_open(Vmm *v, const struct migrate_in_spec *spec, struct migrate_
 	if (!g_str_equal(status, "inmigrate"))
 		return fail(err, ERR_BAD_STATE, "QEMU of '%s' does not wait for a guest: it is %s",
 			    vmm_name(v), status);
-	if (!migrate_capabilities(v, spec->post_copy ? with_post_copy : always, NULL, err))
+	if (!migrate_capabilities(v, spec->post_copy ? with_post_copy : always, NULL, err) ||
+	    !migrate_end_plainly(v, err))
 		return false;
 	if (spec->key_dir != NULL && (!migrate_key_load(v, spec->key_dir, true, err) ||
 				      !migrate_tell(v, "migrate-set-parameters",
@@ -132,14 +137,82 @@ bool migrate_in_open(Vmm *v, const struct migrate_in_spec *spec, struct migrate_
 	return true;
 }
 
-bool migrate_in_finish(Vmm *v, bool disks, bool run, GError **err)
+/* Its exports would keep the guest's devices from their disks. That there is no server is fine. */
+static bool close_disks(Vmm *v, GError **err)
 {
 	g_autoptr(GError) e = NULL;
 
-	/* Its exports would keep the guest's devices from their disks. That there is no server is fine. */
-	if (disks && !migrate_tell(v, "nbd-server-stop", NULL, &e) && !g_error_matches(e, ERR, ERR_QEMU)) {
-		g_propagate_error(err, g_steal_pointer(&e));
+	if (migrate_tell(v, "nbd-server-stop", NULL, &e) || g_error_matches(e, ERR, ERR_QEMU))
+		return true;
+	g_propagate_error(err, g_steal_pointer(&e));
+	return false;
+}
+
+typedef struct Arrival {
+	Vmm *vmm;
+	VmmEvents *events;
+	uint64_t ran_at; /* when the guest went on, or 0 */
+} Arrival;
+
+/* An event, waited for `timeout`. False and no error: there was none. */
+static bool take_event(Arrival *a, uint64_t timeout, GError **err)
+{
+	g_auto(VmmEvent) ev = { 0 };
+
+	if (!vmm_events_next(a->events, timeout, &ev, err) || ev.name == NULL)
 		return false;
+	if (g_str_equal(ev.name, "RESUME"))
+		a->ran_at = ev.at;
+	return true;
+}
+
+/* Until all of the guest is there. Its status then; NULL and an error when that does not come. */
+static char *await_whole(Arrival *a, uint64_t timeout, GError **err)
+{
+	uint64_t until = time_monotonic() + timeout;
+
+	for (;;) {
+		g_autoptr(GError) e = NULL;
+		g_autofree char *status = vm_status(a->vmm, err);
+
+		if (status == NULL || !g_str_equal(status, "inmigrate"))
+			return g_steal_pointer(&status);
+		take_event(a, TURN, &e);
+		if (e == NULL && time_monotonic() > until)
+			fail(&e, ERR_TIMEOUT, "the rest of '%s' did not come", vmm_name(a->vmm));
+		if (e != NULL) {
+			g_propagate_error(err, g_steal_pointer(&e));
+			return NULL;
+		}
 	}
-	return !run || vm_resume(v, err);
+}
+
+static bool let_run(Arrival *a, const struct migrate_in_end *how, GError **err)
+{
+	g_autofree char *status = NULL;
+
+	/* To a QEMU that waits for its guest "cont" says not to stop when it is there. */
+	if (how->run && how->alone && !vm_resume(a->vmm, err))
+		return false;
+	status = await_whole(a, how->timeout, err);
+	if (status == NULL)
+		return false;
+	return !how->run || g_str_equal(status, "running") || vm_resume(a->vmm, err);
+}
+
+bool migrate_in_finish(Vmm *v, const struct migrate_in_end *how, uint64_t *ret_ran_at, GError **err)
+{
+	Arrival a = { .vmm = v };
+	bool ok;
+
+	if (how->disks && !close_disks(v, err))
+		return false;
+	a.events = vmm_events_open(v);
+	ok = let_run(&a, how, err);
+	while (ok && take_event(&a, 0, NULL))
+		;
+	vmm_events_close(a.events);
+	if (ok)
+		*ret_ran_at = a.ran_at != 0 || !how->run ? a.ran_at : time_monotonic();
+	return ok;
 }

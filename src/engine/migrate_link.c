@@ -108,6 +108,13 @@ bool migrate_capabilities(Vmm *v, const char *const *on, const char *const *off,
 	return migrate_tell(v, "migrate-set-capabilities", json_pack("{s:o}", "capabilities", list), err);
 }
 
+bool migrate_end_plainly(Vmm *v, GError **err)
+{
+	return migrate_tell(
+	    v, "qom-set",
+	    json_pack("{s:s,s:s,s:b}", "path", "/machine", "property", "suppress-vmdesc", "value", 1), err);
+}
+
 char *migrate_uri(const char *host, unsigned port)
 {
 	bool v6 = strchr(host, ':') != NULL;

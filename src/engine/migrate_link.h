@@ -36,5 +36,11 @@ void migrate_key_unload(Vmm *v);
 bool migrate_tell(Vmm *v, const char *command, Json *args, GError **err);
 /* Switch capabilities; those named on, NULL-terminated. */
 bool migrate_capabilities(Vmm *v, const char *const *on, const char *const *off, GError **err);
+/*
+ * Have the stream end with the mark of its end, without the description of the
+ * devices that QEMU adds for debuggers: who has read it whole has read the last
+ * byte, and who wrote it has no write left that could fail. Both ends alike.
+ */
+bool migrate_end_plainly(Vmm *v, GError **err);
 /* "tcp:HOST:PORT", with brackets where HOST is of IPv6. Caller frees. */
 char *migrate_uri(const char *host, unsigned port);

@@ -16,6 +16,8 @@
 /* Between two looks at QEMU's statistics: at the end of a round soon, else now and then. */
 #define SAMPLE_SOON (SECOND / 50)
 #define SAMPLE_LATE (SECOND / 4)
+/* At the end of a round QEMU may stop the guest, and answers nothing while it saves what is left. */
+#define SAMPLE_AFTER_ROUND (SECOND / 100)
 #define DISK_SAMPLE (SECOND / 2)
 /* QEMU's own work between two states, without any memory to send. */
 #define STEP_TIMEOUT (60 * SECOND)
@@ -30,8 +32,8 @@ struct MigrateOut {
 	VmmEvents *events;
 	uint64_t began_at, memory_at, sampled_at; /* monotonic */
 	char *status;                             /* of QEMU's last MIGRATION event, or NULL */
-	bool round_ended;
-	unsigned n_ready, n_ended; /* of the copies of disks */
+	uint64_t round_ended;                     /* when, or 0: not since the last sample */
+	unsigned n_ready, n_ended;                /* of the copies of disks */
 	bool post_copy;
 	struct migrate_memory policy;
 	struct migrate_stats stats;
@@ -95,7 +97,7 @@ static bool take_event(MigrateOut *m, const VmmEvent *ev, GError **err)
 		g_free(m->status);
 		m->status = g_strdup(json_str(ev->args, "status"));
 	} else if (g_str_equal(ev->name, "MIGRATION_PASS")) {
-		m->round_ended = true;
+		m->round_ended = ev->at;
 	} else if (g_str_equal(ev->name, "STOP")) {
 		m->stats.stopped_at = ev->at;
 	} else if (g_str_equal(ev->name, "BLOCK_JOB_READY") && is_copy(ev)) {
@@ -132,7 +134,7 @@ static bool turn(MigrateOut *m, GError **err)
 
 	if (m->spec->ended != NULL && m->spec->ended(m->spec->data, err))
 		return false;
-	if (!vmm_events_next(m->events, TURN, &ev, err))
+	if (!vmm_events_next(m->events, m->round_ended != 0 ? SAMPLE_AFTER_ROUND : TURN, &ev, err))
 		return false;
 	if (ev.name != NULL && !take_event(m, &ev, err))
 		return false;
@@ -200,15 +202,22 @@ static bool copy_disks(MigrateOut *m, GError **err)
 
 /* ---- memory ---- */
 
+/* Something must be done here between the guest's stop and the rest. */
+static bool pauses(const MigrateOut *m)
+{
+	return has_disks(m) || m->spec->settings.post_copy;
+}
+
 static bool prepare(MigrateOut *m, GError **err)
 {
 	const struct migrate_settings *s = &m->spec->settings;
-	const char *on[6] = { "events", "return-path" }, *off[4] = { NULL };
-	size_t n_on = 2, n_off = 0;
+	const char *on[6] = { "events" }, *off[5] = { NULL };
+	size_t n_on = 1, n_off = 0;
 	Json *p = json_object();
 
 	*(s->auto_converge ? &on[n_on++] : &off[n_off++]) = "auto-converge";
-	*(has_disks(m) || s->post_copy ? &on[n_on++] : &off[n_off++]) = "pause-before-switchover";
+	*(pauses(m) ? &on[n_on++] : &off[n_off++]) = "pause-before-switchover";
+	*(s->post_copy ? &on[n_on++] : &off[n_off++]) = "return-path";
 	*(s->post_copy ? &on[n_on++] : &off[n_off++]) = "postcopy-ram";
 	json_put_uint(p, "max-bandwidth", s->bandwidth);
 	json_put_uint(p, "downtime-limit", migrate_first_limit(s) / 1000);
@@ -217,7 +226,7 @@ static bool prepare(MigrateOut *m, GError **err)
 	json_put_int(p, "cpu-throttle-increment", 10);
 	json_put_int(p, "max-cpu-throttle", 1);
 	json_put_str(p, "tls-creds", m->spec->key_dir != NULL ? MIGRATE_KEY_ID : "");
-	return migrate_capabilities(m->vmm, on, off, err) &&
+	return migrate_end_plainly(m->vmm, err) && migrate_capabilities(m->vmm, on, off, err) &&
 	       migrate_tell(m->vmm, "migrate-set-parameters", p, err);
 }
 
@@ -285,10 +294,11 @@ static bool is_due(MigrateOut *m)
 {
 	uint64_t now = time_monotonic(), age = now - m->sampled_at;
 
-	if (age < SAMPLE_SOON || (!m->round_ended && age < SAMPLE_LATE))
+	if (m->round_ended != 0 ? age < SAMPLE_SOON || now - m->round_ended < SAMPLE_AFTER_ROUND
+				: age < SAMPLE_LATE)
 		return false;
 	m->sampled_at = now;
-	m->round_ended = false;
+	m->round_ended = 0;
 	return true;
 }
 
@@ -303,6 +313,12 @@ static bool steer(MigrateOut *m, GError **err)
 	return act(m, &d, err);
 }
 
+static bool stands(const MigrateOut *m)
+{
+	return status_is(m, "pre-switchover") || status_is(m, "completed") ||
+	       (m->stats.stopped_at != 0 && !pauses(m));
+}
+
 static bool send_memory(MigrateOut *m, GError **err)
 {
 	g_autofree char *uri = migrate_uri(m->spec->host, m->spec->memory);
@@ -312,7 +328,7 @@ static bool send_memory(MigrateOut *m, GError **err)
 	m->memory_at = time_monotonic();
 	if (!migrate_tell(m->vmm, "migrate", json_pack("{s:s}", "uri", uri), err))
 		return false;
-	while (!status_is(m, "pre-switchover") && !status_is(m, "completed")) {
+	while (!stands(m)) {
 		if (!turn(m, err))
 			return false;
 		if (status_is(m, "active") && m->stats.stopped_at == 0 && is_due(m) && !steer(m, err))
@@ -350,8 +366,21 @@ static bool end_copies(MigrateOut *m, GError **err)
 	return true;
 }
 
-static bool wait_status(MigrateOut *m, const char *status, GError **err)
+bool migrate_out_is_confirmed(const MigrateOut *m)
 {
+	return m->spec->settings.post_copy;
+}
+
+bool migrate_out_release(MigrateOut *m, GError **err)
+{
+	return !status_is(m, "pre-switchover") ||
+	       (end_copies(m, err) &&
+		migrate_tell(m->vmm, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"), err));
+}
+
+bool migrate_out_wait(MigrateOut *m, GError **err)
+{
+	const char *status = m->post_copy ? "postcopy-active" : "completed";
 	uint64_t until = time_monotonic() + STEP_TIMEOUT;
 
 	while (!status_is(m, status) && !status_is(m, "completed"))
@@ -360,19 +389,6 @@ static bool wait_status(MigrateOut *m, const char *status, GError **err)
 		else if (time_monotonic() > until)
 			return fail_late(m, status, err);
 	return true;
-}
-
-bool migrate_out_switch(MigrateOut *m, GError **err)
-{
-	bool ok = true;
-
-	if (status_is(m, "pre-switchover"))
-		ok = end_copies(m, err) &&
-		     migrate_tell(m->vmm, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"),
-				  err) &&
-		     wait_status(m, m->post_copy ? "postcopy-active" : "completed", err);
-	m->stats.total = time_monotonic() - m->began_at;
-	return ok;
 }
 
 bool migrate_out_follow(MigrateOut *m, GError **err)
@@ -388,7 +404,6 @@ bool migrate_out_follow(MigrateOut *m, GError **err)
 		if (is_due(m) && !sample(m, &x, err))
 			return false;
 	}
-	m->stats.total = time_monotonic() - m->began_at;
 	return true;
 }
 
@@ -398,10 +413,19 @@ void migrate_out_stats(MigrateOut *m, struct migrate_stats *ret)
 
 	if (m->memory_at != 0)
 		sample(m, &x, NULL);
+	m->stats.total = time_monotonic() - m->began_at;
 	*ret = m->stats;
 }
 
 /* ---- back ---- */
+
+bool migrate_out_gave_up(Vmm *v)
+{
+	_cleanup_json_ Json *reply = qmp_call(vmm_qmp(v), "query-migrate", NULL, 0, NULL);
+	const char *status = json_str(reply, "status");
+
+	return g_strcmp0(status, "failed") == 0 || g_strcmp0(status, "cancelled") == 0;
+}
 
 static bool is_under_way(const char *status)
 {

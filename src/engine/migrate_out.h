@@ -3,19 +3,27 @@
  * The sending end of a migration.
  *
  * States, and who moves it on:
- *     RUNNING   the guest runs here; disks, then memory, are copied    migrate_out_send()
- *     STOPPED   the guest stands still; the rest can go over
- *     WHOLE     both sides hold the complete guest, none runs it       migrate_out_switch()
- * Until its owner was changed in the store, migrate_out_revert() leads back
- * from everywhere: the guest runs here as before. After that it may not be
- * called, and the QEMU here is only good for being ended.
+ *     RUNNING   the guest runs here; disks, then memory, are copied      migrate_out_send()
+ *     STOPPED   the guest stands still; what is left can go over         migrate_out_release()
+ *     LEAVING   what is left goes over                                   migrate_out_wait()
+ *     GONE      all of it was sent; the other end has it, or can't have it any more
+ * While the owner in the store is this host, migrate_out_revert() leads back
+ * from everywhere: the guest runs here as before. After that only the proof
+ * that it will not run over there allows it.
  *
- * With post-copy STOPPED is the last state from which there is a way back, and
- * migrate_out_switch() may be called only when the owner was changed; the guest
- * runs over there while its memory follows (migrate_out_follow()).
+ * There are two proofs. The other host says that it ended its QEMU; or QEMU here
+ * says that sending failed (migrate_out_gave_up()). The second holds because the
+ * last byte of the stream is the mark of its end (migrate_end_plainly()) and there
+ * is no return path: a write that failed did not take all its bytes, so the other
+ * end, which needs each of them, can't have all of the guest. And when the other
+ * end has it, no write is left that could fail, and this QEMU does not let the
+ * guest go on by itself. Nobody cancels the migration after the owner changed.
  *
- * QEMU's return path is on: that the sender has completed means that the
- * receiver said to have loaded all of it. Worker threads.
+ * With post-copy there is a return path, and STOPPED is the last state from which
+ * there is a way back; migrate_out_release() may be called only when the owner was
+ * changed; the guest runs over there while its memory follows
+ * (migrate_out_follow()). A migration that might have used it but came through
+ * without is GONE before the owner changes. Worker threads.
  */
 #pragma once
 
@@ -39,7 +47,7 @@ struct migrate_out_spec {
 
 struct migrate_stats {
 	uint64_t stopped_at; /* monotonic time at which the guest stopped; 0: it did not */
-	uint64_t total;      /* us from the first step to the guest's end here */
+	uint64_t total;      /* us from the first step to migrate_out_stats() */
 	uint64_t disks;      /* us of these before memory began to go */
 	uint64_t bytes, memory, rounds;
 	uint64_t disk_bytes;
@@ -51,13 +59,20 @@ struct migrate_stats {
 MigrateOut *migrate_out_new(Vmm *v, const struct migrate_out_spec *spec);
 MigrateOut *migrate_out_free(MigrateOut *m);
 
-/* Until the guest stands still: ready for migrate_out_switch(), or, without disks, WHOLE already. */
+/* Until the guest stands still. */
 bool migrate_out_send(MigrateOut *m, GError **err);
-/* True when memory is to follow the guest: its owner must change before migrate_out_switch(). */
+/* True when memory is to follow the guest: its owner must change before migrate_out_release(). */
 bool migrate_out_is_post_copy(const MigrateOut *m);
-bool migrate_out_switch(MigrateOut *m, GError **err);
+/* True when it could have been post-copy: its owner may change only after migrate_out_wait(). */
+bool migrate_out_is_confirmed(const MigrateOut *m);
+/* Have what is left go over; does not wait for it. */
+bool migrate_out_release(MigrateOut *m, GError **err);
+/* Until it is GONE; with post-copy until the guest can run over there. */
+bool migrate_out_wait(MigrateOut *m, GError **err);
 /* With post-copy: until all memory is over there. An error means that the guest is damaged. */
 bool migrate_out_follow(MigrateOut *m, GError **err);
+/* The proof of above, also when another daemon began it. False when it can't be said. */
+bool migrate_out_gave_up(Vmm *v);
 /* Asks QEMU once more: not while a guest stands still for it. */
 void migrate_out_stats(MigrateOut *m, struct migrate_stats *ret);
 

@@ -70,8 +70,7 @@ static bool move_volume(Store *s, StoreTx *tx, const struct owner_change *c, con
 		       fail(err, ERR_NOT_FOUND, "there is no volume '%s'", json_str(d, "volume"));
 	json_put_str(j, "path", json_str(d, c->back ? "old_path" : "path"));
 	json_put_str(j, "host", c->to_host);
-	if (!c->back)
-		json_put(j, "image", json_null());
+	json_put_str(j, "image", c->back ? json_str(d, "image") : NULL);
 	set_json(tx, key, rev, j);
 	return true;
 }
@@ -282,8 +281,9 @@ static const Json *move_args(const Operation *op, StepKind kind)
 
 /*
  * The QEMU that waits for the guest, as long as the other host's operation has the lock: it runs nothing. The
- * one whose guest is the other host's already: it runs nothing any more, but its memory may still be on its
- * way.
+ * one whose guest is the other host's already, and on its way still: as long as the reception has the lock
+ * that host starts nothing, and this one may get its guest back, or even run it again. Memory that follows
+ * its guest is on its way longer, but such a QEMU runs nothing any more.
  */
 static bool is_half_of_move(const Operation *op, const Json *runtime)
 {
@@ -294,7 +294,9 @@ static bool is_half_of_move(const Operation *op, const Json *runtime)
 		return false;
 	if (in != NULL)
 		return names(runtime, json_str(in, "source"), json_str(in, "operation"));
-	return out != NULL && g_strcmp0(json_str(out, "host"), host) == 0;
+	return out != NULL && g_strcmp0(json_str(out, "host"), host) == 0 &&
+	       (json_bool(json_obj(out, "settings"), "post_copy", false) ||
+		g_strcmp0(json_str(op->facts, "reception"), json_str(runtime, "operation")) == 0);
 }
 
 bool owner_claims_vm(const OwnerClaims *c, const char *vm, const Json *runtime)

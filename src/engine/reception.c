@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/reception.h"
+#include "base/time.h"
 
 /* Ended ones that are still answered for. */
 #define KEEP 64
@@ -14,6 +15,7 @@ typedef struct Reception {
 	Json *error;
 	bool has_clock;
 	int64_t clock;
+	uint64_t ran_at; /* or 0 */
 } Reception;
 
 struct Receptions {
@@ -78,15 +80,30 @@ static void prune(Receptions *r)
 	}
 }
 
-void reception_add(Receptions *r, const char *id, const char *source)
+/* Locked. */
+static Reception *add(Receptions *r, const char *id, const char *source)
 {
 	Reception *x = g_new0(Reception, 1);
 
 	x->id = g_strdup(id);
 	x->source = g_strdup(source);
-	g_mutex_lock(&r->lock);
 	g_queue_push_head(&r->list, x);
 	prune(r);
+	return x;
+}
+
+void reception_add(Receptions *r, const char *id, const char *source)
+{
+	g_mutex_lock(&r->lock);
+	add(r, id, source);
+	g_mutex_unlock(&r->lock);
+}
+
+void reception_resume(Receptions *r, const char *id, const char *source)
+{
+	g_mutex_lock(&r->lock);
+	if (find(r, id) == NULL)
+		add(r, id, source)->state = OPEN;
 	g_mutex_unlock(&r->lock);
 }
 
@@ -116,6 +133,17 @@ void reception_end(Receptions *r, const char *id, const GError *e)
 		x->error = e != NULL ? err_to_json(e) : NULL;
 		g_cond_broadcast(&r->changed);
 	}
+	g_mutex_unlock(&r->lock);
+}
+
+void reception_ran(Receptions *r, const char *id, uint64_t at)
+{
+	Reception *x;
+
+	g_mutex_lock(&r->lock);
+	x = find(r, id);
+	if (x != NULL)
+		x->ran_at = at;
 	g_mutex_unlock(&r->lock);
 }
 
@@ -160,6 +188,7 @@ static Json *view(const Reception *x)
 	json_put_str(j, "state", name[x->state]);
 	json_put_uint(j, "memory_port", x->memory_port);
 	json_put_uint(j, "disk_port", x->disk_port);
+	json_put_uint(j, "ran_for", x->ran_at != 0 ? time_monotonic() - x->ran_at : 0);
 	json_put(j, "error", x->error != NULL ? json_deep_copy(x->error) : json_null());
 	return j;
 }

@@ -24,17 +24,22 @@ Receptions *receptions_free(Receptions *r);
 
 /* `source` is the host that asked: nobody else may wish anything. */
 void reception_add(Receptions *r, const char *id, const char *source);
+/* One that an earlier daemon here began: it is open. Nothing happens for one that is known. */
+void reception_resume(Receptions *r, const char *id, const char *source);
 /* Both: nothing happens for one that is not known. Ended ones are forgotten after some more have come. */
 void reception_open(Receptions *r, const char *id, unsigned memory_port, unsigned disk_port);
 /* Takes nothing of `e`; NULL: the guest runs here. The first call counts. */
 void reception_end(Receptions *r, const char *id, const GError *e);
+/* Before its end: since when the guest runs here, monotonic. */
+void reception_ran(Receptions *r, const char *id, uint64_t at);
 
 /* For the step that receives: what is wished, waited for `timeout` us. */
 ReceptionWish reception_wish(Receptions *r, const char *id, uint64_t timeout);
 
 /*
  * For the other host: {reception, state: "preparing"|"open"|"ended",
- * memory_port, disk_port, error}, after at most `timeout` us if it is preparing.
+ * memory_port, disk_port, error, ran_for}, after at most `timeout` us if it is preparing.
+ * `ran_for`: us for which the guest has run here, 0 when it does not.
  * ERR_NOT_FOUND when there is no such reception, or not of that source.
  */
 Json *reception_wait_open(Receptions *r, const char *id, const char *source, uint64_t timeout, GError **err);

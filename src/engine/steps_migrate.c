@@ -4,8 +4,8 @@
  *   MIGRATE_PREPARE  those of MIGRATE_SEND, and source, run_as, dir, run_dir, machine, disks
  *   MIGRATE_SEND     vm, name, host and host_name (where to), address, run, settings
  *   MIGRATE_LEAVE    vm, name, dir
- * Facts between them: copied ([{name, volume, path, old_path}]), shared_dir; and
- * `migration`, what is told of it in the vm's record.
+ * Facts between them: reception, copied ([{name, volume, path, old_path, image}]), shared_dir,
+ * own_applied (what the vm was started with here); and `migration`, what is told of it in the vm's record.
  */
 #include "base/fd.h"
 #include "base/log.h"
@@ -20,6 +20,7 @@
 #include "engine/migrate_out.h"
 #include "engine/move.h"
 #include "engine/owner.h"
+#include "engine/records.h"
 #include "engine/steps-impl.h"
 #include "engine/volume/volume.h"
 
@@ -30,6 +31,12 @@
 #define ABORT_TIMEOUT (60 * SECOND)
 /* Between two looks at the other daemon while memory is copied. */
 #define LOOK (SECOND)
+/* How long a daemon that owns a guest now, and does not answer, is asked what became of it. */
+#define PATIENCE (30 * SECOND)
+/* For the other host's operation to end as well, so that who waited for ours can go on with the guest. */
+#define SETTLE_TIMEOUT (10 * SECOND)
+#define SETTLE_LOOK 10000
+#define ASK_AGAIN (SECOND / 4)
 
 static Engine *engine_of(StepContext *ctx)
 {
@@ -98,9 +105,10 @@ static bool take_disks(StepContext *ctx, const Json *args, Move *m, const Json *
 		if (own == NULL || path == NULL || json_str(own, "volume") == NULL)
 			break;
 		g_ptr_array_add(node, migrate_node(name));
-		json_array_append_new(m->copied, json_pack("{s:s,s:s,s:s,s:s}", "name", name, "volume",
-							   json_str(own, "volume"), "path", path, "old_path",
-							   json_str(own, "path")));
+		json_array_append_new(m->copied,
+				      json_pack("{s:s,s:s,s:s,s:s,s:s?}", "name", name, "volume",
+						json_str(own, "volume"), "path", path, "old_path",
+						json_str(own, "path"), "image", json_str(own, "image")));
 	}
 	g_ptr_array_add(node, NULL);
 	m->node = (GStrv)g_ptr_array_free(node, FALSE);
@@ -118,6 +126,7 @@ static bool ask_for_reception(StepContext *ctx, const Json *args, Move *m, GErro
 
 	if (body == NULL)
 		return false;
+	step_fact(ctx, "own_applied", json_deep_copy(json_obj(body, "applied")));
 	if (make_key(args, &key, err)) {
 		json_put_str(body, "operation", own_id(ctx));
 		json_put_str(body, "key", key);
@@ -211,7 +220,8 @@ typedef struct Sending {
 	StepContext *ctx;
 	const Json *args;
 	Move *move;
-	Vmm *vmm;
+	PeerLink *link; /* to the other host's daemon */
+	Vmm *vmm;       /* NULL: its QEMU has ended */
 	uint64_t looked_at;
 	OwnerSeen seen;
 	bool stands; /* the guest does: nothing may take long */
@@ -231,7 +241,7 @@ static bool other_lives(Sending *s, GError **err)
 		return true;
 	s->looked_at = now;
 	owner_look(engine_of(s->ctx)->store, json_str(s->args, "vm"), &s->seen);
-	view = peer_link_call(s->move->link, "GET", path, NULL, ASK_TIMEOUT, err);
+	view = peer_link_call(s->link, "GET", path, NULL, ASK_TIMEOUT, err);
 	if (view == NULL)
 		return false;
 	return g_strcmp0(json_str(view, "state"), "open") == 0 || fail_as_told(s->args, view, err);
@@ -240,7 +250,7 @@ static bool other_lives(Sending *s, GError **err)
 /* The last look, without a word: its connection would be closed if it had died. */
 static bool other_is_there(const Sending *s, GError **err)
 {
-	return peer_link_lives(s->move->link) ||
+	return peer_link_lives(s->link) ||
 	       fail(err, ERR_UNAVAILABLE, "the daemon of %s went away", json_str(s->args, "host_name"));
 }
 
@@ -308,61 +318,157 @@ static bool hand_over(Sending *s, GError **err)
 	return true;
 }
 
-/* True unless the other host says for certain that the guest does not, and never will, run there. */
-static bool let_go_on(Sending *s, GError **err)
-{
-	g_autofree char *path = reception_path(s->move, "/finish");
-	g_autoptr(GError) e = NULL;
-	_cleanup_json_ Json *view = peer_link_call(s->move->link, "POST", path, s->finish, TELL_TIMEOUT, &e);
+/* ---- it is the other host's ---- */
 
-	s->ran_at = time_monotonic();
-	if (view != NULL && json_obj(view, "error") != NULL)
-		return fail_as_told(s->args, view, err);
-	if (view == NULL)
-		log_warning("vm %s: %s could not be told to let it go on, and will find out by itself: %s",
-			    json_str(s->args, "name"), json_str(s->args, "host_name"), e->message);
-	return true;
+typedef enum Fate { FATE_RUNS, FATE_ENDED, FATE_UNKNOWN } Fate;
+
+/* Its daemon began anew and knows nothing of it: then it had given the guest up before, or decides by the
+ * store. */
+static Fate fate_on_record(const Sending *s, const char *reception, GError **err)
+{
+	g_autofree char *key = key_operation(reception);
+	_cleanup_json_ Json *op = record_get(engine_of(s->ctx)->store, key, NULL, NULL);
+
+	if (json_str(op, "finished_at") == NULL || json_obj(op, "error") == NULL)
+		return FATE_RUNS;
+	fail_as_told(s->args, op, err);
+	return FATE_ENDED;
 }
 
-/* The other host could not let it go on, and ended its QEMU: if nobody took the guest yet, it is ours again.
- */
-static bool take_back(Sending *s, GError **err)
+/* Tells the other host to let the guest go on. FATE_ENDED: it does not run there, and never will. */
+static Fate tell_to_go_on(Sending *s, GError **err)
 {
+	const char *reception = json_str(step_operation(s->ctx)->facts, "reception");
+	g_autofree char *path = g_strconcat(RECEPTIONS "/", reception, "/finish", NULL);
+	g_autoptr(GError) e = NULL;
+	_cleanup_json_ Json *view = peer_link_call(s->link, "POST", path, s->finish, TELL_TIMEOUT, &e);
+
+	s->ran_at = time_monotonic() - json_uint(view, "ran_for", 0);
+	if (view == NULL && g_error_matches(e, ERR, ERR_NOT_FOUND))
+		return fate_on_record(s, reception, err);
+	if (view == NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return FATE_UNKNOWN;
+	}
+	if (json_obj(view, "error") == NULL)
+		return FATE_RUNS;
+	fail_as_told(s->args, view, err);
+	return FATE_ENDED;
+}
+
+/* It does not run over there, and never will: it is ours again, unless somebody took it meanwhile. */
+static bool take_back(Sending *s)
+{
+	const Json *facts = step_operation(s->ctx)->facts;
 	struct owner_change c = {
 		.vm = json_str(s->args, "vm"),
 		.from_host = json_str(s->args, "host"),
-		.from_operation = s->move->reception,
+		.from_operation = json_str(facts, "reception"),
 		.to_host = engine_of(s->ctx)->host_id,
 		.to_operation = own_id(s->ctx),
-		.copied = s->move->copied,
+		.applied = json_obj(facts, "own_applied"),
+		.copied = json_arr(facts, "copied"),
 		.back = true,
 		.waits = tell_waits,
 		.data = s,
 	};
+	g_autoptr(GError) e = NULL;
 
-	if (!owner_change(engine_of(s->ctx)->store, &c, err))
-		return false;
-	s->owned = false;
-	return true;
+	s->owned = !owner_change(engine_of(s->ctx)->store, &c, &e);
+	if (s->owned)
+		log_error("vm %s: %s could not let it go on, and it can't be taken back: %s",
+			  json_str(s->args, "name"), json_str(s->args, "host_name"), e->message);
+	return !s->owned;
 }
 
-static bool switch_over(Sending *s, MigrateOut *out, GError **err)
+/* QEMU here knows by itself: only without a return path, which post-copy needs (migrate_out.h). */
+static bool is_back(const Sending *s)
+{
+	return s->vmm != NULL && !json_bool(json_obj(s->args, "settings"), "post_copy", false) &&
+	       migrate_out_gave_up(s->vmm);
+}
+
+/*
+ * Until it is known what became of a guest that is the other host's. On failure
+ * it is ours again, or, with s->owned, it may not go on here.
+ */
+static bool conclude(Sending *s, GError **err)
+{
+	uint64_t until = time_monotonic() + PATIENCE;
+
+	for (;;) {
+		g_autoptr(GError) e = NULL;
+		Fate fate = tell_to_go_on(s, &e);
+
+		if (fate == FATE_RUNS)
+			return true;
+		if (fate == FATE_ENDED || is_back(s)) {
+			take_back(s);
+			g_propagate_error(err, g_steal_pointer(&e));
+			return false;
+		}
+		if (time_monotonic() > until) {
+			log_warning(
+			    "vm %s: %s could not be told to let it go on, and will find out by itself: %s",
+			    json_str(s->args, "name"), json_str(s->args, "host_name"), e->message);
+			return true;
+		}
+		g_usleep(ASK_AGAIN);
+	}
+}
+
+/* The guest goes first, and its memory follows: what fails here the other host notices, and says. */
+static bool switch_early(Sending *s, MigrateOut *out, GError **err)
 {
 	g_autoptr(GError) e = NULL;
 
+	if (!hand_over(s, err))
+		return false;
+	if (!migrate_out_release(out, &e) || !migrate_out_wait(out, &e))
+		log_warning("vm %s: %s", json_str(s->args, "name"), e->message);
+	return conclude(s, err) && migrate_out_follow(out, err);
+}
+
+/*
+ * The owner changes while the rest is under way: of the two the guest waits for
+ * the one that takes longer. It goes on over there when both are done.
+ */
+static bool switch_over(Sending *s, MigrateOut *out, GError **err)
+{
 	s->stands = true;
 	if (migrate_out_is_post_copy(out))
-		return hand_over(s, err) && migrate_out_switch(out, err) && let_go_on(s, err) &&
-		       migrate_out_follow(out, err);
-	if (!migrate_out_switch(out, err) || !hand_over(s, err))
+		return switch_early(s, out, err);
+	if (!migrate_out_release(out, err) ||
+	    (migrate_out_is_confirmed(out) && !migrate_out_wait(out, err)) || !hand_over(s, err))
 		return false;
-	if (let_go_on(s, &e))
+	return conclude(s, err);
+}
+
+/* It is the other host's, and something went wrong there: nothing of it may stay here all the same. */
+static bool leave_damaged(Sending *s, GError **err)
+{
+	step_result(s->ctx, "warning", err != NULL && *err != NULL ? err_to_json(*err) : json_null());
+	log_error("vm %s moved to %s, but not well: %s", json_str(s->args, "name"),
+		  json_str(s->args, "host_name"), err != NULL && *err != NULL ? (*err)->message : "");
+	g_clear_error(err);
+	return true;
+}
+
+/* Another daemon here began this, and died when the guest was the other host's. */
+static bool conclude_late(StepContext *ctx, const Json *args, Vmm *v, GError **err)
+{
+	Sending s = { .ctx = ctx, .args = args, .vmm = v, .owned = true };
+	bool ok;
+
+	/* Without a QEMU there is nothing that could go on here. */
+	if (v == NULL || json_str(step_operation(ctx)->facts, "reception") == NULL)
 		return true;
-	if (!take_back(s, NULL))
-		log_error("vm %s: %s could not let it go on, and deals with that: %s",
-			  json_str(s->args, "name"), json_str(s->args, "host_name"), e->message);
-	g_propagate_error(err, g_steal_pointer(&e));
-	return false;
+	s.link = peer_link_open(engine_of(ctx), json_str(args, "host"), NULL);
+	if (s.link == NULL)
+		return true;
+	ok = conclude(&s, err);
+	peer_link_free(s.link);
+	return ok || (s.owned && leave_damaged(&s, err));
 }
 
 /* What is told of it in the operation's result, the vm's record and an event. */
@@ -453,16 +559,6 @@ static bool come_back(Engine *e, const Json *args, const char *const *node, GErr
 	return v == NULL || migrate_out_revert(v, node, json_bool(args, "run", true), err);
 }
 
-/* It is the other host's, and something went wrong there: nothing of it may stay here all the same. */
-static bool leave_damaged(Sending *s, GError **err)
-{
-	step_result(s->ctx, "warning", err != NULL && *err != NULL ? err_to_json(*err) : json_null());
-	log_error("vm %s moved to %s, but not well: %s", json_str(s->args, "name"),
-		  json_str(s->args, "host_name"), err != NULL && *err != NULL ? (*err)->message : "");
-	g_clear_error(err);
-	return true;
-}
-
 bool step_MIGRATE_SEND_run(StepContext *ctx, const Json *args, GError **err)
 {
 	Engine *e = engine_of(ctx);
@@ -474,15 +570,14 @@ bool step_MIGRATE_SEND_run(StepContext *ctx, const Json *args, GError **err)
 
 	if (!owner_is(e->store, json_str(args, "vm"), e->host_id, &ours, err))
 		return false;
-	if (!ours) {
-		/* Another daemon got so far before it died. */
-		return true;
-	}
+	if (!ours)
+		return conclude_late(ctx, args, v, err);
 	if (s.move == NULL)
 		return fail_advice(err, ERR_UNAVAILABLE, "Nothing moved; ask for it again.",
 				   "the daemon ended in the middle of this move");
 	if (v == NULL)
 		return fail(err, ERR_GONE, "QEMU of '%s' has ended", json_str(args, "name"));
+	s.link = s.move->link;
 	ok = send_guest(&s, key_dir, err);
 	owner_seen_clear(&s.seen);
 	json_unref(s.finish);
@@ -513,6 +608,22 @@ bool step_MIGRATE_SEND_undo(StepContext *ctx, const Json *args, GError **err)
 
 /* ---- what moved is removed here ---- */
 
+/* The other host's operation has the vm's lock a little longer. */
+static void await_end_there(StepContext *ctx, const Json *args)
+{
+	g_autofree char *key = key_vm_runtime(json_str(args, "vm"));
+	const char *reception = json_str(step_operation(ctx)->facts, "reception");
+	uint64_t until = time_monotonic() + SETTLE_TIMEOUT;
+
+	while (time_monotonic() < until && !step_stopping(ctx)) {
+		_cleanup_json_ Json *runtime = record_get(engine_of(ctx)->store, key, NULL, NULL);
+
+		if (reception == NULL || g_strcmp0(json_str(runtime, "operation"), reception) != 0)
+			return;
+		g_usleep(SETTLE_LOOK);
+	}
+}
+
 bool step_MIGRATE_LEAVE_run(StepContext *ctx, const Json *args, GError **err)
 {
 	const Json *facts = step_operation(ctx)->facts, *copied = json_arr(facts, "copied"), *d;
@@ -524,5 +635,8 @@ bool step_MIGRATE_LEAVE_run(StepContext *ctx, const Json *args, GError **err)
 		if (!volume_delete(json_str(d, "old_path"), err))
 			return false;
 	}
-	return json_bool(facts, "shared_dir", false) || dir_remove(json_str(args, "dir"), err);
+	if (!json_bool(facts, "shared_dir", false) && !dir_remove(json_str(args, "dir"), err))
+		return false;
+	await_end_there(ctx, args);
+	return true;
 }

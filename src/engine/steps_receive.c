@@ -2,8 +2,8 @@
 /*
  * The steps of the host that a guest comes to. Their arguments:
  *   RECEIVE_OPEN   vm, name, address, key_dir, nodes, post_copy
- *   RECEIVE_GUEST  vm, name, host (this one), source (the other), operation (its), key_dir, disks (some are
- * filled), run
+ *   RECEIVE_GUEST  vm, name, host (this one), source (the other), operation (its), key_dir, run,
+ *                  disks (some are filled), alone (no disk is one that the source has open for writing)
  */
 #include "base/fd.h"
 #include "base/log.h"
@@ -23,8 +23,9 @@
 /* Between two looks at the store while nobody says anything. */
 #define LOOK (SECOND / 4)
 #define KILL_TIMEOUT (20 * SECOND)
-/* What the source gets to take back a guest that can't go on here. */
-#define TAKE_BACK (5 * SECOND)
+/* For the rest of a guest that is ours already. The source waits a little longer for what becomes of it. */
+#define REST_TIMEOUT (20 * SECOND)
+/* Between two looks at whether the source took back a guest that can't go on here. */
 #define TAKE_BACK_LOOK 20000
 /* For the agent's port to be open again over here. */
 #define CLOCK_TIMEOUT (3 * SECOND)
@@ -104,7 +105,7 @@ static bool wait_for_guest(StepContext *ctx, const Json *args, Vmm *v, GError **
 			return fail_given_up(args, err);
 		if (step_cancelled(ctx))
 			return fail(err, ERR_CANCELLED, "the reception was cancelled");
-		if (!vmm_alive(v))
+		if (v == NULL || !vmm_alive(v))
 			return fail(err, ERR_GONE, "QEMU of '%s' ended while its guest came: see its log",
 				    json_str(args, "name"));
 	}
@@ -112,13 +113,20 @@ static bool wait_for_guest(StepContext *ctx, const Json *args, Vmm *v, GError **
 
 /* ---- it is ours ---- */
 
-/* One that can't go on must never do so later: the source may take its guest back. */
-static bool go_on(const Json *args, Vmm *v, GError **err)
+static bool go_on(StepContext *ctx, const Json *args, Vmm *v, GError **err)
 {
-	if (migrate_in_finish(v, json_bool(args, "disks", true), json_bool(args, "run", true), err))
-		return true;
-	vmm_kill(v, KILL_TIMEOUT, NULL);
-	return false;
+	const struct migrate_in_end how = {
+		.disks = json_bool(args, "disks", true),
+		.alone = json_bool(args, "alone", false),
+		.run = json_bool(args, "run", true),
+		.timeout = REST_TIMEOUT,
+	};
+	uint64_t ran_at;
+
+	if (!migrate_in_finish(v, &how, &ran_at, err))
+		return false;
+	reception_ran(engine_of(ctx)->receptions, own_id(ctx), ran_at);
+	return true;
 }
 
 static void forget_key(const Json *args, Vmm *v)
@@ -127,15 +135,79 @@ static void forget_key(const Json *args, Vmm *v)
 	dir_remove(json_str(args, "key_dir"), NULL);
 }
 
-/* The source still has the whole guest, if it lives: it is told first, and the end here is judged after. */
-static void offer_back(StepContext *ctx, const Json *args, const GError *why)
+/* What can't be read says nothing. */
+static bool source_has_ended(Engine *e, const Json *args)
+{
+	g_autofree char *key = key_operation(json_str(args, "operation"));
+	g_autoptr(GError) err = NULL;
+	_cleanup_json_ Json *op = record_get(e->store, key, NULL, &err);
+
+	return err == NULL && (op == NULL || json_str(op, "finished_at") != NULL);
+}
+
+/* Its guests stand still then (fence.h), and those that are not its own end before it has a lease again. */
+static bool source_lost_its_lease(Engine *e, const Json *args)
+{
+	g_autofree char *key = key_lease(json_str(args, "source"));
+	g_autoptr(GError) err = NULL;
+	g_autoptr(StoreItem) held = store_get(e->store, key, &err);
+
+	return err == NULL && held == NULL;
+}
+
+/* The vm is ours and nobody's business any more: the supervisor deals with it. `lease`: as long as it is not
+ * there. */
+static bool unlock(Engine *e, const Json *args, const char *own, const char *lease, GError **err)
+{
+	g_autofree char *key = key_vm_runtime(json_str(args, "vm")), *text = NULL;
+	g_autoptr(GError) e2 = NULL;
+	int64_t rev = 0;
+	_cleanup_json_ Json *runtime = record_get(e->store, key, &rev, &e2);
+	StoreTx *tx;
+
+	if (runtime == NULL || g_strcmp0(json_str(runtime, "operation"), own) != 0)
+		return e2 == NULL || (g_propagate_error(err, g_steal_pointer(&e2)), false);
+	json_put(runtime, "operation", json_null());
+	text = json_print(runtime);
+	tx = store_tx_new();
+	store_tx_set(tx, key, rev, text);
+	if (lease != NULL)
+		store_tx_expect(tx, lease, 0);
+	return store_commit(e->store, tx, STORE_DURABLE, NULL, err);
+}
+
+/* Nothing that is done over there will give the guest back. */
+static bool is_left_here(Engine *e, const Json *args, const char *own)
+{
+	g_autofree char *lease = key_lease(json_str(args, "source"));
+	Verdict verdict = look(e, args, own);
+
+	if (verdict == THEIRS || source_has_ended(e, args))
+		return true;
+	if (!source_lost_its_lease(e, args))
+		return false;
+	return verdict == UNDECIDED || unlock(e, args, own, lease, NULL);
+}
+
+/*
+ * The source may have the whole guest still, and may even run it again, if not all
+ * of it came. It is told that the guest does not run here, when that is sure for
+ * ever; whose it is, is judged when it was taken back, or can't be any more.
+ * False: this daemon is to end before that is known.
+ */
+static bool offer_back(StepContext *ctx, const Json *args, Vmm *v, const GError *why)
 {
 	Engine *e = engine_of(ctx);
-	uint64_t until = time_monotonic() + TAKE_BACK;
 
-	reception_end(e->receptions, own_id(ctx), why);
-	while (look(e, args, own_id(ctx)) == OURS && time_monotonic() < until)
+	if (v == NULL || vmm_kill(v, KILL_TIMEOUT, NULL))
+		reception_end(e->receptions, own_id(ctx), why);
+	while (reception_wish(e->receptions, own_id(ctx), 0) != RECEPTION_ABORT &&
+	       !is_left_here(e, args, own_id(ctx))) {
+		if (step_stopping(ctx))
+			return false;
 		g_usleep(TAKE_BACK_LOOK);
+	}
+	return true;
 }
 
 /* After the guest runs, and only if it says what time it has. */
@@ -156,20 +228,28 @@ static void restore_clock(StepContext *ctx, const Json *args)
 			 json_str(args, "name"), late / 1000);
 }
 
+static bool receive(StepContext *ctx, const Json *args, Vmm *v, GError **err)
+{
+	if (!wait_for_guest(ctx, args, v, err))
+		return false;
+	/* Whoever cancelled this was too late: the guest is nowhere else. */
+	step_forbid_cancel(ctx);
+	if (v == NULL)
+		return fail(err, ERR_GONE, "QEMU of '%s' has ended", json_str(args, "name"));
+	return go_on(ctx, args, v, err);
+}
+
 bool step_RECEIVE_GUEST_run(StepContext *ctx, const Json *args, GError **err)
 {
 	Engine *e = engine_of(ctx);
 	g_autoptr(Vmm) v = fleet_vmm(e->fleet, json_str(args, "vm"));
 	g_autoptr(GError) e2 = NULL;
 
-	if (v == NULL)
-		return fail(err, ERR_GONE, "QEMU of '%s' has ended", json_str(args, "name"));
-	if (!wait_for_guest(ctx, args, v, err))
-		return false;
-	/* Whoever cancelled this was too late: the guest is nowhere else. */
-	step_forbid_cancel(ctx);
-	if (!go_on(args, v, &e2)) {
-		offer_back(ctx, args, e2);
+	reception_resume(e->receptions, own_id(ctx), json_str(args, "source"));
+	if (!receive(ctx, args, v, &e2)) {
+		/* The next daemon goes on with a QEMU that nothing was done to. */
+		if (!step_stopping(ctx) && !offer_back(ctx, args, v, e2))
+			return fail(err, ERR_CANCELLED, "the daemon ends");
 		g_propagate_error(err, g_steal_pointer(&e2));
 		return false;
 	}
@@ -184,26 +264,13 @@ bool step_RECEIVE_GUEST_run(StepContext *ctx, const Json *args, GError **err)
  */
 bool step_RECEIVE_GUEST_undo(StepContext *ctx, const Json *args, GError **err)
 {
-	Engine *e = engine_of(ctx);
-	g_autofree char *key = key_vm_runtime(json_str(args, "vm"));
-
 	for (;;) {
-		g_autoptr(GError) e2 = NULL;
-		int64_t rev = 0;
-		_cleanup_json_ Json *runtime = record_get(e->store, key, &rev, &e2);
-		g_autofree char *text = NULL;
-		StoreTx *tx;
+		g_autoptr(GError) e = NULL;
 
-		if (runtime == NULL || g_strcmp0(json_str(runtime, "operation"), own_id(ctx)) != 0)
-			return e2 == NULL || (g_propagate_error(err, g_steal_pointer(&e2)), false);
-		json_put(runtime, "operation", json_null());
-		text = json_print(runtime);
-		tx = store_tx_new();
-		store_tx_set(tx, key, rev, text);
-		if (store_commit(e->store, tx, STORE_DURABLE, NULL, &e2))
+		if (unlock(engine_of(ctx), args, own_id(ctx), NULL, &e))
 			return true;
-		if (!g_error_matches(e2, ERR, ERR_CONFLICT)) {
-			g_propagate_error(err, g_steal_pointer(&e2));
+		if (!g_error_matches(e, ERR, ERR_CONFLICT)) {
+			g_propagate_error(err, g_steal_pointer(&e));
 			return false;
 		}
 	}

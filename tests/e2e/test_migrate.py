@@ -5,6 +5,7 @@ The guests are payloads that write memory all the time and check what they wrote
 QEMU 7.2 loses writes under TCG otherwise (docs/payload.md). Whatever goes wrong, the guest is whole and on one host, and
 the other host is clean.
 """
+import contextlib
 import hashlib
 import json
 import os
@@ -87,11 +88,16 @@ def begin(host, name, to, *more):
     return ident
 
 
+def assert_only_guest(host, runtime):
+    """A daemon that has just begun runs QEMUs of its own for a moment, to look at the CPU."""
+    until(lambda: qemus(host) == [runtime["pid"]], f"no other QEMU on {host.name}")
+
+
 def assert_stayed(pool, name, here, there):
     runtime = until(lambda: next((r for r in [here.runtime(name)] if r["operation"] is None), None), "end of the operation")
     assert runtime["state"] == "running" and runtime["host"] == ids(pool)[here.name]
     lines(here, name, 1)
-    until(lambda: len(qemus(here)) == 1, "one QEMU, when the probe of a daemon that began anew is over")
+    assert_only_guest(here, runtime)
     assert_clean(there)
 
 
@@ -132,20 +138,26 @@ def test_a_host_is_chosen_when_none_is_named_and_any_host_can_be_asked(two):
     assert before == 0
 
 
-def monitor(host, name, command):
-    """One command of QEMU's own console, through the monitor for tools."""
+def qmp(host, name, command, **arguments):
+    """What its QEMU answers, through the monitor for tools."""
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(str(host.run / "vms" / host.vm(name)["id"] / "qmp2.sock"))
         f = s.makefile("rw")
         f.readline()
-        for request in ({"execute": "qmp_capabilities"},
-                        {"execute": "human-monitor-command", "arguments": {"command-line": command}}):
+        for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
             f.write(json.dumps(request) + "\n")
             f.flush()
             answer = json.loads(f.readline())
             while "event" in answer:
                 answer = json.loads(f.readline())
-    assert "return" in answer and not re.search("(?i)error|not found|failed", answer["return"]), answer
+    assert "return" in answer, answer
+    return answer["return"]
+
+
+def monitor(host, name, command):
+    """One command of QEMU's own console."""
+    answer = qmp(host, name, "human-monitor-command", **{"command-line": command})
+    assert not re.search("(?i)error|not found|failed", answer), answer
 
 
 def write(host, name, pattern, at):
@@ -436,6 +448,62 @@ def test_the_other_hosts_disk_is_full(two):
         subprocess.run(["umount", "-l", volumes], check=True)
     a.ok("vm", "migrate", "g", "h1")
     lines(b, "g", 1)
+
+
+# The guest has changed its owner, and not all of it is there yet
+
+
+def assert_moved(pool, name, here, there):
+    runtime = until(lambda: next((r for r in [there.runtime(name)] if r["operation"] is None), None), "end of the operation")
+    assert runtime["state"] == "running" and runtime["host"] == ids(pool)[there.name], runtime
+    lines(there, name, 1)
+    assert_only_guest(there, runtime)
+    assert_clean(here)
+
+
+BLOWS = {  # who is killed, and where the guest is afterwards
+    "nobody": ((), "there"),
+    "its QEMU there": (("b qemu",), "here"),
+    "the other host": (("b daemon", "b qemu"), "here"),
+    "the other daemon": (("b daemon",), "there"),
+    "the source's daemon": (("a daemon",), "there"),
+    "the source": (("a daemon", "a qemu"), "there"),
+    "its QEMU here": (("a qemu",), "there"),
+    "both daemons": (("a daemon", "b daemon"), "there"),
+    "the source's daemon and its QEMU there": (("a daemon", "b qemu"), "here"),
+    "both daemons and its QEMU there": (("a daemon", "b daemon", "b qemu"), "here"),
+}
+
+
+@pytest.mark.parametrize("blow", BLOWS)
+def test_a_blow_between_the_commit_and_the_arrival(two, blow):
+    """QEMU over there is held, so that the rest of the guest waits in the network when its owner changes."""
+    killed, stays = BLOWS[blow]
+    a, b = two.hosts
+    started(a, "g", "--set", "restart=never", job="out=serial job=dirty:1:1")
+    begin(a, "g", b, "--downtime", "2s")
+    pids = {"a qemu": qemus(a)[0], "b qemu": qemus(b)[0]}
+    os.kill(pids["b qemu"], signal.SIGSTOP)
+    try:
+        until(lambda: b.runtime("g")["host"] == ids(two)["h1"], "change of the owner")
+        until(lambda: qmp(a, "g", "query-migrate")["status"] == "completed", "end of the sending")
+        for what in killed:
+            host = a if what[0] == "a" else b
+            if what in pids:
+                os.kill(pids[what], signal.SIGKILL)
+            else:
+                host.kill9()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pids["b qemu"], signal.SIGCONT)
+    for host in (a, b):
+        if host.process.poll() is not None:
+            host.start()
+    if stays == "here":
+        assert_stayed(two, "g", a, b)
+    else:
+        assert_moved(two, "g", a, b)
+    a.ok("vm", "migrate", "g", "h1" if stays == "here" else "h0")
 
 
 # All of a host

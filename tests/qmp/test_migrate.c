@@ -36,12 +36,22 @@ typedef enum Stage {
 	STAGE_NEVER,
 } Stage;
 
-typedef enum Blow { BLOW_CANCEL, BLOW_KILL_THERE, BLOW_KILL_HERE } Blow;
+typedef enum Blow { BLOW_CANCEL, BLOW_KILL_THERE, BLOW_KILL_HERE, BLOW_CUT } Blow;
+
+/* A link that breaks. */
+typedef struct Relay {
+	int listen;
+	unsigned to;
+	gint left;  /* bytes that it moves still */
+	bool hangs; /* then, rather than to break */
+	gint stop;
+	GThread *thread;
+} Relay;
 
 typedef struct Move {
 	VmmRig rig;
 	RigVm here, there;
-	bool disks;
+	bool disks, alone;
 	char *disk_here, *disk_there, *key_dir;
 	const char *node[2];
 	struct migrate_in_ports ports;
@@ -49,6 +59,8 @@ typedef struct Move {
 	Stage at; /* of the blow */
 	Blow blow;
 	bool struck;
+	Relay relay;
+	gint cut_after; /* bytes */
 	unsigned n_progress;
 	struct migrate_stats stats;
 	GError *error;
@@ -188,6 +200,8 @@ static void strike(Move *m)
 		vmm_kill(m->there.vmm, 10 * SECONDS, &e);
 	else if (m->blow == BLOW_KILL_HERE)
 		vmm_kill(m->here.vmm, 10 * SECONDS, &e);
+	else if (m->blow == BLOW_CUT)
+		g_atomic_int_set(&m->relay.left, m->cut_after);
 	g_assert_no_error(e);
 }
 
@@ -257,7 +271,8 @@ static void move_to_whole(void *data)
 		m->spec.disks = m->ports.disks;
 	}
 	out = migrate_out_new(m->here.vmm, &m->spec);
-	if (migrate_out_send(out, &m->error) && reach(m, STAGE_STOPPED) && migrate_out_switch(out, &m->error))
+	if (migrate_out_send(out, &m->error) && reach(m, STAGE_STOPPED) &&
+	    migrate_out_release(out, &m->error) && migrate_out_wait(out, &m->error))
 		reach(m, STAGE_WHOLE);
 	migrate_out_stats(out, &m->stats);
 }
@@ -266,7 +281,13 @@ static void finish_there(void *data)
 {
 	Move *m = data;
 
-	migrate_in_finish(m->there.vmm, m->disks, true, &m->error);
+	struct migrate_in_end how = { .disks = m->disks, .alone = m->alone, .run = true, .timeout = WAIT };
+	uint64_t ran_at = 0;
+
+	if (migrate_in_finish(m->there.vmm, &how, &ran_at, &m->error)) {
+		g_assert_cmpuint(ran_at, >, 0);
+		g_assert_cmpuint(ran_at, <=, time_monotonic());
+	}
 }
 
 static void revert_here(void *data)
@@ -281,9 +302,18 @@ static void run_on(Move *m, void (*func)(void *data))
 	drive_worker(m->rig.loop, func, m);
 }
 
+/* As migrate_in_finish() does, without waiting for what only comes afterwards. */
+static void tell_early(void *data)
+{
+	Move *m = data;
+
+	vm_resume(m->there.vmm, &m->error);
+}
+
 struct asked {
 	Vmm *vmm;
 	char *status;
+	bool gave_up;
 };
 
 static void ask(void *data)
@@ -307,11 +337,20 @@ static void assert_status(Move *m, const RigVm *v, const char *want)
 	uint64_t until = time_monotonic() + WAIT;
 	g_autofree char *status = status_of(m, v);
 
-	/* QEMU says that it completed a moment before it lets go. */
-	while (g_str_equal(status, "finish-migrate") && time_monotonic() < until) {
+	/* QEMU says that it completed a moment before it lets go, and the other end needs a moment to take
+	 * it. */
+	while ((g_str_equal(status, "finish-migrate") || g_str_equal(status, "inmigrate")) &&
+	       time_monotonic() < until) {
 		g_free(status);
 		status = status_of(m, v);
 	}
+	g_assert_cmpstr(status, ==, want);
+}
+
+static void assert_status_now(Move *m, const RigVm *v, const char *want)
+{
+	g_autofree char *status = status_of(m, v);
+
 	g_assert_cmpstr(status, ==, want);
 }
 
@@ -458,13 +497,6 @@ static void test_a_receiver_that_has_all_waits_for_its_owner(void)
 
 #define RELAY_BYTES (4 << 20)
 
-typedef struct Relay {
-	int listen;
-	unsigned to;
-	bool hangs; /* rather than to break: no byte moves any more */
-	gint stop;
-} Relay;
-
 static int loopback(unsigned *port, bool listens)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -485,14 +517,14 @@ static int loopback(unsigned *port, bool listens)
 }
 
 /* Moves what there is; false at the end of the stream. */
-static bool relay_some(int from, int to, uint64_t *moved)
+static bool relay_some(Relay *r, int from, int to)
 {
-	char bytes[65536];
-	ssize_t n = read(from, bytes, sizeof bytes);
+	char bytes[4096];
+	ssize_t n = read(from, bytes, (size_t)CLAMP(g_atomic_int_get(&r->left), 1, (gint)sizeof bytes));
 
 	if (n <= 0)
 		return false;
-	*moved += (uint64_t)n;
+	g_atomic_int_add(&r->left, -(gint)n);
 	return fd_write_all(to, bytes, (size_t)n) == 0;
 }
 
@@ -501,50 +533,67 @@ static gpointer relay_run(gpointer data)
 	Relay *r = data;
 	_cleanup_close_ int in = accept(r->listen, NULL, NULL), out = loopback(&r->to, false);
 	struct pollfd p[2] = { { .fd = in, .events = POLLIN }, { .fd = out, .events = POLLIN } };
-	uint64_t moved = 0;
 
 	while (!g_atomic_int_get(&r->stop)) {
-		bool full = moved >= RELAY_BYTES;
+		bool full = g_atomic_int_get(&r->left) <= 0;
 
 		if (full && !r->hangs)
 			break;
 		if (poll(p, full ? 0 : 2, 20) <= 0)
 			continue;
-		if ((p[0].revents != 0 && !relay_some(in, out, &moved)) ||
-		    (p[1].revents != 0 && !relay_some(out, in, &moved)))
+		if ((p[0].revents != 0 && !relay_some(r, in, out)) ||
+		    (p[1].revents != 0 && !relay_some(r, out, in)))
 			break;
 	}
 	return NULL;
 }
 
+/* Both QEMUs are there, and what they will say to each other goes through the relay. */
+static void relay_start(Move *m, gint left)
+{
+	wait_lines(m, &m->here, 1);
+	rig_vm_must_launch(&m->there);
+	m->spec.memory = 0;
+	m->relay.listen = loopback(&m->spec.memory, true);
+	m->relay.left = left;
+	run_on(m, open_there_only);
+	g_assert_no_error(m->error);
+	m->relay.to = m->ports.memory;
+	m->relay.thread = g_thread_new("relay", relay_run, &m->relay);
+}
+
+static void relay_stop(Move *m)
+{
+	g_atomic_int_set(&m->relay.stop, 1);
+	g_thread_join(m->relay.thread);
+	close(m->relay.listen);
+}
+
+static void assert_it_goes_on_here(Move *m)
+{
+	g_clear_error(&m->error);
+	run_on(m, revert_here);
+	g_assert_no_error(m->error);
+	assert_status(m, &m->here, "running");
+	wait_lines(m, &m->here, 1);
+	g_assert_cmpuint(good_lines(&m->there), ==, 0);
+}
+
 static void link_breaks(bool hangs, ErrCode code)
 {
-	Relay r = { .hangs = hangs };
-	GThread *thread;
 	Move m;
 
 	if (!move_init(&m, "job=dirty:40:12", false))
 		return;
 	m.spec.settings.stall = SECONDS;
-	wait_lines(&m, &m.here, 1);
-	rig_vm_must_launch(&m.there);
-	m.spec.memory = 0;
-	r.listen = loopback(&m.spec.memory, true);
-	run_on(&m, open_there_only);
-	g_assert_no_error(m.error);
-	r.to = m.ports.memory;
-	thread = g_thread_new("relay", relay_run, &r);
+	m.relay.hangs = hangs;
+	relay_start(&m, RELAY_BYTES);
 	run_on(&m, move_to_whole);
 	g_assert_error(m.error, ERR, (int)code);
 	g_clear_error(&m.error);
 	run_on(&m, revert_here);
-	g_assert_no_error(m.error);
-	g_atomic_int_set(&r.stop, 1);
-	g_thread_join(thread);
-	close(r.listen);
-	assert_status(&m, &m.here, "running");
-	wait_lines(&m, &m.here, 1);
-	g_assert_cmpuint(good_lines(&m.there), ==, 0);
+	relay_stop(&m);
+	assert_it_goes_on_here(&m);
 	move_done(&m);
 }
 
@@ -556,6 +605,96 @@ static void test_a_link_that_is_cut_leaves_the_guest_here(void)
 static void test_a_link_that_hangs_is_noticed(void)
 {
 	link_breaks(true, ERR_UNAVAILABLE);
+}
+
+/* ---- a link that is cut while the guest stands still ---- */
+
+static const gint cut_after[] = { 0, 1, 20000, 300000, G_MAXINT };
+
+static void ask_gave_up(void *data)
+{
+	struct asked *a = data;
+
+	a->gave_up = migrate_out_gave_up(a->vmm);
+}
+
+static bool gave_up(Move *m)
+{
+	struct asked a = { .vmm = m->here.vmm };
+
+	drive_worker(m->rig.loop, ask_gave_up, &a);
+	return a.gave_up;
+}
+
+/* Until the receiver has all of the guest, or has ended, which QEMU does that had a part of it. */
+static bool arrived(Move *m)
+{
+	uint64_t until = time_monotonic() + WAIT;
+	g_autofree char *status = status_of(m, &m->there);
+
+	while (g_str_equal(status, "inmigrate")) {
+		g_assert_cmpuint(time_monotonic(), <, until);
+		g_free(status);
+		status = status_of(m, &m->there);
+	}
+	return g_str_equal(status, "paused");
+}
+
+/* What the change of owner before the end relies on: a sender that gave up left no whole guest behind. */
+static void test_a_sender_that_gives_up_has_not_sent_all(gconstpointer data)
+{
+	Move m;
+	bool all;
+
+	if (!move_init(&m, "job=dirty:40:2", false))
+		return;
+	m.at = STAGE_STOPPED;
+	m.blow = BLOW_CUT;
+	m.cut_after = *(const gint *)data;
+	m.spec.settings.downtime = 2 * SECONDS;
+	relay_start(&m, G_MAXINT);
+	run_on(&m, move_to_whole);
+	all = arrived(&m);
+	relay_stop(&m);
+	if (all) {
+		g_assert_no_error(m.error);
+		g_assert_false(gave_up(&m));
+		assert_status(&m, &m.here, "postmigrate");
+		run_on(&m, finish_there);
+		g_assert_no_error(m.error);
+		wait_lines(&m, &m.there, 1);
+		assert_status(&m, &m.here, "postmigrate");
+	} else {
+		g_assert_cmpint(m.cut_after, !=, G_MAXINT);
+		g_clear_error(&m.error);
+		run_on(&m, finish_there);
+		g_assert_nonnull(m.error);
+		assert_it_goes_on_here(&m);
+	}
+	move_done(&m);
+}
+
+/* The guest was let go before all of it was there: it goes on when it is, and never in part. */
+static void test_a_receiver_that_was_told_early_lets_go_a_whole_guest_only(void)
+{
+	Move m;
+
+	if (!move_init(&m, "job=dirty:40:2", false))
+		return;
+	wait_lines(&m, &m.here, 1);
+	rig_vm_must_launch(&m.there);
+	run_on(&m, open_there_only);
+	g_assert_no_error(m.error);
+	m.alone = true;
+	run_on(&m, tell_early);
+	g_assert_no_error(m.error);
+	assert_status_now(&m, &m.there, "inmigrate");
+	g_assert_cmpuint(good_lines(&m.there), ==, 0);
+	run_on(&m, move_to_whole);
+	g_assert_no_error(m.error);
+	wait_lines(&m, &m.there, 1);
+	assert_status(&m, &m.here, "postmigrate");
+	move_done(&m);
 }
 
 /* ---- a disk that does not fit there ---- */
@@ -688,6 +827,14 @@ int main(int argc, char **argv)
 	g_test_add_func("/migrate/a_link_that_is_cut_leaves_the_guest_here",
 			test_a_link_that_is_cut_leaves_the_guest_here);
 	g_test_add_func("/migrate/a_link_that_hangs_is_noticed", test_a_link_that_hangs_is_noticed);
+	for (size_t i = 0; i < G_N_ELEMENTS(cut_after); i++) {
+		g_autofree char *path =
+		    g_strdup_printf("/migrate/a_sender_that_gives_up_has_not_sent_all/%d", cut_after[i]);
+
+		g_test_add_data_func(path, &cut_after[i], test_a_sender_that_gives_up_has_not_sent_all);
+	}
+	g_test_add_func("/migrate/a_receiver_that_was_told_early_lets_go_a_whole_guest_only",
+			test_a_receiver_that_was_told_early_lets_go_a_whole_guest_only);
 	g_test_add_func("/migrate/a_full_disk_there_is_told_and_leaves_the_guest_here",
 			test_a_full_disk_there_is_told_and_leaves_the_guest_here);
 	g_test_add_func("/migrate/a_wrong_key_is_refused", test_a_wrong_key_is_refused);

@@ -35,6 +35,7 @@ static Json *disks_of(const PlanRequest *req, const VmSeen *seen, const Vm *vm)
 		json_put_str(j, "backing", backing);
 		json_put_str(j, "path", d->path != NULL || v == NULL ? d->path : v->path);
 		json_put_str(j, "volume", v != NULL ? v->id : NULL);
+		json_put_str(j, "image", v != NULL ? v->image_id : NULL);
 		json_put_str(j, "format", v != NULL ? v->format : d->format);
 		json_put_uint(j, "size", v != NULL ? v->size : 0);
 		json_put_bool(j, "readonly", d->readonly);

@@ -20,9 +20,11 @@
  *     RECEIVE_GUEST      waits until the guest is there and the store says that it is ours
  *
  * The owner is the member `host` of the runtime record. It is changed in one
- * transaction while both QEMUs hold the complete guest and neither runs it.
- * What fails before that is undone on both hosts, what fails after it is
- * finished; a daemon that comes back reads in the store which of the two it is.
+ * transaction while the guest stands still, and what is left of it goes over. The
+ * destination lets it run when it owns it and has all of it. What fails before the
+ * change is undone on both hosts. After it the destination goes on, or ends its
+ * QEMU for good, and then the source takes the guest back by a second transaction;
+ * a daemon that comes back reads in the store how far it was.
  */
 #pragma once
 

@@ -450,6 +450,15 @@ static bool has_copies(const Start *s)
 	return false;
 }
 
+/* No file that QEMU writes is one that the source's QEMU has open: it may be opened before that lets go. */
+static bool is_alone(const Start *s)
+{
+	for (size_t i = 0; i < s->from->n_disks; i++)
+		if (!s->from->disk[i].copied)
+			return false;
+	return !profile_is(s->profile, PROFILE_FIRMWARE, "uefi");
+}
+
 static Json *receive_args(const Start *s)
 {
 	Json *args = vm_args(s->vm);
@@ -459,6 +468,7 @@ static Json *receive_args(const Start *s)
 	json_put_str(args, "host", s->req->host->id);
 	json_put_str(args, "key_dir", s->from->key_dir);
 	json_put_bool(args, "disks", has_copies(s));
+	json_put_bool(args, "alone", is_alone(s));
 	json_put_bool(args, "run", s->from->run);
 	return args;
 }
