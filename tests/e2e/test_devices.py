@@ -139,8 +139,19 @@ def test_a_volume_grows_while_no_guest_runs_on_it(web):
     assert web.plim("volume", "grow", "web-root", "1EiB").status == 2
     web.ok("vm", "start", "web")
     ran = web.plim("volume", "grow", "web-root", "3GiB")
-    assert ran.status == 6 and "plim vm stop web" in ran.err
+    assert ran.status == 6 and "`plim vm disk grow web DISK SIZE`" in ran.err
     assert web.get("/v1/volumes/web-root") ["size"] == 2 * GIB
+
+
+def test_a_disk_of_a_running_guest_grows_by_other_steps(web):
+    assert web.ok("vm", "disk", "grow", "web", "root", "2GiB", "--dry-run") == "VOLUME_GROW root\n"
+    web.ok("vm", "start", "web")
+    assert web.ok("disk", "grow", "web", "root", "2GiB", "--dry-run") == "DISK_GROW root\nGUEST_GROW root\n"
+    assert web.ok("vm", "disk", "grow", "web", "root", "2GiB", "--no-filesystem", "--dry-run") == "DISK_GROW root\n"
+    assert web.ok("vm", "disk", "grow", "web", "root", "2GiB").endswith("and has 2 GiB\n")
+    assert web.get("/v1/volumes/web-root")["size"] == 2 * GIB and web.runtime("web")["operation"] is None
+    answer = web.api("POST", "/v1/vms/web/disks/root/actions/grow", {"size": 3 * GIB, "filesystem": 1})
+    assert answer.status == 400 and "filesystem" in answer.body["message"]
 
 
 def test_a_vm_does_not_start_while_its_disk_grows(web):
@@ -162,6 +173,6 @@ def test_completion_knows_verbs_of_two_words(web):
         return web.ok("completion", "words", *typed).split()
     verbs = words("vm", "")
     assert verbs.count("disk") == 1 and verbs.count("nic") == 1 and "start" in verbs
-    assert words("vm", "disk", "") == ["list", "add", "remove"]
+    assert words("vm", "disk", "") == ["list", "add", "grow", "remove"]
     assert words("vm", "disk", "add", "") == ["web"] == words("vm", "start", "")
     assert "--delete-volume" in words("vm", "disk", "remove", "web", "--")
