@@ -141,10 +141,22 @@ def test_a_vm_starts_with_the_level_and_its_own_settings_lower_it(sim):
     assert features_of(sim, "a")[0] == default(sim)
 
 
+def test_what_no_guest_gets_unasked_is_given_when_asked(sim):
+    sim.ok("vm", "create", "a", *KERNEL)
+    sim.ok("vm", "set", "a", "cpu.features=+svm")
+    assert features_of(sim, "a")[0] == default(sim) | {"svm", "npt"}
+    sim.ok("vm", "set", "a", "cpu.features=+svm,-npt,-avx2")
+    assert features_of(sim, "a")[0] >= {"svm", "avx"} and not features_of(sim, "a")[0] & {"npt", "avx2"}
+    # A host that lost it refuses the start, by name.
+    order_cpu(sim, without=["svm"])
+    refused = sim.plim("vm", "start", "a")
+    assert refused.status != 0 and "svm" in refused.err and sim.runtime("a")["state"] == "stopped"
+
+
 def test_more_than_the_level_is_refused_with_names_and_a_way_out(sim):
     sim.ok("vm", "create", "a", *KERNEL)
     for setting, word in [("cpu.features=+avx512f", "avx512f"), ("cpu.level=x86-64-v4", "avx512f"),
-                          ("cpu.features=+svm", "svm"), ("cpu.features=avx2", "neither"),
+                          ("cpu.features=+vmx", "vmx"), ("cpu.features=+invtsc", "invtsc"), ("cpu.features=avx2", "neither"),
                           ("cpu.features=-avx99", "avx99"), ("cpu.level=v2-0", "cpu.level"),
                           ("cpu.level=v1-zz", "cpu.level")]:
         ran = sim.plim("vm", "set", "a", setting)
@@ -192,6 +204,15 @@ def test_a_running_guest_keeps_its_pin_and_a_power_cycle_takes_the_level(daemon)
     daemon.ok("vm", "start", "a")
     assert given(daemon.vm("a")) == default(daemon) and not given(daemon.vm("a")) & lost
     assert daemon.vm("a")["cpu"]["loses"] == []
+
+
+def test_a_guest_has_the_opt_in_feature_that_it_was_given(daemon):
+    tcg = until(lambda: (daemon.api("GET", "/v1/hosts/testhost/cpu").body.get("guests") or {}).get("tcg"), "CPU of the host")
+    assert "svm" in {h["feature"] for h in tcg["hidden"]}
+    vm = started(daemon, "nested", "idle", "cpu.features=+svm")
+    assert {"svm", "npt"} <= given(vm) and vm["cpu"]["gains"] == []
+    assert "svm" not in given(started(daemon, "plain", "idle"))
+    daemon.ok("vm", "kill", "nested", "plain")
 
 
 def test_a_guest_that_reboots_takes_the_level_when_it_is_set_to(daemon):

@@ -90,8 +90,11 @@ static bool read_features(const char *text, struct wish *w, GError **err)
 		const struct feature *f;
 
 		if (word[0] != '+' && word[0] != '-')
-			return fail_advice(err, ERR_INVALID, "Write -avx2,-sha-ni to take features away.",
-					   "cpu.features: '%.64s' begins with neither + nor -", word);
+			return fail_advice(
+			    err, ERR_INVALID,
+			    "Write -avx2,-sha-ni to take features away, +vmx for what is only given "
+			    "when asked.",
+			    "cpu.features: '%.64s' begins with neither + nor -", word);
 		if (!feature_parse(word + 1, &f, err)) {
 			g_prefix_error(err, "cpu.features: ");
 			return false;
@@ -149,6 +152,31 @@ void pin_spare_tcg(struct featureset *s)
 	featureset_remove(s, &gone, CLOSE_HARD);
 }
 
+/*
+ * What no guest gets unasked, and what needs it: nested virtualisation is of little use without its
+ * extensions, which a "-" behind it takes away again. How the host lays out XSAVE for it comes along.
+ */
+static void add_opt_in(struct featureset *pin, const struct wish *w, const struct featureset *max)
+{
+	struct cpu_bits asked, more = { 0 };
+
+	cpu_bits_and(&asked, &w->needed, &feature_of_kind[FEATURE_OPT_IN]);
+	cpu_bits_and(&asked, &asked, &max->has);
+	for (unsigned b = cpu_bits_next(&asked, 0); b < CPU_BITS; b = cpu_bits_next(&asked, b + 1)) {
+		struct cpu_bits needs_it;
+
+		feature_dependents((FeatureId)b, CLOSE_HARD, &needs_it);
+		cpu_bits_or(&more, &more, &needs_it);
+	}
+	cpu_bits_and(&more, &more, &max->has);
+	cpu_bits_minus(&more, &more, &feature_of_kind[FEATURE_NEVER]);
+	cpu_bits_or(&more, &more, &asked);
+	cpu_bits_or(&pin->has, &pin->has, &more);
+	for (size_t i = 0; i < CPU_XSAVE_COMPONENTS; i++)
+		if (cpu_bits_has(&more, xsave_components[i].feature))
+			pin->xsave[i] = max->xsave[i];
+}
+
 static bool level_has(const struct featureset *level, const struct wish *w, const char *vm, GuestType type,
 		      GError **err)
 {
@@ -196,7 +224,10 @@ bool pin_of(const Vm *vm, const HostFacts *host, GuestType type, const struct cp
 		*ret = pin;
 		return host_has(&pin, host, vm->name, type, &offer->max, err);
 	}
-	if (!read_wish(vm, &w, err) || !level_has(&offer->level, &w, vm->name, type, err))
+	if (!read_wish(vm, &w, err))
+		return false;
+	add_opt_in(&pin, &w, &offer->max);
+	if (!level_has(&pin, &w, vm->name, type, err))
 		return false;
 	if (w.has_only)
 		cpu_bits_and(&pin.has, &pin.has, &w.only);

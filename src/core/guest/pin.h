@@ -39,7 +39,10 @@ CpuOffer *cpu_offer_free(CpuOffer *o);
 
 GuestType guest_type_of(Accel a);
 
-/* Of a vm that asks for less than the level, or nothing. ERR_UNSUPPORTED, ERR_INVALID; with advice. */
+/*
+ * Of a vm that asks for less than the level, or nothing, or for opt-in features that the host has: the guest
+ * can be moved then where they are as well. ERR_UNSUPPORTED, ERR_INVALID; with advice.
+ */
 bool pin_of(const Vm *vm, const HostFacts *host, GuestType type, const struct cpu_offer *offer,
 	    struct featureset *ret, GError **err);
 /* Only whether the settings can be read: ERR_INVALID. */

@@ -42,7 +42,8 @@ const Setting settings[] = {
 	{ "cpu.level", SETTING_TEXT, APPLIES_START, 0, 0, NULL, "auto",
 	  "Lower than the pool's CPU level: x86-64, x86-64-v2, x86-64-v3, x86-64-v4, or a set as `plim cpu level` prints it." },
 	{ "cpu.features", SETTING_TEXT, APPLIES_START, 0, 0, NULL, "auto",
-	  "Features to take away from the level (-avx2,-sha-ni), or without which the vm does not start (+avx2)." },
+	  "Features to take away from the level (-avx2,-sha-ni), to be given though no guest gets them unasked (+vmx, +svm), "
+	  "or without which the vm does not start (+avx2)." },
 	{ "cpu.relevel", SETTING_ENUM, APPLIES_NOW, 0, 0, relevels, "never",
 	  "When a running guest follows a changed CPU level: never (at its next start), or reboot: when it reboots." },
 	{ "machine", SETTING_TEXT, APPLIES_START, 0, 0, NULL, "auto",
