@@ -94,6 +94,7 @@ static bool store_change(Store *s, const VmSeen *seen, const Vm *is, bool with_d
 {
 	g_autofree char *key = key_vm_config(is->id), *runtime = key_vm_runtime(is->id), *text = NULL;
 	_cleanup_json_ Json *j = vm_to_json(is);
+	g_autoptr(GError) e = NULL;
 	StoreTx *tx = store_tx_new();
 
 	text = json_print(j);
@@ -102,10 +103,15 @@ static bool store_change(Store *s, const VmSeen *seen, const Vm *is, bool with_d
 		store_tx_expect(tx, runtime, seen->runtime_rev);
 	rename_in(tx, seen->vm, is);
 	free_volumes(tx, seen, is);
-	if (store_commit(s, tx, STORE_DURABLE, ret_rev, err))
+	if (store_commit(s, tx, STORE_DURABLE, ret_rev, &e))
 		return true;
-	return err_advise(
-	    err, "Somebody changed it at the same moment, or the new name is taken: look, and repeat.");
+	/* What else fails, a store that is full or went back, has advice of its own. */
+	if (store_is_conflict(e))
+		err_advise(
+		    &e,
+		    "Somebody changed it at the same moment, or the new name is taken: look, and repeat.");
+	g_propagate_error(err, g_steal_pointer(&e));
+	return false;
 }
 
 static bool is_pending(const Json *pending, const char *name)

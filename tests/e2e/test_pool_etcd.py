@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pool in an etcd that was there before: with certificates for its clients, and with users and passwords."""
+"""A pool in an etcd that was there before: with certificates for its clients, with users, full, and set back."""
+import shutil
+import time
+
 import pytest
 
 from certs import Authority
@@ -156,3 +159,100 @@ def test_certificates_and_passwords_together(etcd, hosts, tmp_path):
     assert ran.status == 0, ran
     p.join(p[1])
     assert_pool_works(p)
+
+
+# What else happens to an etcd
+
+
+def test_a_full_etcd_is_told_and_reads_and_leases_go_on(etcd, hosts):
+    e = etcd(args=("--quota-backend-bytes", str(4 << 20)))
+    p = hosts(e, 1)
+    assert init(p[0], e).status == 0
+    p[0].ok("vm", "create", "web0", "--kernel", PAYLOAD, "--nic", "none")
+    p[0].ok("vm", "start", "web0")
+    while e.ctl("put", "junk", "x" * 100000, check=False).returncode == 0:
+        pass
+    began = time.monotonic()
+
+    def refused():
+        ran = p[0].plim("vm", "set", "web0", "autostart=true")
+        return ran if ran.status != 0 else None
+    ran = until(refused, "a refusal")
+    assert ran.status == 11 and "defrag" in ran.err, ran
+    assert p[0].plim("vm", "create", "web1", "--kernel", PAYLOAD, "--nic", "none").status == 11
+    assert p[0].vm("web0")["runtime"]["state"] == "running" and [v["name"] for v in p[0].get("/v1/vms")] == ["web0"]
+    # Longer than a lease lives: it is renewed all the same.
+    until(lambda: time.monotonic() - began > 8, "the lease's time")
+    assert p.status()["h0"]["state"] == "online" and not p[0].events("host.fenced")
+    e.ctl("del", "junk")
+    e.ctl("compact", e.ctl("get", "x", "-w", "fields").stdout.split('"Revision" : ')[1].split()[0])
+    e.ctl("defrag")
+    e.ctl("alarm", "disarm")
+    until(lambda: p[0].plim("vm", "set", "web0", "autostart=true").status == 0, "a change when there is room")
+
+
+def test_an_etcd_set_back_to_a_backup_is_noticed_and_taken_as_it_is(etcd, hosts):
+    e = etcd()
+    p = hosts(e, 2)
+    assert init(p[0], e).status == 0
+    p.join(p[1])
+    p[0].ok("vm", "create", "old", "--kernel", PAYLOAD, "--nic", "none", "--host", "h0")
+    e.stop()
+    shutil.copytree(e.base / "data", e.base / "backup")
+    e.start()
+    until(lambda: p[0].plim("vm", "create", "new", "--kernel", PAYLOAD, "--nic", "none", "--host", "h0").status == 0, "a vm")
+    e.stop()
+    shutil.rmtree(e.base / "data")
+    shutil.move(e.base / "backup", e.base / "data")
+    e.start()
+
+    def refused():
+        ran = p[0].plim("vm", "set", "old", "autostart=true")
+        return ran if ran.status == 10 else None
+    ran = until(refused, "the refusal")
+    assert "backup" in ran.err and len(ran.err.splitlines()) >= 2, ran
+    assert p[0].vm("new"), "what is known can be read"
+    # Begun anew, the daemons take the records as they are.
+    for host in p.hosts:
+        host.kill9()
+    for host in p.hosts:
+        host.start()
+    until(lambda: {h["state"] for h in p.status().values()} == {"online"}, "both hosts")
+    for host in p.hosts:
+        until(lambda: [v["name"] for v in host.get("/v1/vms")] == ["old"], "the records of the backup")
+        until(lambda: host.plim("vm", "set", "old", "autostart=false").status == 0, f"a change by {host.name}")
+
+
+def test_the_member_that_lets_a_host_in_dies(make_pool):
+    p = make_pool(3, joined=False)
+    p.init()
+    p.join(p[1])
+    p[2].ok("vm", "create", "mine", "--kernel", PAYLOAD, "--nic", "none")
+    ran = p[2].begin("pool", "join", "--token", p.token(p[1]), "--address", p[2].address)
+    until(lambda: (p[2].state / "pool").exists() or ran.poll() is not None, "begin of the join")
+    p[1].kill9()
+    err = ran.communicate(timeout=300)[1]
+    if ran.returncode != 0:
+        assert "h1" in err or "127.0.0.1" in err, err
+        assert p[2].get("/v1")["pool"] is None and not (p[2].state / "pool").exists() and p[2].vm("mine")
+        p.join(p[2])
+    assert p[2].vm("mine")["id"] == p[0].vm("mine")["id"]
+    until(lambda: p.status()["h2"]["state"] == "online", "the new host")
+    p[1].start()
+    p.wait_status("h1", "online")
+
+
+def test_applications_that_make_no_sense_are_refused(make_pool):
+    p = make_pool(1)
+    before = p[0].get("/v1/hosts")
+    token = p.token().split(".")[1]
+    host = dict(before[0])
+    for application, status, words in (({}, 422, "version"), ({"format": 99, "token": token}, 422, "version"),
+                                       ({"format": 1, "token": token}, 400, "host"),
+                                       ({"format": 1, "token": token, "host": "h"}, 400, "host"),
+                                       ({"format": 1, "token": token, "host": host}, 400, "address"),
+                                       ({"format": 1, "token": token, "host": host, "address": p[0].address, "request": "x"},
+                                        409, "already")):
+        answer = p[0].api("POST", "/v1/pool/members", application)
+        assert answer.status == status and words in answer.body["message"], (application, answer)
+    assert [h["id"] for h in p[0].get("/v1/hosts")] == [h["id"] for h in before]
