@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#define ASK_TIMEOUT UINT64_C(10000000)
+#define ASK_TIMEOUT UINT64_C(30000000)
 #define CHECK_PATH RECEPTIONS "/check"
 
 /* ---- one host ---- */

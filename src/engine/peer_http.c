@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 
 #define ANSWER_MAX (64 << 20)
-#define CONNECT_TIMEOUT 10000L /* ms */
+#define CONNECT_TIMEOUT 30000L /* ms, with the handshake, which an emulated host takes seconds for */
 #define PORT_LEN 6
 #define KEEPALIVE 15L /* s */
 

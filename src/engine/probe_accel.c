@@ -18,8 +18,8 @@
 /* More on a slow or busy host: as many times what the run under TCG took. */
 #define KVM_TIMEOUT UINT64_C(4000000)
 #define KVM_SLOWNESS 5
-/* It takes a quarter of a second; only a very busy host takes long. */
-#define TCG_TIMEOUT UINT64_C(10000000)
+/* It takes a quarter of a second; only a host that is emulated or very busy takes long. */
+#define TCG_TIMEOUT UINT64_C(60000000)
 /*
  * Hardware runs a loop at ten times and more the rate of TCG, a /dev/kvm that
  * emulates at a hundredth of it. A quarter leaves room for noise on both sides.

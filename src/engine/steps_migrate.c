@@ -26,7 +26,7 @@
 
 #define SECOND UINT64_C(1000000)
 #define PREPARE_TIMEOUT (120 * SECOND)
-#define ASK_TIMEOUT (10 * SECOND)
+#define ASK_TIMEOUT (30 * SECOND)
 #define TELL_TIMEOUT (30 * SECOND)
 #define ABORT_TIMEOUT (60 * SECOND)
 /* Between two looks at the other daemon while memory is copied. */

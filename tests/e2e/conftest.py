@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import pathlib
+import shutil
 import sys
+import tempfile
 
 import pytest
 
@@ -54,3 +56,12 @@ def make_pool(request):
 def pool(make_pool):
     """Three hosts that are one pool."""
     return make_pool(3)
+
+
+@pytest.fixture
+def folder():
+    """Seen by all hosts under one path, and QEMU's user may pass it."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="plim-shared-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)

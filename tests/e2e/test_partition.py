@@ -7,10 +7,8 @@ writers in turn. It also sees when a guest wrote last, so that a lease can be he
 """
 import json
 import os
-import pathlib
 import shutil
 import signal
-import tempfile
 import threading
 import time
 
@@ -71,15 +69,6 @@ class Observer:
         self.thread.join()
         for fd in self.disks.values():
             os.close(fd)
-
-
-@pytest.fixture
-def folder():
-    """Seen by all hosts under one path, and QEMU's user may pass it."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="plim-shared-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

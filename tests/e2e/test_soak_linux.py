@@ -6,10 +6,7 @@ disk lies where both hosts see it.
 """
 import json
 import os
-import pathlib
-import shutil
 import subprocess
-import tempfile
 
 import pytest
 
@@ -22,15 +19,6 @@ NAMES = ("h0", "h1")
 MEMORY = "163712KiB"  # no multiple of 256 KiB: docs/payload.md
 BOOT = 180
 TRIPS = int(os.environ.get("SOAK_LINUX_TRIPS", "2"))  # two to three seconds of processor time a move
-
-
-@pytest.fixture
-def folder():
-    """Seen by both hosts under one path, and QEMU's user may pass it."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="plim-shared-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 """A payload guest (guest/payload) in a lab host, and what its code saw."""
 import re
 
-GUEST_TIMEOUT = 60.0
+GUEST_TIMEOUT = 180.0
 DEBUG_EXIT = "isa-debug-exit,iobase=0xf4,iosize=4"
 REGISTERS = ("eax", "ebx", "ecx", "edx")
 

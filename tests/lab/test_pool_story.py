@@ -3,11 +3,13 @@
 
 Tests follow the story. One that finds its chapter unplayed fails with what broke the tour off.
 """
+import re
+
 import pytest
 
 from guest import REGISTERS
 from lablib import Lab
-from pool_tour import CHAPTERS, GUEST, HOSTS, PAGE, commands, prepared
+from pool_tour import CHAPTERS, GUEST, HOSTS, PAGE, WRITTEN, commands, prepared
 
 CPUID_7_EBX_AVX2 = 1 << 5
 LEVEL = "pool.level-changed"
@@ -103,6 +105,21 @@ def test_moves_keep_the_guest_running(tour):
     for chapter in ("moves", "cycle", "evacuate"):
         assert of(tour, tour.vms, chapter)["runtime"]["state"] == "running"
     assert "it stood still for" in said(tour, "moves", "plim vm migrate")
+
+
+def writer(text):
+    """(which start of the guest, its count) as the job `write` leaves them on the disk."""
+    found = re.search(r"^writer ([0-9a-f]{16}) ([0-9a-f]{16})$", text, re.MULTILINE)
+    assert found, text
+    return found[1], int(found[2], 16)
+
+
+def test_a_disk_moves_along_while_its_guest_writes(tour):
+    steps = next(each.steps for each in CHAPTERS if each.name == "disk")
+    looks = [i for i, step in enumerate(steps) if step.command == WRITTEN]
+    (start, before), (same, after) = (writer(of(tour, tour.said, ("disk", i))) for i in looks)
+    assert start == same and after > before, "the same guest wrote on"
+    assert said(tour, "disk", "ls ") == "", "nothing of it stays behind"
 
 
 def test_a_power_cycle_gives_the_level(tour):

@@ -15,8 +15,9 @@ from .errors import LabError, LabTimeout
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 LOG = "/var/log/plimsolld.%d.log"
 PAYLOAD = "/run/payload/payload.elf"
-READY_TIMEOUT = 90.0  # the probe runs two guests before the daemon is ready
+READY_TIMEOUT = 300.0  # the probe runs two guests before the daemon is ready; machines differ by a factor of five
 END_TIMEOUT = 60.0
+COMMAND_TIMEOUT = 180.0
 WORDS_MAX = 4000
 # Ends with 0 when the daemon said that it is ready, with 1 when it has ended.
 AWAIT_READY = "while ! grep -qs ' ready on ' {log}; do kill -0 {pid} || exit 1; sleep 0.1; done"
@@ -92,7 +93,7 @@ class Product:
     def plimsolld_said(self):
         return "it said last:\n" + self.run(["tail", "-c", str(WORDS_MAX), self.plimsolld_log()]).text
 
-    def plim_run(self, *words, timeout=60.0, stdin=b""):
+    def plim_run(self, *words, timeout=COMMAND_TIMEOUT, stdin=b""):
         """Run plim and return its Result, whatever its status. LabTimeout tells what it and the daemon had said."""
         try:
             return self.run([str(build_folder() / "src/cli/plim"), *map(str, words)], timeout, stdin=stdin)
@@ -100,7 +101,7 @@ class Product:
             said = (late.stdout + late.stderr).decode(errors="replace")
             raise LabTimeout("%s\n%s\n%s" % (late, said, self.plimsolld_said()), late.stdout, late.stderr) from None
 
-    def plim_ok(self, *words, timeout=60.0):
+    def plim_ok(self, *words, timeout=COMMAND_TIMEOUT):
         """Run a plim that must succeed; what it printed. Else LabError, with what the daemon said too."""
         done = self.plim_run(*words, timeout=timeout)
         if done.status != 0:
@@ -109,6 +110,6 @@ class Product:
                                                              self.plimsolld_said()))
         return done.text
 
-    def plim(self, noun, verb, *words, timeout=60.0):
+    def plim(self, noun, verb, *words, timeout=COMMAND_TIMEOUT):
         """A plim command that prints objects (list, show, explain, ...): the parsed JSON."""
         return json.loads(self.plim_ok(noun, verb, "-o", "json", *words, timeout=timeout))
