@@ -110,7 +110,7 @@ def test_a_writing_guest_moves_there_and_back(two):
     for here, there in ((a, b), (b, a)):
         out = here.ok("vm", "migrate", "g", there.name)
         assert re.search(r"g moved in .*; it stood still for .*; .* went over in \d+ rounds", out), out
-        runtime = a.runtime("g")
+        runtime = a.wait_idle("g")
         assert runtime["host"] == ids(two)[there.name] and runtime["state"] == "running" and runtime["operation"] is None
         assert runtime["pid"] == qemus(there)[0]
         told = runtime["migration"]
