@@ -149,10 +149,21 @@ static Json *dry_run_of(const Operation *op)
 static bool answer_operation(ApiCall *c, const char *id, GError **err)
 {
 	g_autofree char *key = key_operation(id);
-	Json *j = record_get(engine_store(c->engine), key, NULL, err);
+	Store *s = engine_store(c->engine);
+	g_autoptr(GError) e = NULL;
+	Json *j = record_get(s, key, NULL, &e);
 
-	if (j == NULL)
+	/* This host's copy of the records may be behind what the host itself has just written. */
+	if (j == NULL && e == NULL && store_catch_up(s, &e))
+		j = record_get(s, key, NULL, &e);
+	if (j == NULL && e == NULL)
+		fail_advice(&e, ERR_UNAVAILABLE,
+			    "`plim operation list` shows it in a moment. Do not ask again.",
+			    "operation '%s' was begun, but this host can't read it yet", id);
+	if (j == NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
 		return false;
+	}
 	c->location = g_strconcat("/v1/operations/", id, NULL);
 	return call_answer(c, 202, operation_record_to_api(j));
 }
