@@ -72,5 +72,8 @@ bool pool_leave_finish(const char *state, const Membership *m, GError **err);
 /* The file and the folder of a conversion that came to nothing. */
 void pool_forget(const char *state);
 
-/* The host's record, its name and its CPU out of the store; absent is fine. */
-bool pool_drop_host(Store *s, const char *host_id, GError **err);
+/*
+ * The host's record, its name and its CPU out of the store; absent is fine. With `dead` only while it has no
+ * lease: one that came back must not go on without a record. Else a conflict.
+ */
+bool pool_drop_host(Store *s, const char *host_id, bool dead, GError **err);

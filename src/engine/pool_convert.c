@@ -81,9 +81,10 @@ static bool drop_name(Store *s, StoreTx *tx, const char *collection, const char 
 	return true;
 }
 
-bool pool_drop_host(Store *s, const char *host_id, GError **err)
+bool pool_drop_host(Store *s, const char *host_id, bool dead, GError **err)
 {
-	g_autofree char *key = key_host(host_id), *cpu = key_cpu(host_id), *mask = key_cpu_mask(host_id);
+	g_autofree char *key = key_host(host_id), *cpu = key_cpu(host_id), *mask = key_cpu_mask(host_id),
+			*lease = key_lease(host_id);
 	g_autoptr(GError) e = NULL;
 	_cleanup_json_ Json *host = record_get(s, key, NULL, &e);
 	g_autoptr(StoreTx) tx = NULL;
@@ -96,6 +97,8 @@ bool pool_drop_host(Store *s, const char *host_id, GError **err)
 	store_tx_set(tx, key, STORE_ANY, NULL);
 	store_tx_set(tx, cpu, STORE_ANY, NULL);
 	store_tx_set(tx, mask, STORE_ANY, NULL);
+	if (dead)
+		store_tx_expect(tx, lease, 0);
 	if (json_str(host, "name") != NULL &&
 	    !drop_name(s, tx, "hosts", json_str(host, "name"), host_id, err))
 		return false;
@@ -112,7 +115,7 @@ bool pool_unconvert(Store *from, Store *to, const Membership *m, GError **err)
 	g_autoptr(GPtrArray) items = records_collect(from, m->host_id, scope_of(m), err);
 	StoreTx *tx;
 
-	if (items == NULL || !records_remove(to, items, err) || !pool_drop_host(to, m->host_id, err))
+	if (items == NULL || !records_remove(to, items, err) || !pool_drop_host(to, m->host_id, false, err))
 		return false;
 	if (g_strcmp0(m->step, "init") != 0)
 		return true;

@@ -68,7 +68,7 @@ static bool take_out(Store *pool, const char *host_id, const GPtrArray *items, G
 	g_autofree char *lease = key_lease(host_id);
 	StoreTx *tx;
 
-	if (!records_remove(pool, items, err) || !pool_drop_host(pool, host_id, err))
+	if (!records_remove(pool, items, err) || !pool_drop_host(pool, host_id, false, err))
 		return false;
 	tx = store_tx_new();
 	store_tx_set(tx, lease, STORE_ANY, NULL);
@@ -203,6 +203,10 @@ static bool commit_dead(const Eviction *v, StoreTx *tx, GError **err)
 {
 	g_autofree char *lease = key_lease(v->id);
 
+	if (v->dry_run) {
+		store_tx_free(tx);
+		return true;
+	}
 	store_tx_expect(tx, lease, 0);
 	return store_commit(v->engine->store, tx, STORE_DURABLE, NULL, err);
 }
@@ -265,9 +269,7 @@ static bool free_vm(const Eviction *v, const char *vm_id, GError **err)
 	text = json_print(j);
 	tx = store_tx_new();
 	store_tx_set(tx, key, r->seen.runtime_rev, text);
-	if (v->dry_run)
-		store_tx_free(tx);
-	else if (!commit_dead(v, tx, err))
+	if (!commit_dead(v, tx, err))
 		return false;
 	tell_vm(v, r->vm, was);
 	return true;
@@ -346,7 +348,7 @@ static bool evict(const Eviction *v, GError **err)
 	if (v->dry_run)
 		return true;
 	if (!end_operations(v, err) || !pool_etcd_drop(e, v->id, err) ||
-	    !pool_drop_host(e->store, v->id, err))
+	    !pool_drop_host(e->store, v->id, true, err))
 		return false;
 	events_emit(e->events, EVENT_HOST_EVICTED, "host", v->id, v->name, NULL,
 		    "host %s was taken out of the pool by %s", v->name, v->user);

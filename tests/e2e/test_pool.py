@@ -356,6 +356,8 @@ def test_what_an_evicted_host_was_about_to_start_can_be_started(pool):
     pool[1].kill9()
     pool.wait_status("h1", "offline")
     assert pool[0].vm("roam")["runtime"]["operation"] == answer.body["id"]
+    pool[0].ok("pool", "evict", "h1", "--dry-run")
+    assert pool[0].vm("roam")["runtime"]["operation"] == answer.body["id"], "a dry run changes nothing"
     pool[0].ok("pool", "evict", "h1")
     assert pool[0].vm("roam")["runtime"]["operation"] is None
     pool[0].ok("vm", "start", "roam", "--host", "h2")
