@@ -56,7 +56,8 @@ bool guest_disk_of(const Json *lsblk, const char *serial, const char *part, stru
 	const Json *disk = find(json_arr(lsblk, "blockdevices"), "serial", serial), *on = disk;
 
 	if (disk == NULL || json_str(disk, "name") == NULL)
-		return fail(err, ERR_NOT_FOUND, "the guest shows no disk with the serial number '%s'", serial);
+		return fail(err, ERR_NOT_FOUND, "the guest shows no disk with the serial number '%s'",
+			    serial);
 	if (part != NULL && !g_str_equal(part, json_str(disk, "name")))
 		on = find(json_arr(disk, "children"), "name", part);
 	if (on == NULL)
