@@ -161,7 +161,7 @@ def test_a_volume_of_a_wrong_size_is_refused(patient, size):
 
 
 def test_what_is_not_there_is_not_found(patient):
-    for path in ("/v1/vms/no", "/v1/images/no", "/v1/volumes/no", "/v1/hosts/no", "/v1/operations/no", "/v1/nothing", "/"):
+    for path in ("/v1/vms/no", "/v1/images/no", "/v1/volumes/no", "/v1/hosts/no", "/v1/operations/no", "/v1/nothing", "/nothing"):
         answer = patient.api("GET", path)
         assert answer.status == 404 and answer.body["code"] == "not-found", (path, answer)
 
@@ -228,7 +228,7 @@ def test_completion_of_zsh_offers_words_at_its_first_use(patient, tmp_path):
     done = subprocess.run(["zsh", "-f", "-c", ZSH, "zsh", str(tmp_path)], env=env, capture_output=True, text=True, check=True)
     first, _, rest = done.stdout.partition("again\n")
     assert {"start", "disk", "list"} <= set(first.split()) and "compdef" not in first
-    assert rest == "list\nadd\nremove\nsourced\ncompdef _plim plim\n"
+    assert rest == "list\nadd\ngrow\nremove\nsourced\ncompdef _plim plim\n"
 
 
 @pytest.mark.parametrize("page", ["", "vm", "image", "volume", "host", "operation", "event"])
