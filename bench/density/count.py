@@ -22,7 +22,8 @@ import time
 EVENTS = ("memory_region_ops_read", "memory_region_ops_write")
 # Where timerlist_run_timers() locks behind a callback, by version of QEMU.
 TIMER_SITE = {"7.2": "util/qemu-timer.c:577"}
-ACCESS = re.compile(r"^memory_region_ops_(read|write) .* name '([^']*)'", re.M)
+# With -msg timestamp=on a line begins with thread, time and a colon.
+ACCESS = re.compile(r"^(?:[0-9@.]+:)?memory_region_ops_(read|write) .* name '([^']*)'", re.M)
 TICK = os.sysconf("SC_CLK_TCK")
 
 
