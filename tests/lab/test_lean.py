@@ -49,7 +49,6 @@ def test_memory_that_a_guest_frees_goes_back_to_the_host(linux):
     assert full > FILL * MIB
     wait_for(lambda: "guest freed" in said(linux), SLOW, "their end")
     wait_for(lambda: resident(linux) < full - FILL * 3 // 4 * MIB, SLOW, "the guest's free pages")
-    assert linux.plim("vm", "show", "linux")["memory"]["overhead"] < 64 * MIB
 
 
 def test_an_idle_linux_guest_wakes_no_emulated_device(linux):
