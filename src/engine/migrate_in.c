@@ -109,11 +109,24 @@ static bool memory_port(Vmm *v, unsigned *ret, GError **err)
 	return true;
 }
 
-bool migrate_in_open(Vmm *v, const struct migrate_in_spec *spec, struct migrate_in_ports *ret, GError **err)
+static bool set_capabilities(Vmm *v, bool post_copy, GError **err)
 {
 	static const char *const always[] = { "events", "late-block-activate", NULL };
 	static const char *const with_post_copy[] = { "events", "late-block-activate", "return-path",
 						      "postcopy-ram", NULL };
+
+	if (migrate_capabilities(v, post_copy ? with_post_copy : always, NULL, err))
+		return true;
+	/* QEMU takes the page faults of the guest itself, for which its user needs userfaultfd(2). */
+	if (post_copy)
+		err_advise(err,
+			   "Set the sysctl vm.unprivileged_userfaultfd to 1 on that host, or move the guest "
+			   "without --post-copy.");
+	return false;
+}
+
+bool migrate_in_open(Vmm *v, const struct migrate_in_spec *spec, struct migrate_in_ports *ret, GError **err)
+{
 	g_autofree char *uri = migrate_uri(spec->address, 0), *status = vm_status(v, err);
 	struct migrate_in_ports ports = { 0 };
 
@@ -122,8 +135,7 @@ bool migrate_in_open(Vmm *v, const struct migrate_in_spec *spec, struct migrate_
 	if (!g_str_equal(status, "inmigrate"))
 		return fail(err, ERR_BAD_STATE, "QEMU of '%s' does not wait for a guest: it is %s",
 			    vmm_name(v), status);
-	if (!migrate_capabilities(v, spec->post_copy ? with_post_copy : always, NULL, err) ||
-	    !migrate_end_plainly(v, err))
+	if (!set_capabilities(v, spec->post_copy, err) || !migrate_end_plainly(v, err))
 		return false;
 	if (spec->key_dir != NULL && (!migrate_key_load(v, spec->key_dir, true, err) ||
 				      !migrate_tell(v, "migrate-set-parameters",

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -27,6 +28,23 @@ SLOW = "2MiB"  # a second: long enough to be in the middle of it
 def two(make_pool):
     """Two hosts in a pool, with QEMU."""
     return make_pool(2, engine="qemu")
+
+
+USERFAULTFD = pathlib.Path("/proc/sys/vm/unprivileged_userfaultfd")
+
+
+@pytest.fixture
+def userfaultfd():
+    """Sets whether QEMU's user may take page faults itself, and puts back what was."""
+    before = USERFAULTFD.read_text(encoding="ascii")
+
+    def allow(value):
+        try:
+            USERFAULTFD.write_text(value, encoding="ascii")
+        except OSError as error:
+            pytest.skip(f"sysctl can't be set here: {error}")
+    yield allow
+    USERFAULTFD.write_text(before, encoding="ascii")
 
 
 def created(host, name, *more, job=WRITES):
@@ -559,3 +577,29 @@ def test_a_guest_whose_cpu_the_other_host_cannot_give_is_refused_by_name(two):
     b.ok("host", "cpu", "unmask", "aes")
     a.ok("vm", "migrate", "g", "h1")
     lines(b, "g", 1)
+
+
+# Memory that follows the guest
+
+FASTER_THAN_THE_LINK = ("--bandwidth", "8MiB", "--no-auto-converge", "--downtime", "20ms", "--post-copy")
+
+
+def test_memory_follows_a_guest_that_writes_faster_than_the_link(two, userfaultfd):
+    a, b = two.hosts
+    userfaultfd("1")
+    started(a, "g", job="out=serial job=dirty:200:12")
+    a.ok("vm", "migrate", "g", b.name, *FASTER_THAN_THE_LINK)
+    runtime = b.runtime("g")
+    assert runtime["host"] == ids(two)[b.name] and runtime["migration"]["post_copy"]
+    assert runtime["migration"]["rounds"] > 2
+    lines(b, "g", 3)
+    assert not qemus(a) and len(qemus(b)) == 1
+
+
+def test_a_host_that_may_not_take_page_faults_says_so_before_anything_moves(two, userfaultfd):
+    a, b = two.hosts
+    userfaultfd("0")
+    started(a, "g")
+    ran = a.plim("vm", "migrate", "g", b.name, "--post-copy")
+    assert ran.status == 9 and "unprivileged_userfaultfd" in ran.err, ran
+    assert_stayed(two, "g", a, b)
