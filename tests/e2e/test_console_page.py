@@ -6,12 +6,14 @@ import os
 import re
 import shutil
 import socket
+import subprocess
 import urllib.error
 import urllib.request
 
 import pytest
 
 from daemon import PAYLOAD, Daemon, until
+from pool import free_port
 from screen_guest import screen_guest
 
 SLOW = 180
@@ -154,20 +156,34 @@ def test_pages_need_the_link_and_come_whole(daemon, pages):
 # With a browser
 
 
+def listens(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture(scope="module")
 def browser():
     if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
         pytest.skip("there is no chromium")
     webdriver = pytest.importorskip("selenium.webdriver")
-    from selenium.webdriver.chrome.service import Service
+    # By number: a machine without /etc/hosts does not know "localhost", where selenium looks for a driver of its own.
+    port = free_port()
+    driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     options = webdriver.ChromeOptions()
     for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=2000,1300"):
         options.add_argument(word)
-    driver = webdriver.Chrome(service=Service(shutil.which("chromedriver")), options=options)
-    driver.set_page_load_timeout(SLOW)
-    driver.set_script_timeout(SLOW)
-    yield driver
-    driver.quit()
+    try:
+        until(lambda: listens(port), "chromedriver", SLOW)
+        session = webdriver.Remote(f"http://127.0.0.1:{port}", options=options)
+        try:
+            session.set_page_load_timeout(SLOW)
+            session.set_script_timeout(SLOW)
+            yield session
+        finally:
+            session.quit()
+    finally:
+        driver.kill()
+        driver.wait()
 
 
 def log(daemon):
