@@ -214,13 +214,26 @@ static bool end_lost(Operation *op, Store *store, const GError *why)
  */
 static void store_end(const Task *t)
 {
+	Store *store = t->exec->config.store;
 	Operation *op = t->op;
+	bool fresh = false;
 
 	for (int tries = 0; tries < END_TRIES;) {
 		g_autoptr(GError) err = NULL;
 		bool lost = false;
 
-		if (commit_end(t, &lost, &err) || (lost && end_lost(op, t->exec->config.store, err)))
+		if (commit_end(t, &lost, &err))
+			return;
+		/* It may have become the operation's a moment ago, by another host: the copy is no proof yet.
+		 */
+		if (lost && !fresh) {
+			g_clear_error(&err);
+			fresh = store_catch_up(store, &err);
+			lost = false;
+			if (fresh)
+				continue;
+		}
+		if (lost && end_lost(op, store, err))
 			return;
 		if (lost || g_error_matches(err, ERR, ERR_CONFLICT))
 			continue;
