@@ -170,7 +170,8 @@ def browser():
     port = free_port()
     driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     options = webdriver.ChromeOptions()
-    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=2000,1300"):
+    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe",
+                 "--window-size=2000,1300"):
         options.add_argument(word)
     try:
         until(lambda: listens(port), "chromedriver", SLOW)
