@@ -95,68 +95,61 @@ static void put_counter(GString *s, const char *name, const char *help)
 	g_string_append_printf(s, "# TYPE %s counter\n# HELP %s %s\n", name, name, help);
 }
 
-/* One count of all guests, for two kinds of threads; `unit` of it make one of the metric's. */
-static void put_threads(GString *s, const Json *guests, const char *name, const char *const keys[2],
-			double unit)
+/* Counters of guests with one more label: its values, and the member of a guest's totals that has each. */
+static const struct guest_counter {
+	const char *name, *help, *label, *value[2], *member[2];
+	double unit; /* so many of the member make one of the counter */
+} guest_counters[] = {
+	{ "plimsoll_vm_wakeups",
+	  "How often threads of a vm's QEMU began to run.",
+	  "thread",
+	  { "main", "vcpu" },
+	  { "main_wakeups", "vcpu_wakeups" },
+	  1 },
+	{ "plimsoll_vm_cpu_seconds",
+	  "CPU time of threads of a vm's QEMU.",
+	  "thread",
+	  { "main", "vcpu" },
+	  { "main_cpu", "vcpu_cpu" },
+	  1e6 },
+	{ "plimsoll_vm_kvm_exits",
+	  "Exits of a vm from KVM, where the kernel's debugfs tells.",
+	  "kind",
+	  { "all", "halt" },
+	  { "exits", "halts" },
+	  1 },
+};
+
+static void put_guest_counter(GString *s, const Json *guests, const struct guest_counter *c)
 {
-	static const char *const threads[] = { "main", "vcpu" };
 	Json *g;
 	size_t i;
 
+	put_counter(s, c->name, c->help);
 	json_array_foreach((Json *)guests, i, g)
 	{
 		g_autofree char *vm = escape(json_str(g, "name"));
 
-		for (size_t k = 0; k < G_N_ELEMENTS(threads); k++) {
-			const Json *n = json_object_get(json_obj(g, "total"), keys[k]);
+		for (size_t k = 0; k < G_N_ELEMENTS(c->member); k++) {
+			const Json *n = json_object_get(json_obj(g, "total"), c->member[k]);
 
 			if (json_is_integer(n))
-				g_string_append_printf(
-				    s, "%s_total{vm=\"%s\",name=\"%s\",thread=\"%s\"} %.15g\n", name,
-				    json_str(g, "id"), vm, threads[k], (double)json_integer_value(n) / unit);
-		}
-	}
-}
-
-static void put_exits(GString *s, const Json *guests)
-{
-	static const char *const keys[] = { "exits", "halts" };
-	Json *g;
-	size_t i;
-
-	json_array_foreach((Json *)guests, i, g)
-	{
-		g_autofree char *vm = escape(json_str(g, "name"));
-
-		for (size_t k = 0; k < G_N_ELEMENTS(keys); k++) {
-			const Json *n = json_object_get(json_obj(g, "total"), keys[k]);
-
-			if (json_is_integer(n))
-				g_string_append_printf(
-				    s,
-				    "plimsoll_vm_kvm_exits_total{vm=\"%s\",name=\"%s\",kind=\"%s\"} %.15g\n",
-				    json_str(g, "id"), vm, k == 0 ? "all" : "halt",
-				    (double)json_integer_value(n));
+				g_string_append_printf(s, "%s_total{vm=\"%s\",name=\"%s\",%s=\"%s\"} %.15g\n",
+						       c->name, json_str(g, "id"), vm, c->label, c->value[k],
+						       (double)json_integer_value(n) / c->unit);
 		}
 	}
 }
 
 static void put_wakeups(ApiCall *c, GString *s)
 {
-	static const char *const wakeups[] = { "main_wakeups", "vcpu_wakeups" }, *const cpu[] = {
-		"main_cpu", "vcpu_cpu"
-	};
 	_cleanup_json_ Json *report = engine_wakeups(c->engine);
 	const Json *guests = json_arr(report, "guests");
 	Json *g;
 	size_t i;
 
-	put_counter(s, "plimsoll_vm_wakeups", "How often threads of a vm's QEMU began to run.");
-	put_threads(s, guests, "plimsoll_vm_wakeups", wakeups, 1);
-	put_counter(s, "plimsoll_vm_cpu_seconds", "CPU time of threads of a vm's QEMU.");
-	put_threads(s, guests, "plimsoll_vm_cpu_seconds", cpu, 1e6);
-	put_counter(s, "plimsoll_vm_kvm_exits", "Exits of a vm from KVM, where the kernel's debugfs tells.");
-	put_exits(s, guests);
+	for (size_t k = 0; k < G_N_ELEMENTS(guest_counters); k++)
+		put_guest_counter(s, guests, &guest_counters[k]);
 	put_metric(s, "plimsoll_vm_over_idle_budget", "1: the vm is idle and costs more than its budget.");
 	json_array_foreach((Json *)guests, i, g)
 	{
