@@ -14,7 +14,7 @@ _tags = itertools.count()
 
 
 def run(*words):
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
 
 
@@ -73,7 +73,7 @@ class Cables:
 
     def close(self):
         for space in self.made:
-            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False, timeout=30)
+            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False, timeout=120)
 
 
 class CabledHost(Daemon):

@@ -7,7 +7,7 @@ EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 
 
 def openssl(*words):
-    done = subprocess.run(["openssl", *map(str, words)], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(["openssl", *map(str, words)], capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stderr
 
 

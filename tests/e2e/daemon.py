@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("PLIMSOLL_BUILD", ROOT / "build")).resolve()
 PLIM = BUILD / "src/cli/plim"
 PLIMSOLLD = BUILD / "src/daemon/plimsolld"
-DEADLINE = 60.0
+DEADLINE = 180.0
 CONTRACT = Contract()
 
 

@@ -19,7 +19,7 @@ PROGRAMS = ("bash", "qemu-ga")
 
 
 def libraries(path):
-    told = subprocess.run(["ldd", path], capture_output=True, text=True, check=True, timeout=60).stdout
+    told = subprocess.run(["ldd", path], capture_output=True, text=True, check=True, timeout=180).stdout
     return re.findall(r"(/\S+) \(0x", told)
 
 
@@ -56,4 +56,4 @@ def linux_guest(folder):
 def ext4_disk(path, size):
     with open(path, "wb") as file:
         file.truncate(size)
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", path], check=True, capture_output=True, timeout=60)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", path], check=True, capture_output=True, timeout=180)

@@ -56,7 +56,7 @@ class Etcd:
 
     def ctl(self, *words, check=True):
         done = subprocess.run([*self.prefix, "etcdctl", "--endpoints", self.url, *self.admin, *words],
-                              env=dict(os.environ, ETCDCTL_API="3"), capture_output=True, text=True, check=False, timeout=30)
+                              env=dict(os.environ, ETCDCTL_API="3"), capture_output=True, text=True, check=False, timeout=120)
         assert not check or done.returncode == 0, f"etcdctl {words}: {done.stderr}"
         return done
 

@@ -46,7 +46,7 @@ def host_record(name="host1", **changes):
 
 def run(*args):
     env = dict(os.environ, PLIMSOLL_SOCKET="/nonexistent/api.sock")
-    return subprocess.run([PLIM, "cpu", *map(str, args)], capture_output=True, text=True, env=env, timeout=60)
+    return subprocess.run([PLIM, "cpu", *map(str, args)], capture_output=True, text=True, env=env, timeout=180)
 
 
 def ok(*args):

@@ -26,7 +26,7 @@ class SmallDisk:
 
     def run(self, script):
         return subprocess.run([*self.prefix, "sh", "-euc", f"cd {self.folder}; {script}"], capture_output=True, text=True,
-                              check=True, timeout=60).stdout
+                              check=True, timeout=180).stdout
 
     def fill(self):
         self.run("dd if=/dev/zero of=filler bs=4k 2>/dev/null || true")

@@ -230,7 +230,7 @@ def test_a_console_is_reached_through_any_host(two):
             b.kill9()
         else:
             b.ok("vm", "kill", "far")
-        console.communicate(timeout=60)
+        console.communicate(timeout=180)
         if end == "daemon":
             b.start()
     ran = a.plim("vm", "console", "far", "--serial", stdin="\x1d")

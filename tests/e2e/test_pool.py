@@ -601,7 +601,7 @@ def ask_peer(asked, as_host=None, path="/v1/vms", headers=None, method="GET"):
     if as_host:
         context.load_cert_chain(as_host.state / "pool/host.pem", as_host.state / "pool/host.key")
     address, port = asked.address.rsplit(":", 1)
-    connection = http.client.HTTPSConnection(address, int(port), context=context, timeout=60)
+    connection = http.client.HTTPSConnection(address, int(port), context=context, timeout=180)
     try:
         connection.request(method, path, headers=headers or {})
         answer = connection.getresponse()

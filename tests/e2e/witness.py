@@ -8,7 +8,7 @@ import threading
 import urllib.parse
 
 PIECE = 65536
-QUIET_TIMEOUT = 60.0
+QUIET_TIMEOUT = 180.0
 EVENTS = "text/event-stream"
 CHANGE = {"$ref": "#/components/schemas/Change"}
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define DEADLINE UINT64_C(60000000)
+#define DEADLINE UINT64_C(120000000)
 
 enum { N = 3 };
 

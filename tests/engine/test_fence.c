@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#define DEADLINE UINT64_C(30000000)
+#define DEADLINE UINT64_C(120000000)
 #define SECOND UINT64_C(1000000)
 
 typedef struct Rig {

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#define WAIT UINT64_C(20000000)
+#define WAIT UINT64_C(120000000)
 #define FEATURES "fpu,tsc,msr,pae,cx8,apic,cmov,mmx,fxsr,sse,sse2,pni,hypervisor,lm,xsave,avx,avx2"
 
 typedef struct Pool {

@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-#define DEADLINE UINT64_C(20000000)
+#define DEADLINE UINT64_C(120000000)
 
 typedef struct Rig {
 	char *dir, *program, *state, *socket, *pid_path;

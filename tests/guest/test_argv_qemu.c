@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 
 #define QEMU "/usr/bin/qemu-system-x86_64"
-#define DEADLINE_MS 60000
+#define DEADLINE_MS 120000
 
 typedef struct Stage {
 	char *dir; /* everything of this guest */

@@ -12,7 +12,7 @@ from lablib import wait_for
 INTERFACE = 0x31237648  # "Hv#1"
 LEAVES = range(0x40000000, 0x40000006)
 FEATURES, ADVICE = 0x40000003, 0x40000004
-REPORT_TIMEOUT = 60.0
+REPORT_TIMEOUT = 180.0
 # What QEMU shows with any hv-* flag: the hypercall page; that virtual processors may be added.
 ALWAYS = {(FEATURES, "eax"): 1 << 5, (FEATURES, "edx"): 1 << 3}
 EXTENDED_MASKS = 1 << 11

@@ -14,7 +14,7 @@ import time
 
 QEMU = os.environ.get("QEMU", "qemu-system-x86_64")
 PAYLOAD = os.environ.get("PAYLOAD_ELF", "payload.elf")
-DEADLINE = 60.0
+DEADLINE = 180.0
 PR_SET_PDEATHSIG = 1
 
 

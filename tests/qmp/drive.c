@@ -2,7 +2,7 @@
 #include "drive.h"
 #include "base/time.h"
 
-#define PATIENCE (30 * SECONDS)
+#define PATIENCE (120 * SECONDS)
 
 void drive_until_count(Loop *l, const unsigned *count, unsigned want)
 {

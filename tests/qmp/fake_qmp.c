@@ -7,7 +7,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 120000
 #define GREETING                                                                                             \
 	"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, \"package\": "      \
 	"\"fake\"}, \"capabilities\": [\"oob\"]}}\r\n"

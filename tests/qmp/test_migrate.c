@@ -25,7 +25,7 @@
 
 #define MEMORY "32640K"
 #define DISK_SIZE (UINT64_C(6) << 20)
-#define WAIT (60 * SECONDS)
+#define WAIT (120 * SECONDS)
 
 /* Where something is done to a migration. */
 typedef enum Stage {

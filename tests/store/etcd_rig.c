@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#define DEADLINE UINT64_C(60000000)
+#define DEADLINE UINT64_C(120000000)
 
 static bool have_network;
 

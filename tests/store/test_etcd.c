@@ -7,7 +7,7 @@
 #include <poll.h>
 #include <string.h>
 
-#define DEADLINE_US UINT64_C(30000000)
+#define DEADLINE_US UINT64_C(120000000)
 #define SECOND UINT64_C(1000000)
 
 typedef struct Fixture {

@@ -20,7 +20,7 @@
 #include <poll.h>
 #include <string.h>
 
-#define DEADLINE_US UINT64_C(30000000)
+#define DEADLINE_US UINT64_C(120000000)
 
 /* `label` names it in the output: a URL may hold a password. */
 static const struct {

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 
 /* A test that would wait for ever ends here. */
-#define DEADLINE_US UINT64_C(20000000)
+#define DEADLINE_US UINT64_C(120000000)
 
 typedef struct Fixture {
 	Loop *l;

@@ -22,8 +22,8 @@ from .product import Product
 from .session import Session
 
 QEMU = "qemu-system-x86_64"
-BOOT_TIMEOUT = 120.0
-CONNECT_TIMEOUT = 20.0  # for QEMU to be started and to connect back
+BOOT_TIMEOUT = 300.0
+CONNECT_TIMEOUT = 60.0  # for QEMU to be started and to connect back
 END_TIMEOUT = 1.0  # from the loss of the connection to the end of the process, which then is most likely
 NETWORK = "10.77.0."
 MTU = 9000  # without offloads the network's speed follows the size of its frames: 1.5 times that of 1500
@@ -151,7 +151,7 @@ class Host(Product):
             raise LabTimeout("lab host '%s' was not up after %g s%s"
                              % (self.name, self.lab.boot_timeout, self.last_words()))
 
-    def run(self, argv, timeout=60.0, env=None, cwd="/", stdin=b""):
+    def run(self, argv, timeout=180.0, env=None, cwd="/", stdin=b""):
         """Run a command to its end and return its Result, whatever its status.
 
         After `timeout` seconds it is killed with all that it started: LabTimeout, with what it had printed.
@@ -161,7 +161,7 @@ class Host(Product):
         command.close_stdin()
         return command.wait(timeout)
 
-    def sh(self, script, timeout=60.0, **more):
+    def sh(self, script, timeout=180.0, **more):
         """Run a shell script that has to succeed (-e), and return what it printed, as text."""
         return self.run(["/bin/sh", "-ec", script], timeout, **more).check().text
 
