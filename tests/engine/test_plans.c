@@ -493,6 +493,37 @@ static void test_each_plan_says_what_it_does(void)
 	}
 }
 
+/* The list is another host's: a wrong one is refused before anything is looked up in it. */
+static void test_a_guest_with_other_disks_is_not_received(void)
+{
+	const struct plan_receive_disk good = { .name = "root", .path = "/state/volumes/x.raw" },
+				       nameless = { .path = good.path },
+				       strange = { .name = "data", .path = good.path },
+				       nowhere = { .name = "root" };
+	const struct plan_receive_disk *lists[] = { NULL, &nameless, &strange, &nowhere };
+	g_autofree char *dir = scratch();
+	Bench b = { 0 };
+
+	bench_open(&b, dir);
+	prepare(&b, 0);
+	for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
+		PlanRequest req = request(&b, "x");
+		g_autoptr(VmRecords) r = vm_records_load(b.store, VM_ID, NULL);
+		struct plan_receive from = {
+			.machine = "q35", .applied = r->applied, .disk = lists[i], .n_disks = lists[i] != NULL
+		};
+		_cleanup_json_ Json *applied = NULL;
+		g_autoptr(GError) err = NULL;
+
+		g_assert_cmpuint(r->vm->disk->len, ==, 1);
+		g_assert_null(plan_vm_receive(&req, r->vm, &from, &applied, &err));
+		g_assert_error(err, ERR, ERR_INVALID);
+		g_assert_null(applied);
+	}
+	bench_close(&b);
+	g_assert_true(dir_remove(dir, NULL));
+}
+
 /* A lock, or a record that says "creating", may not outlive its operation. */
 static void assert_nothing_is_busy(Bench *b, bool handed_over)
 {
@@ -614,6 +645,8 @@ int main(int argc, char **argv)
 		return child_main(argv[2], (size_t)g_ascii_strtoull(argv[3], NULL, 10));
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/plans/text", test_each_plan_says_what_it_does);
+	g_test_add_func("/plans/a_guest_with_other_disks_is_not_received",
+			test_a_guest_with_other_disks_is_not_received);
 	for (size_t k = 0; k < G_N_ELEMENTS(kinds); k++) {
 		g_autofree char *path = g_strdup_printf("/plans/kill/%zu-%s", k, kinds[k].kind);
 

@@ -68,7 +68,8 @@ struct plan_receive {
 /*
  * `vm` is the configuration that the guest was started with. *ret_applied is
  * the record that becomes the vm's when the guest is here. ERR_UNSUPPORTED
- * when this host can't give it the hardware that it has.
+ * when this host can't give it the hardware that it has, ERR_INVALID when the
+ * disks are not vm->disk.
  */
 Operation *plan_vm_receive(const PlanRequest *req, const Vm *vm, const struct plan_receive *from,
 			   Json **ret_applied, GError **err);

@@ -533,6 +533,20 @@ static bool find_received_hardware(Start *s, GError **err)
 	return s->argv != NULL && check_hardware(s, err);
 }
 
+/* The other host wrote the list: what stands in it is looked up by the vm's own. */
+static bool has_all_disks(const Start *s, GError **err)
+{
+	bool same = s->from->n_disks == s->vm->disk->len;
+
+	for (size_t i = 0; same && i < s->from->n_disks; i++) {
+		const VmDisk *own = s->vm->disk->pdata[i];
+
+		same = g_strcmp0(s->from->disk[i].name, own->name) == 0 && s->from->disk[i].path != NULL;
+	}
+	return same ||
+	       fail(err, ERR_INVALID, "the disks that were told of are not those of '%s'", s->vm->name);
+}
+
 static Operation *plan_reception(Start *s, GError **err)
 {
 	g_autofree char *runtime = key_vm_runtime(s->vm->id);
@@ -564,7 +578,7 @@ Operation *plan_vm_receive(const PlanRequest *req, const Vm *vm, const struct pl
 		.cleanup = plan_new(),
 		.taps = json_object(),
 	};
-	Operation *op = plan_reception(&s, err);
+	Operation *op = has_all_disks(&s, err) ? plan_reception(&s, err) : NULL;
 
 	if (op != NULL)
 		*ret_applied = received_record(&s);
