@@ -205,6 +205,23 @@ bool text_is_plain(const char *text)
 	return true;
 }
 
+/* U+0080 to U+009F: a terminal takes the two bytes of U+009B for what ESC [ is. */
+static bool is_c1(const char *at)
+{
+	return (unsigned char)at[0] == 0xc2 && (unsigned char)at[1] >= 0x80 && (unsigned char)at[1] < 0xa0;
+}
+
+char *text_harmless(char *text, bool lines)
+{
+	for (char *p = text; p != NULL && *p != '\0'; p++) {
+		if (is_c1(p))
+			p[0] = p[1] = ' ';
+		else if (g_ascii_iscntrl(*p) && !(lines && *p == '\n'))
+			*p = ' ';
+	}
+	return text;
+}
+
 bool uuid_valid(const char *text)
 {
 	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";

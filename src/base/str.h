@@ -36,5 +36,11 @@ bool name_check(const char *kind, const char *name, GError **err);
 bool uuid_valid(const char *text);
 /* UTF-8 without control characters, of which a line end would begin a line of its own. */
 bool text_is_plain(const char *text);
+/*
+ * In place: what would move a terminal's cursor, change its colours or talk to
+ * it (control characters, those of C1 too) becomes spaces; `lines` keeps line
+ * ends. For texts of guests and users. Returns `text`; NULL is fine.
+ */
+char *text_harmless(char *text, bool lines);
 /* A random version 4 uuid of 16 random bytes; the caller brings the randomness. Caller frees. */
 char *uuid_of_bytes(const uint8_t bytes[16]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/client.h"
+#include "base/str.h"
 #include "cli/exchange.h"
 
 #include <stdio.h>
@@ -98,6 +99,19 @@ static bool read_all(Exchange *x, GByteArray *answer, GError **err)
 	return true;
 }
 
+GError *client_error(const Json *error)
+{
+	static const char *const words[] = { "message", "advice" };
+	_cleanup_json_ Json *copy = json_copy((Json *)error);
+
+	for (size_t i = 0; i < G_N_ELEMENTS(words); i++) {
+		g_autofree char *text = text_harmless(g_strdup(json_str(error, words[i])), true);
+
+		json_put_str(copy, words[i], text);
+	}
+	return err_of_json(copy);
+}
+
 /* The rest of the answer. Status 400 and above carry the daemon's error. */
 static bool take_answer(const Client *c, Exchange *x, GByteArray *answer, GError **err)
 {
@@ -114,7 +128,7 @@ static bool take_answer(const Client *c, Exchange *x, GByteArray *answer, GError
 	if (j == NULL)
 		return fail(err, ERR_INTERNAL, "the daemon answered %u without saying why",
 			    exchange_status(x));
-	g_propagate_error(err, err_of_json(j));
+	g_propagate_error(err, client_error(j));
 	return false;
 }
 

@@ -20,6 +20,8 @@ const char *client_socket(const Client *c);
  * daemon listens. New reference.
  */
 Json *client_call(Client *c, const char *method, const char *path, const Json *body, GError **err);
+/* An error of the API, whose words may be a guest's: harmless for a terminal. */
+GError *client_error(const Json *error);
 /* The answer as it came. */
 GBytes *client_fetch(Client *c, const char *path, GError **err);
 

@@ -201,7 +201,7 @@ static Json *await_end(Cli *c, const Json *operation, uint64_t deadline, Progres
 	}
 	if (g_str_equal(json_str(op, "status"), "done"))
 		return json_ref(op);
-	g_propagate_error(err, err_of_json(json_object_get(op, "error")));
+	g_propagate_error(err, client_error(json_object_get(op, "error")));
 	return NULL;
 }
 

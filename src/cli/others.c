@@ -381,8 +381,10 @@ static bool event_list(Cli *c, GError **err)
 
 static void print_event_line(const Json *event)
 {
+	g_autofree char *message = text_harmless(g_strdup(json_str(event, "message")), false);
+
 	printf("%s %-7s %-20s %s\n", json_str(event, "time"), json_str(event, "severity"),
-	       json_str(event, "type"), json_str(event, "message"));
+	       json_str(event, "type"), message);
 }
 
 static bool on_change(const Json *change, void *data)

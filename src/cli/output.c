@@ -58,22 +58,13 @@ static char *cell_text(const Column *col, const Json *object)
 	return col->print != NULL ? col->print(v, object) : value_text(v);
 }
 
-/* A guest's or user's text must not move the cursor or change colours. */
-static char *harmless(char *text)
-{
-	for (char *p = text; *p != '\0'; p++)
-		if (g_ascii_iscntrl(*p))
-			*p = ' ';
-	return text;
-}
-
 static void table_row(struct libscols_table *t, const Column *columns, const Json *object)
 {
 	struct libscols_line *line = scols_table_new_line(t, NULL);
 
 	g_assert(line != NULL);
 	for (size_t i = 0; columns[i].title != NULL; i++) {
-		g_autofree char *text = harmless(cell_text(&columns[i], object));
+		g_autofree char *text = text_harmless(cell_text(&columns[i], object), false);
 
 		scols_line_set_data(line, i, text);
 	}
@@ -341,7 +332,8 @@ static void object_table(const Json *object)
 	flatten(flat, "", object);
 	json_object_foreach(flat, key, v)
 	{
-		g_autofree char *text = harmless(json_is_null(v) ? g_strdup("None") : value_text(v));
+		g_autofree char *text =
+		    text_harmless(json_is_null(v) ? g_strdup("None") : value_text(v), false);
 
 		json_put_str(texts, key, text);
 		g_ptr_array_add(keys, (gpointer)key);

@@ -124,20 +124,32 @@ static bool disk_add(Cli *c, GError **err)
 	return body != NULL && cli_operate(c, "POST", path, NULL, body, done, err) && print_waiting(c, err);
 }
 
+/* What a guest says: its words must do nothing to the terminal. Caller frees; NULL: nothing. */
+static char *guest_text(const Json *node, const char *key)
+{
+	return text_harmless(g_strdup(json_str(node, key)), false);
+}
+
+static void print_guest_step(const Json *step)
+{
+	g_autofree char *command = guest_text(step, "command"), *output = guest_text(step, "output");
+
+	printf("in the guest: %s: %s\n", command, output);
+}
+
 static void print_guest_growth(const Json *guest)
 {
 	g_autofree char *before = print_size(json_uint(guest, "before", 0)),
-			*after = print_size(json_uint(guest, "after", 0));
+			*after = print_size(json_uint(guest, "after", 0)),
+			*mount = guest_text(guest, "mount"), *note = guest_text(guest, "note");
 	const Json *step;
 	size_t i;
 
-	json_array_foreach(json_arr(guest, "steps"), i, step)
-	    printf("in the guest: %s: %s\n", json_str(step, "command"), json_str(step, "output"));
-	if (json_str(guest, "mount") != NULL)
-		printf("in the guest: %s had %s and has %s\n", json_str(guest, "mount"), before, after);
-	if (json_str(guest, "note") != NULL)
-		fprintf(stderr, "plim: the disk is larger, its file system is not: %s\n",
-			json_str(guest, "note"));
+	json_array_foreach(json_arr(guest, "steps"), i, step) print_guest_step(step);
+	if (mount != NULL)
+		printf("in the guest: %s had %s and has %s\n", mount, before, after);
+	if (note != NULL)
+		fprintf(stderr, "plim: the disk is larger, its file system is not: %s\n", note);
 	if (json_str(guest, "advice") != NULL)
 		fprintf(stderr, "%s\n", json_str(guest, "advice"));
 }

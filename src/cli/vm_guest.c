@@ -88,6 +88,7 @@ static bool one_nmi(Cli *c, const char *name, GError **err)
 {
 	g_autofree char *path = cli_path("vms", name, "/actions/nmi");
 	_cleanup_json_ Json *answer = client_call(c->client, "POST", path, NULL, err);
+	g_autofree char *note = text_harmless(g_strdup(json_str(answer, "note")), false);
 
 	if (answer == NULL)
 		return false;
@@ -96,8 +97,8 @@ static bool one_nmi(Cli *c, const char *name, GError **err)
 		       json_uint(answer, "before", 0), json_uint(answer, "after", 0));
 	else
 		printf("%s got an NMI\n", name);
-	if (json_str(answer, "note") != NULL)
-		fprintf(stderr, "plim: %s\n", json_str(answer, "note"));
+	if (note != NULL)
+		fprintf(stderr, "plim: %s\n", note);
 	return true;
 }
 

@@ -99,6 +99,31 @@ static void test_bools_and_numbers(void)
 	g_assert_false(parse_uint("5x", 0, 9, &v, NULL));
 }
 
+static void test_a_text_does_nothing_to_a_terminal(void)
+{
+	static const struct {
+		const char *text, *line, *lines;
+	} row[] = {
+		{ "plain, \xc3\xa4\xe2\x82\xac", "plain, \xc3\xa4\xe2\x82\xac",
+		  "plain, \xc3\xa4\xe2\x82\xac" },
+		{ "a\x1b]52;c;eA==\x07z", "a ]52;c;eA== z", "a ]52;c;eA== z" },
+		{ "a\nb\rc\td\x7f", "a b c d ", "a\nb c d " },
+		{ "\xc2\x9b"
+		  "2J\xc2\xa0",
+		  "  2J\xc2\xa0", "  2J\xc2\xa0" },
+		{ "cut \xc2", "cut \xc2", "cut \xc2" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(row); i++) {
+		g_autofree char *line = text_harmless(g_strdup(row[i].text), false),
+				*lines = text_harmless(g_strdup(row[i].text), true);
+
+		g_assert_cmpstr(line, ==, row[i].line);
+		g_assert_cmpstr(lines, ==, row[i].lines);
+	}
+	g_assert_null(text_harmless(NULL, false));
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -108,5 +133,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/str/uuids", test_uuids);
 	g_test_add_func("/str/times", test_times_lead_back);
 	g_test_add_func("/str/bools", test_bools_and_numbers);
+	g_test_add_func("/str/a_text_does_nothing_to_a_terminal", test_a_text_does_nothing_to_a_terminal);
 	return g_test_run();
 }
