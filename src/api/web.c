@@ -13,8 +13,7 @@
  */
 #define POLICY                                                                                               \
 	"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "                 \
-	"connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; form-action 'self'; "              \
-	"frame-ancestors 'none'"
+	"connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 static const struct {
 	const char *suffix, *type;

@@ -18,12 +18,15 @@
 #define PIECE 65536
 /* Browsers open six at a time, and one for each console. */
 #define CONNECTIONS_MAX 128
+#define NOBODY (-1)
+#define TABLE_MAX (UINT64_C(16) << 20)
 
 typedef struct Web {
 	const char *socket, *page;
 	char key[2 * KEY_BYTES + 1];
 	unsigned port;
 	gint open; /* connections; atomic */
+	gint user; /* uid of who came with the link first, or NOBODY; atomic */
 } Web;
 
 typedef struct Visit {
@@ -119,6 +122,62 @@ char *web_head_single(const char *head)
 	return g_string_free(s, FALSE);
 }
 
+/* ---- who is at the other end ---- */
+
+/* "0: 0100007F:1F90 0100007F:BA3C 01 QUEUES TIMER RETRIES UID ...": after `ends`, in so many words. */
+#define UID_WORD 3
+
+/* Both ends as the kernel's table has them, from the other side; and open, for of a closed one it knows no
+ * owner. */
+static char *ends_of(int fd)
+{
+	struct sockaddr_in us, them;
+	socklen_t n_us = sizeof us, n_them = sizeof them;
+
+	if (getsockname(fd, (struct sockaddr *)&us, &n_us) < 0 ||
+	    getpeername(fd, (struct sockaddr *)&them, &n_them) < 0)
+		return NULL;
+	return g_strdup_printf(": %08X:%04X %08X:%04X 01 ", them.sin_addr.s_addr, ntohs(them.sin_port),
+			       us.sin_addr.s_addr, ntohs(us.sin_port));
+}
+
+/* The uid of the browser's process, or NOBODY. */
+static int user_of(int fd)
+{
+	g_autofree char *ends = ends_of(fd),
+			*table = file_read_virtual("/proc/net/tcp", TABLE_MAX, NULL, NULL);
+	const char *at = ends != NULL && table != NULL ? strstr(table, ends) : NULL;
+	uint64_t uid;
+
+	if (at == NULL)
+		return NOBODY;
+	at += strlen(ends);
+	for (int i = 0; i < UID_WORD; i++)
+		at += strcspn(at, " \n"), at += strspn(at, " ");
+	uid = g_ascii_strtoull(at, NULL, 10);
+	return uid < G_MAXINT ? (int)uid : NOBODY;
+}
+
+/*
+ * Browsers tell a cookie to every server of 127.0.0.1, whatever its port, and other users may have servers
+ * there: so the secret counts for that user only who came with the link.
+ */
+static bool is_users(Web *w, int fd)
+{
+	int user = user_of(fd);
+
+	return user != NOBODY && user == g_atomic_int_get(&w->user);
+}
+
+/* The first one who comes with the link; from then on nobody else. */
+static bool take_user(Web *w, int fd)
+{
+	int user = user_of(fd);
+
+	return user != NOBODY && (g_atomic_int_compare_and_exchange(&w->user, NOBODY, user) ||
+				  g_atomic_int_get(&w->user) == user);
+}
+
 /* ---- one connection ---- */
 
 static bool send_all(int fd, const char *buf, size_t len)
@@ -192,11 +251,14 @@ static void refuse(int fd, const char *status, const char *text)
 
 /* The link that was printed: from now on the browser is known. The page is asked for by a page of this site,
  * as the cookie demands. */
-static bool let_in(const Web *w, int fd, const char *head)
+static bool let_in(Web *w, int fd, const char *head)
 {
-	g_autofree char *line = g_strdup_printf("GET /open/%s ", w->key), *answer = NULL;
+	static const char link[] = "GET /open/";
+	g_autofree char *answer = NULL;
 
-	if (!is_for_here(head, w->port) || !g_str_has_prefix(head, line))
+	if (!is_for_here(head, w->port) || !g_str_has_prefix(head, link) ||
+	    strlen(head) < strlen(link) + 2 * KEY_BYTES || !same_key(head + strlen(link), w->key) ||
+	    head[strlen(link) + 2 * KEY_BYTES] != ' ' || !take_user(w, fd))
 		return false;
 	answer = g_strdup_printf(
 	    "HTTP/1.1 200 OK\r\nSet-Cookie: plim-%u=%s; HttpOnly; SameSite=Strict; Path=/\r\n"
@@ -207,9 +269,10 @@ static bool let_in(const Web *w, int fd, const char *head)
 	return true;
 }
 
-static void ask_daemon(const Web *w, int fd, const GString *in, size_t head_len)
+/* `in`: the head, of that length, and what came behind it. */
+static void ask_daemon(const Web *w, int fd, const char *head, const GString *in, size_t head_len)
 {
-	g_autofree char *head = g_strndup(in->str, head_len), *single = web_head_single(head);
+	g_autofree char *single = web_head_single(head);
 	g_autoptr(GError) e = NULL;
 	_cleanup_close_ int daemon = socket_connect_wait(w->socket, &e);
 
@@ -226,12 +289,13 @@ static void *serve(void *data)
 	Web *w = v->web;
 	size_t len = 0;
 	g_autoptr(GString) in = read_head(v->fd, &len);
+	g_autofree char *head = in != NULL ? g_strndup(in->str, len) : NULL;
 
 	if (in == NULL)
 		refuse(v->fd, "400 Bad Request", "This is no request of a browser.");
-	else if (web_head_allowed(in->str, w->key, w->port))
-		ask_daemon(w, v->fd, in, len);
-	else if (!let_in(w, v->fd, in->str))
+	else if (web_head_allowed(head, w->key, w->port) && is_users(w, v->fd))
+		ask_daemon(w, v->fd, head, in, len);
+	else if (!let_in(w, v->fd, head))
 		refuse(v->fd, "403 Forbidden", "Open the link that plim printed.");
 	close(v->fd);
 	g_atomic_int_add(&w->open, -1);
@@ -289,7 +353,7 @@ bool web_serve(const char *socket, const char *page, unsigned port, GError **err
 	random_bytes(key, sizeof key);
 	for (size_t i = 0; i < sizeof key; i++)
 		g_snprintf(w->key + 2 * i, 3, "%02x", key[i]);
-	w->socket = socket, w->page = page, w->port = port;
+	w->socket = socket, w->page = page, w->port = port, w->user = NOBODY;
 	printf("http://127.0.0.1:%u/open/%s\n", port, w->key);
 	fprintf(stderr, "Open this link in a browser on this machine; Ctrl-C ends it.\n");
 	fflush(stdout);

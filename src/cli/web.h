@@ -3,7 +3,7 @@
  * The daemon's pages for a browser on this machine. A browser can't use a unix
  * socket, so this program listens on loopback and passes requests on, with the
  * authority of who runs it: to browsers that came with the secret of the link
- * that it prints, and to nobody else.
+ * that it prints, to browsers of the user who came with it first, and to nobody else.
  */
 #pragma once
 

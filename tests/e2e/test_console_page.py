@@ -101,6 +101,29 @@ def test_the_screen_is_there_for_who_may_and_for_nobody_else(daemon, pages):
     assert stranger.startswith(b"HTTP/1.1 403"), "a page of another site has the user's browser, not his will"
 
 
+def status_for_nobody(pages, path, **headers):
+    """The same request of a process of another user, who has seen the secret."""
+    code = """import sys, urllib.request, urllib.error
+request = urllib.request.Request(sys.argv[1], headers=dict(h.split("=", 1) for h in sys.argv[2:]))
+try:
+    print(urllib.request.urlopen(request).status)
+except urllib.error.HTTPError as error:
+    print(error.code)"""
+    words = [f"{name}={value}" for name, value in headers.items()]
+    ran = subprocess.run(["/usr/bin/python3", "-c", code, pages.base + path, *words], user=65534, group=65534,
+                         extra_groups=[], cwd="/", stdout=subprocess.PIPE, text=True, timeout=SLOW)
+    return int(ran.stdout)
+
+
+def test_the_link_is_of_one_user(daemon, pages):
+    if os.getuid() != 0:
+        pytest.skip("only root can be somebody else")
+    cookie = pages.cookie()
+    assert pages.status("/v1/vms", Cookie=cookie) == 200
+    assert status_for_nobody(pages, "/v1/vms", Cookie=cookie) == 403, "browsers tell a cookie to all ports of a host"
+    assert status_for_nobody(pages, pages.link[len(pages.base):]) == 403
+
+
 def open_socket(path, address):
     """Of a WebSocket that stays open."""
     s = socket.socket(socket.AF_UNIX)
