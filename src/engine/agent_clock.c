@@ -5,6 +5,8 @@
 #define ASK_TIMEOUT UINT64_C(2000000)
 /* The guest's answer is from somewhere in this time. */
 #define ASK_MEANS UINT64_C(100000)
+/* The year 2200: there is room for an offset behind it. */
+#define NS_MAX INT64_C(7258118400000000000)
 
 bool agent_clock_offset(Agent *a, int64_t *ret, GError **err)
 {
@@ -14,6 +16,8 @@ bool agent_clock_offset(Agent *a, int64_t *ret, GError **err)
 	after = time_real();
 	if (ns == NULL)
 		return false;
+	if (json_integer_value(ns) <= 0 || json_integer_value(ns) > NS_MAX)
+		return fail(err, ERR_AGENT, "the guest has no time that makes sense");
 	if (after < before || after - before > ASK_MEANS)
 		return fail(err, ERR_TIMEOUT, "the guest took too long to say what time it is");
 	*ret = (int64_t)json_integer_value(ns) / 1000 - (int64_t)(before + (after - before) / 2);

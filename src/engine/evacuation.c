@@ -122,13 +122,19 @@ static bool add_guests(Evacuation *v, GError **err)
 	for (guint i = 0; items != NULL && i < items->len; i++) {
 		g_autofree char *c = NULL, *id = NULL, *rest = NULL;
 		g_autoptr(VmRecords) r = NULL;
+		g_autoptr(GError) e = NULL;
 
 		if (!key_split(((StoreItem *)items->pdata[i])->key, &c, &id, &rest) ||
 		    !g_str_equal(rest, "config"))
 			continue;
-		r = vm_records_load(v->engine->store, id, err);
-		if (r == NULL || (concerns(v, r) && !add_guest(v, r, err)))
+		r = vm_records_load(v->engine->store, id, &e);
+		/* Deleted meanwhile. */
+		if (g_error_matches(e, ERR, ERR_NOT_FOUND))
+			continue;
+		if (r == NULL || (concerns(v, r) && !add_guest(v, r, &e))) {
+			g_propagate_error(err, g_steal_pointer(&e));
 			return false;
+		}
 	}
 	return items != NULL;
 }

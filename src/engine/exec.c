@@ -550,6 +550,11 @@ bool exec_freeze(Exec *e, uint64_t timeout, GError **err)
 	guint left;
 
 	g_mutex_lock(&e->lock);
+	if (e->frozen) {
+		g_mutex_unlock(&e->lock);
+		return fail_advice(err, ERR_BUSY, "Wait for its end: `plim pool status`.",
+				   "this host joins or leaves a pool right now");
+	}
 	e->frozen = true;
 	while (g_hash_table_size(e->task) + e->submitting > 0)
 		if (!g_cond_wait_until(&e->ended, &e->lock, until))

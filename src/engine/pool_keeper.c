@@ -99,9 +99,11 @@ static gpointer keep(gpointer data)
 	PoolKeeper *k = data;
 	Engine *e = k->engine;
 
-	for (bool on = pause_for(k, FIRST_LOOK); on; on = pause_for(k, LOOK)) {
-		bool news = pool_etcd_tend(e);
+	/* Kept while operations are in the way: a new certificate is told once. */
+	bool news = false;
 
+	for (bool on = pause_for(k, FIRST_LOOK); on; on = pause_for(k, LOOK)) {
+		news = pool_etcd_tend(e) || news;
 		news = renew_certificate(e) || news;
 		sweep_joins(e);
 		if (news && exec_freeze(e->exec, 0, NULL)) {

@@ -408,12 +408,16 @@ static void tell_reboot(Supervisor *s, const Vm *vm)
 static void look_at_stop(void *data)
 {
 	VmJob *j = data;
-	bool later = !disk_stop_record(j->s->engine, j->vm_id);
 
+	/* Before the look: an operation that ends right behind it asks for another one. */
 	g_mutex_lock(&j->s->lock);
-	if (later)
-		g_hash_table_add(j->s->stopped, g_strdup(j->vm_id));
+	g_hash_table_add(j->s->stopped, g_strdup(j->vm_id));
 	g_mutex_unlock(&j->s->lock);
+	if (disk_stop_record(j->s->engine, j->vm_id)) {
+		g_mutex_lock(&j->s->lock);
+		g_hash_table_remove(j->s->stopped, j->vm_id);
+		g_mutex_unlock(&j->s->lock);
+	}
 	job_free(j);
 }
 

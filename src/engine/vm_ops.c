@@ -173,8 +173,6 @@ static bool dump_screen(Vmm *v, int64_t set, GError **err)
 	return false;
 }
 
-#define VIEWER "viewer"
-
 /* A QEMU without one would take a viewer and say nothing to him for ever. */
 static bool has_display(Vmm *v, GError **err)
 {
@@ -193,6 +191,7 @@ int vm_display_open(Vmm *v, GError **err)
 {
 	_cleanup_close_ int ours = -EBADF, qemus = -EBADF;
 	_cleanup_json_ Json *given = NULL, *taken = NULL;
+	g_autofree char *name = NULL;
 	int pair[2];
 
 	if (!has_display(v, err))
@@ -201,15 +200,17 @@ int vm_display_open(Vmm *v, GError **err)
 		return fail_errno(err, errno, "can't make a connection to the display"), -EBADF;
 	ours = pair[0];
 	qemus = pair[1];
-	given = qmp_call_fd(vmm_qmp(v), "getfd", json_pack("{s:s}", "fdname", VIEWER), qemus, 0, err);
+	/* Of its own: one that comes at the same time must not take its place. */
+	name = g_strdup_printf("viewer-%d", ours);
+	given = qmp_call_fd(vmm_qmp(v), "getfd", json_pack("{s:s}", "fdname", name), qemus, 0, err);
 	if (given == NULL)
 		return -EBADF;
-	taken = qmp_call(vmm_qmp(v), "add_client",
-			 json_pack("{s:s, s:s, s:b}", "protocol", "vnc", "fdname", VIEWER, "skipauth", 1), 0,
-			 err);
+	taken =
+	    qmp_call(vmm_qmp(v), "add_client",
+		     json_pack("{s:s, s:s, s:b}", "protocol", "vnc", "fdname", name, "skipauth", 1), 0, err);
 	if (taken != NULL)
 		return fd_take(&ours);
-	json_unref(qmp_call(vmm_qmp(v), "closefd", json_pack("{s:s}", "fdname", VIEWER), 0, NULL));
+	json_unref(qmp_call(vmm_qmp(v), "closefd", json_pack("{s:s}", "fdname", name), 0, NULL));
 	return -EBADF;
 }
 

@@ -471,6 +471,10 @@ static void test_a_frozen_executor_takes_nothing(void)
 	g_assert_error(busy, ERR, ERR_BUSY);
 	g_assert_true(exec_freeze(b.exec, UINT64_C(30000000), &err));
 	g_assert_no_error(err);
+	g_clear_error(&busy);
+	/* Who freezes it a second time would thaw it while the first one counts on it. */
+	g_assert_false(exec_freeze(b.exec, UINT64_C(30000000), &busy));
+	g_assert_error(busy, ERR, ERR_BUSY);
 	g_assert_false(exec_submit(b.exec, make_start("late"), &err));
 	g_assert_error(err, ERR, ERR_UNAVAILABLE);
 	g_clear_error(&err);
