@@ -9,6 +9,8 @@
 /* Asking whether a program has ended: soon at first, then seldom. */
 #define EXEC_PAUSE_FIRST UINT64_C(10000)
 #define EXEC_PAUSE_LAST UINT64_C(1000000)
+/* To say whether a program has ended: an agent that takes longer answers no more. */
+#define EXEC_ANSWER UINT64_C(60000000)
 /* For closing a file after the caller's time is over. */
 #define CLOSE_TIMEOUT UINT64_C(5000000)
 
@@ -206,18 +208,22 @@ static Json *pid_args(int64_t pid)
 }
 
 /* The status of a program that has ended. */
-static Json *exec_wait(Agent *a, int64_t pid, uint64_t deadline, GError **err)
+static Json *exec_wait(Agent *a, const struct agent_exec *e, int64_t pid, uint64_t deadline, GError **err)
 {
 	uint64_t pause = EXEC_PAUSE_FIRST;
 
 	for (;;) {
-		_cleanup_json_ Json *status =
-		    agent_call(a, "guest-exec-status", pid_args(pid), time_left(deadline), err);
+		_cleanup_json_ Json *status = agent_call(a, "guest-exec-status", pid_args(pid),
+							 MIN(time_left(deadline), EXEC_ANSWER), err);
 
 		if (status == NULL)
 			return NULL;
 		if (json_bool(status, "exited", false))
 			return g_steal_pointer(&status);
+		if (e->ended != NULL && e->ended(e->data)) {
+			fail(err, ERR_CANCELLED, "the program was not waited for");
+			return NULL;
+		}
 		if (time_monotonic() + pause >= deadline) {
 			fail_advice(err, ERR_TIMEOUT,
 				    "It goes on in the guest; allow more time, or end it there.",
@@ -248,7 +254,7 @@ bool agent_exec(Agent *a, const struct agent_exec *e, uint64_t timeout, AgentExe
 	if (began == NULL)
 		return false;
 	pid = json_int(began, "pid", 0);
-	status = exec_wait(a, pid, deadline, err);
+	status = exec_wait(a, e, pid, deadline, err);
 	if (status == NULL)
 		return fail_exec(pid, err);
 	*ret = (AgentExecResult){

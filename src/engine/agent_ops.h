@@ -48,6 +48,9 @@ struct agent_exec {
 	const char *const *env;  /* NULL: the agent's */
 	const void *input;       /* its stdin; NULL: none */
 	size_t input_len;
+	bool (*ended)(
+	    void *data); /* looked at now and then: true ends the wait with ERR_CANCELLED; or NULL */
+	void *data;
 };
 
 typedef struct AgentExecResult {

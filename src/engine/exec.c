@@ -751,6 +751,11 @@ bool step_stopping(const StepContext *ctx)
 	return is_stopping(ctx->task->exec);
 }
 
+void step_keep(StepContext *ctx)
+{
+	operation_fail_as_done(ctx->task->op);
+}
+
 bool step_forbid_cancel(StepContext *ctx)
 {
 	Task *t = ctx->task;

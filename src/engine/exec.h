@@ -128,6 +128,8 @@ void step_wake(StepContext *ctx);
 bool step_cancelled(const StepContext *ctx);
 /* True when the daemon stops: a step that returns ERR_CANCELLED then is run again by the next one. */
 bool step_stopping(const StepContext *ctx);
+/* For an undo that finds that its step's work is all that is left: see operation_fail_as_done(). */
+void step_keep(StepContext *ctx);
 /* From now on the operation can't be cancelled; false when it was already. The daemon's stop is not meant. */
 bool step_forbid_cancel(StepContext *ctx);
 

@@ -22,6 +22,8 @@ typedef struct Growth {
 	Agent *agent;
 	const char *serial;
 	uint64_t size;
+	bool (*ended)(void *data);
+	void *data;
 	Json *report, *steps; /* steps: in the report */
 } Growth;
 
@@ -49,7 +51,9 @@ static char *words_of(const AgentExecResult *r)
 
 static bool run(Growth *g, const char *const *words, uint64_t timeout, AgentExecResult *ret, GError **err)
 {
-	const struct agent_exec e = { .path = words[0], .args = words + 1 };
+	const struct agent_exec e = {
+		.path = words[0], .args = words + 1, .ended = g->ended, .data = g->data
+	};
 
 	if (agent_exec(g->agent, &e, timeout, ret, err))
 		return true;
@@ -144,6 +148,8 @@ static bool await_size(Growth *g, struct guest_disk *ret, GError **err)
 	g_autoptr(GError) e = NULL;
 
 	while (!has_noticed(g, ret, &e)) {
+		if (e == NULL && g->ended(g->data))
+			fail(&e, ERR_CANCELLED, "the guest was not waited for");
 		if (e == NULL && time_monotonic() > deadline)
 			fail_advice(&e, ERR_AGENT,
 				    "Reboot the guest, or let it look again at that disk, and ask again.",
@@ -198,9 +204,14 @@ static bool grow(Growth *g, GError **err)
 	return true;
 }
 
-Json *guest_grow(Agent *a, const char *serial, uint64_t size)
+Json *guest_grow(Agent *a, const char *serial, uint64_t size, bool (*ended)(void *data), void *data)
 {
-	Growth g = { .agent = a, .serial = serial, .size = size, .report = json_object() };
+	Growth g = { .agent = a,
+		     .serial = serial,
+		     .size = size,
+		     .ended = ended,
+		     .data = data,
+		     .report = json_object() };
 	g_autoptr(GError) err = NULL;
 
 	json_put(g.report, "steps", json_array());

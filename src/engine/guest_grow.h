@@ -13,6 +13,7 @@
  * note, advice}: what was done, in order, and the size of the file system; where
  * the guest can't go on, `note` says why and `advice` what to do there. It never fails: the
  * disk is larger already. Done again it finds nothing to do. `a` may be NULL.
- * New reference.
+ * A guest may take its time for ever: when `ended` says true it is not waited
+ * for any longer. New reference.
  */
-Json *guest_grow(Agent *a, const char *serial, uint64_t size);
+Json *guest_grow(Agent *a, const char *serial, uint64_t size, bool (*ended)(void *data), void *data);

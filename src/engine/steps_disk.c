@@ -16,13 +16,19 @@ bool step_DISK_GROW_run(StepContext *ctx, const Json *args, GError **err)
 	return vm_disk_grow(v, json_str(args, "disk"), json_uint(args, "size", 0), err);
 }
 
+static bool is_over(void *data)
+{
+	return step_cancelled(data);
+}
+
 /* The guest's part is its own: what it can't do is told, and nothing is undone for it. */
 bool step_GUEST_GROW_run(StepContext *ctx, const Json *args, GError **err)
 {
 	Engine *e = step_engine(ctx);
 	g_autoptr(Agent) a = fleet_agent(e->fleet, json_str(args, "vm"));
 
-	(void)err;
-	step_result(ctx, "guest", guest_grow(a, json_str(args, "disk"), json_uint(args, "size", 0)));
-	return true;
+	step_result(ctx, "guest",
+		    guest_grow(a, json_str(args, "disk"), json_uint(args, "size", 0), is_over, ctx));
+	/* The next daemon asks the guest again, and finds done what was done meanwhile. */
+	return !step_stopping(ctx) || fail(err, ERR_CANCELLED, "the daemon ends");
 }

@@ -185,13 +185,28 @@ bool step_STATE_SAVE_run(StepContext *ctx, const Json *args, GError **err)
 	return sync_folder(path, err);
 }
 
-/* A QEMU that has ended takes its guest along; the supervisor deals with that. */
+/* Whole, on disk, and what is in it is known. */
+static bool is_saved(StepContext *ctx, const Json *args)
+{
+	return json_str(step_operation(ctx)->facts, "saved_sha256") != NULL &&
+	       access(json_str(args, "path"), F_OK) == 0;
+}
+
+/*
+ * A QEMU that has ended takes its guest along, unless its state was saved: then
+ * what failed is the cleaning up behind it, and the file is all there is of the
+ * guest.
+ */
 bool step_STATE_SAVE_undo(StepContext *ctx, const Json *args, GError **err)
 {
 	g_autofree char *part = unfinished(args);
 	g_autoptr(Vmm) v = vmm_of(ctx, args, NULL);
 	bool ok = v == NULL || migrate_out_revert(v, NULL, json_bool(args, "run", true), err);
 
+	if ((v == NULL || (!ok && !vmm_alive(v))) && is_saved(ctx, args)) {
+		step_keep(ctx);
+		return ok;
+	}
 	return remove_file(part, ok ? err : NULL) && remove_file(json_str(args, "path"), ok ? err : NULL) &&
 	       ok;
 }

@@ -155,6 +155,24 @@ def test_a_daemon_killed_in_the_middle_loses_nothing(daemon, look):
     daemon.ok("vm", "kill", "g")
 
 
+def test_what_can_not_be_cleaned_up_costs_no_guest(daemon):
+    started(daemon)
+    pages = max(p for p, _ in beats(daemon))
+    busy = daemon.run / "vms" / daemon.vm("g")["id"] / "busy"
+    busy.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", busy], check=False).returncode != 0:
+        pytest.skip("mounting needs root")
+    try:
+        ran = daemon.plim("vm", "suspend", "g")
+        assert ran.status != 0 and "can't remove" in ran.err, ran
+        assert daemon.wait_idle("g")["state"] == "suspended" and state_file(daemon).exists(), "its QEMU had ended"
+    finally:
+        subprocess.run(["umount", "-l", busy], check=True)
+    daemon.ok("vm", "start", "g")
+    until(lambda: [p for p, _ in beats(daemon) if p > pages], "life of the guest")
+    daemon.ok("vm", "kill", "g")
+
+
 def test_without_room_the_guest_runs_on(daemon):
     started(daemon)
     folder = state_file(daemon).parent

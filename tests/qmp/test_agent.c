@@ -684,6 +684,34 @@ static void test_a_program_that_does_not_end_meets_the_deadline(void)
 	rig_done(&r);
 }
 
+static bool is_over(void *data)
+{
+	unsigned *looks = data;
+
+	return ++*looks == 3;
+}
+
+static void exec_until_over(Rig *r)
+{
+	unsigned looks = 0;
+	struct agent_exec e = { .path = "/bin/cat", .ended = is_over, .data = &looks };
+	g_auto(AgentExecResult) got = { 0 };
+
+	r->ok = agent_exec(r->agent, &e, r->timeout, &got, &r->error);
+	g_assert_cmpuint(looks, ==, 3);
+}
+
+static void test_a_program_is_not_waited_for_when_the_caller_ends(void)
+{
+	static const FakeAgentFunc script[] = { script_exec_for_ever, NULL };
+	Rig r;
+
+	rig_init(&r, script);
+	worker(&r, exec_until_over);
+	g_assert_error(r.error, ERR, ERR_CANCELLED);
+	rig_done(&r);
+}
+
 /* "guest-file-read" answers of a file with `n` bytes in two pieces. */
 static void script_file(FakeAgent *f)
 {
@@ -911,6 +939,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/agent/info", test_what_the_guest_tells_is_cut_and_sorted_out);
 	g_test_add_func("/agent/exec", test_exec_waits_for_the_program_and_brings_its_output);
 	g_test_add_func("/agent/exec-for-ever", test_a_program_that_does_not_end_meets_the_deadline);
+	g_test_add_func("/agent/exec-ended", test_a_program_is_not_waited_for_when_the_caller_ends);
 	g_test_add_func("/agent/file", test_files_are_read_to_a_bound);
 	g_test_add_func("/agent/shutdown/silence", test_silence_is_obedience_when_told_to_shut_down);
 	g_test_add_func("/agent/shutdown/port", test_so_is_a_port_that_closes);

@@ -282,6 +282,12 @@ static Json *with_facts(const Json *v, const Json *facts)
 	return json_deep_copy(v);
 }
 
+void operation_fail_as_done(Operation *op)
+{
+	json_unref(op->on_failed);
+	op->on_failed = json_deep_copy(op->on_done);
+}
+
 Json *operation_end_writes(const Operation *op)
 {
 	return with_facts(op->state == OPERATION_DONE ? op->on_done : op->on_failed, op->facts);

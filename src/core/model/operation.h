@@ -90,6 +90,8 @@ Json *operation_to_api(const Operation *op);
 /* The same of the stored form, which is changed and returned. */
 Json *operation_record_to_api(Json *record);
 
+/* Of one that fails behind its point of no return: what it achieved is recorded all the same. */
+void operation_fail_as_done(Operation *op);
 /*
  * The writes of the end that was reached, facts put in: array of {key, value}
  * or {key, merge}. A missing fact becomes null.
