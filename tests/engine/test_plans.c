@@ -505,7 +505,8 @@ static void test_a_guest_with_other_disks_is_not_received(void)
 	Bench b = { 0 };
 
 	bench_open(&b, dir);
-	prepare(&b, 0);
+	g_assert_cmpint(run(&b, create), ==, OPERATION_DONE);
+	g_assert_cmpint(run(&b, start), ==, OPERATION_DONE);
 	for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
 		PlanRequest req = request(&b, "x");
 		g_autoptr(VmRecords) r = vm_records_load(b.store, VM_ID, NULL);
