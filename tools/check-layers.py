@@ -20,8 +20,8 @@ LAYERS = {
     "api": ["base/*", "core/*", "store/*", "engine/*"],
     "daemon": ["base/*", "core/*", "store/*", "engine/*", "api/*"],
     # core/cpu too: `plim cpu` works on files without a daemon, by the same rules as the daemon. And core/soak: a soak is
-    # a user of the API, which the daemon has no part in.
-    "cli": ["base/*", "core/cpu/*", "core/soak/*", "api/*.gen.h"],
+    # a user of the API, which the daemon has no part in; so is a rollout of core/tools.
+    "cli": ["base/*", "core/cpu/*", "core/soak/*", "core/tools/*", "api/*.gen.h"],
 }
 
 # What the row above would allow, and must not be all the same.

@@ -48,6 +48,9 @@ bool api_vm_agent(ApiCall *c, GError **err);
 bool api_vm_agent_exec(ApiCall *c, GError **err);
 bool api_vm_agent_file(ApiCall *c, GError **err);
 
+bool api_tools_list(ApiCall *c, GError **err);
+bool api_vm_tools(ApiCall *c, GError **err);
+
 bool api_host_guest_show(ApiCall *c, GError **err);
 bool api_host_guest_log(ApiCall *c, GError **err);
 bool api_host_guest_registers(ApiCall *c, GError **err);
@@ -115,6 +118,9 @@ bool call_is_this_host(const ApiCall *c, const Json *host, GError **err);
 bool call_answer_log(ApiCall *c, const char *vm_id, GError **err);
 /* The records below a prefix, with their revisions, filtered and sorted as asked, as the answer. */
 bool call_list(ApiCall *c, const char *prefix, GError **err);
+/* OpenStack's properties may be filtered by without "properties." before them. Done again it changes nothing.
+ */
+void call_name_properties(ApiCall *c);
 /* What several ways to change a vm check: see vm_create.c. */
 void vm_draw_macs(Vm *vm);
 bool vm_check_files(const Vm *vm, GError **err);

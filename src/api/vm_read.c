@@ -53,9 +53,7 @@ static Json *all_vms(ApiCall *c, bool with_memory, GError **err)
 	return list;
 }
 
-/* OpenStack's properties may be filtered by without "properties." before them. Done again it changes nothing.
- */
-static void name_properties(ApiCall *c)
+void call_name_properties(ApiCall *c)
 {
 	static const char *const begins[] = { "os_", "hw_" };
 	g_autoptr(GStrvBuilder) b = g_strv_builder_new();
@@ -80,7 +78,7 @@ bool api_vm_list(ApiCall *c, GError **err)
 	if (!call_flag(c, "memory", false, &memory, err))
 		return false;
 	list = all_vms(c, memory, err);
-	name_properties(c);
+	call_name_properties(c);
 	if (list != NULL)
 		list = call_arrange(c, list, err);
 	return list != NULL && call_answer(c, 200, list);

@@ -17,6 +17,7 @@ static const struct {
 	{ "host", "servers" },
 	{ "cpu", "CPU features, from files" },
 	{ "pool", "hosts that share their records" },
+	{ "tools", "agents and drivers of guests" },
 	{ "soak", "long tests of what must not go wrong" },
 	{ "operation", "requests that take time" },
 	{ "event", "what happened" },

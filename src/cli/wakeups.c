@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plim vm wakeups: who keeps a guest's QEMU busy. */
 #include "base/str.h"
+#include "cli/interrupt.h"
 #include "cli/nouns.h"
 #include "cli/output.h"
 
 #include <inttypes.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,25 +13,6 @@
 /* The span of the table; counts of shorter or longer intervals are scaled to it. */
 #define SPAN 30.0
 #define SOURCE_WIDTH 34
-
-/* Since ^C ends the counting and not only us. */
-static bool was_interrupted(void)
-{
-	sigset_t set;
-
-	sigpending(&set);
-	return sigismember(&set, SIGINT) || sigismember(&set, SIGTERM);
-}
-
-static void hold_signals(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-}
 
 /* Per 30 s, with commas as people write thousands; "-" for what could not be counted. */
 static char *count_text(const Json *value, double scale)
@@ -179,7 +159,7 @@ static Json *follow(Cli *c, const char *path, bool table, GError **err)
 		if (g_strcmp0(json_str(report, "state"), "running") != 0)
 			return report;
 		json_unref(report);
-		if (!asked && was_interrupted()) {
+		if (!asked && interrupt_came()) {
 			_cleanup_json_ Json *ended = client_call(c->client, "DELETE", stop, NULL, err);
 
 			if (ended == NULL)
@@ -231,7 +211,7 @@ static bool vm_wakeups(Cli *c, GError **err)
 		report = client_call(c->client, "DELETE", path, NULL, err);
 		return report != NULL;
 	}
-	hold_signals();
+	interrupt_hold();
 	if (!cli_has(c, "follow") && !begin(c, path, err))
 		return false;
 	if (table)

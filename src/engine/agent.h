@@ -109,7 +109,9 @@ bool agent_pause(Agent *a, uint64_t pause, GError **err);
 	X("guest-file-open", "{path:s mode?:s}", "i")                                                 \
 	X("guest-file-read", "{handle:i count?:i}", "{count:i buf-b64:s eof:b}")                      \
 	X("guest-file-close", "{handle:i}", "{}")                                                     \
-	X("guest-fsfreeze-status", "{}", "s(thawed|frozen)")
+	X("guest-fsfreeze-status", "{}", "s(thawed|frozen)")                                          \
+	X("guest-get-devices", "{}",                                                                  \
+	  "[{driver-name:s driver-version?:s id?:{vendor-id?:i device-id?:i}}]")
 // clang-format on
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Agent, agent_unref)

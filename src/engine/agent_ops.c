@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/agent_ops.h"
 #include "base/time.h"
+#include "core/tools/device.h"
 
 #include <arpa/inet.h>
 
@@ -44,22 +45,25 @@ bool agent_ping(Agent *a, uint64_t timeout, GError **err)
 Json *agent_info(Agent *a, uint64_t timeout, GError **err)
 {
 	_cleanup_json_ Json *reply = agent_call(a, "guest-info", NULL, timeout, err);
-	Json *info, *names, *c;
+	Json *info, *names, *disabled, *c;
 	size_t i;
 
 	if (reply == NULL)
 		return NULL;
 	info = json_object();
 	names = json_array();
+	disabled = json_array();
 	put_cut(info, "version", json_str(reply, "version"));
 	json_array_foreach(json_arr(reply, "supported_commands"), i, c)
 	{
 		g_autofree char *name = cut_text(json_str(c, "name"));
+		Json *list = json_bool(c, "enabled", false) ? names : disabled;
 
-		if (json_bool(c, "enabled", false) && json_array_size(names) < AGENT_COMMANDS_MAX)
-			json_array_append_new(names, json_text_or_escaped(name));
+		if (json_array_size(list) < AGENT_COMMANDS_MAX)
+			json_array_append_new(list, json_text_or_escaped(name));
 	}
 	json_put(info, "commands", names);
+	json_put(info, "disabled", disabled);
 	return info;
 }
 
@@ -352,6 +356,89 @@ GBytes *agent_file_read(Agent *a, const char *path, uint64_t max, uint64_t timeo
 	*ret_whole = all->len <= max;
 	g_byte_array_set_size(all, (guint)MIN(all->len, max));
 	return g_byte_array_free_to_bytes(g_steal_pointer(&all));
+}
+
+/*
+ * Drivers
+ */
+
+/* Linux numbers virtio devices from 0; some that were unplugged leave gaps. */
+#define VIRTIO_DEVICES_MAX 32
+#define VIRTIO_GAP_MAX 2
+#define UEVENT_MAX 4096
+
+static bool has_command(const Json *info, const char *name)
+{
+	Json *c;
+	size_t i;
+
+	json_array_foreach(json_arr(info, "commands"), i,
+			   c) if (g_str_equal(json_string_value(c), name)) return true;
+	return false;
+}
+
+/* Adds the device of that number, if it is there. False when the agent does not answer any more. */
+static bool read_device(Agent *a, unsigned number, uint64_t deadline, Json *list, bool *ret_there,
+			GError **err)
+{
+	g_autofree char *path = g_strdup_printf("/sys/bus/virtio/devices/virtio%u/uevent", number);
+	g_autoptr(GError) e = NULL;
+	bool whole;
+	g_autoptr(GBytes) text = agent_file_read(a, path, UEVENT_MAX, time_left(deadline), &whole, &e);
+	Json *driver = NULL;
+	const char *data;
+	gsize len;
+
+	*ret_there = text != NULL;
+	if (text == NULL && (!g_error_matches(e, ERR, ERR_AGENT) || !agent_is_open(a))) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	if (text != NULL && (data = g_bytes_get_data(text, &len)) != NULL)
+		driver = tools_driver_of_uevent(data, len);
+	if (driver != NULL)
+		json_array_append_new(list, driver);
+	return true;
+}
+
+static Json *read_devices(Agent *a, uint64_t deadline, GError **err)
+{
+	Json *list = json_array();
+	unsigned gap = 0;
+	bool there;
+
+	for (unsigned i = 0; i < VIRTIO_DEVICES_MAX && gap <= VIRTIO_GAP_MAX; i++) {
+		if (!read_device(a, i, deadline, list, &there, err)) {
+			json_unref(list);
+			return NULL;
+		}
+		gap = there ? 0 : gap + 1;
+	}
+	return list;
+}
+
+/* It speaks through a virtio device itself: who finds none has not looked. Takes `list`. */
+static Json *some_or_none(Json *list)
+{
+	if (json_array_size(list) > 0)
+		return list;
+	json_unref(list);
+	return NULL;
+}
+
+Json *agent_drivers(Agent *a, const Json *info, uint64_t timeout, GError **err)
+{
+	uint64_t deadline = time_monotonic() + timeout;
+	_cleanup_json_ Json *devices = NULL;
+
+	/* Agents elsewhere than in Windows may list the command and refuse it. */
+	if (has_command(info, "guest-get-devices"))
+		devices = agent_call(a, "guest-get-devices", NULL, timeout, NULL);
+	if (devices != NULL)
+		return some_or_none(tools_drivers_of_devices(devices));
+	if (!has_command(info, "guest-file-open") || !has_command(info, "guest-file-read"))
+		return NULL;
+	return some_or_none(read_devices(a, deadline, err));
 }
 
 bool agent_frozen(Agent *a, uint64_t timeout, bool *ret, GError **err)

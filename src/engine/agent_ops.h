@@ -17,7 +17,7 @@
 #define AGENT_COMMANDS_MAX 256
 
 bool agent_ping(Agent *a, uint64_t timeout, GError **err);
-/* {version, commands: [names that are enabled]} */
+/* {version, commands: [names that are enabled], disabled: [names of the others]} */
 Json *agent_info(Agent *a, uint64_t timeout, GError **err);
 /* {id, name, pretty-name, version, version-id, machine, kernel-release, ...}: those that the agent told. */
 Json *agent_osinfo(Agent *a, uint64_t timeout, GError **err);
@@ -75,6 +75,13 @@ void agent_exec_result_clear(AgentExecResult *r);
  */
 GBytes *agent_file_read(Agent *a, const char *path, uint64_t max, uint64_t timeout, bool *ret_whole,
 			GError **err);
+
+/*
+ * The virtio devices that a driver of the guest has, as core/tools/device.h tells
+ * them: Windows is asked, of Linux a few files are read. NULL without an error:
+ * the agent has no way to tell.
+ */
+Json *agent_drivers(Agent *a, const Json *info, uint64_t timeout, GError **err);
 
 bool agent_frozen(Agent *a, uint64_t timeout, bool *ret, GError **err);
 

@@ -6,6 +6,7 @@
 #include "base/version.h"
 #include "core/model/keys.h"
 #include "core/model/settings.h"
+#include "core/tools/judge.h"
 #include "engine/boot.h"
 #include "engine/engine-impl.h"
 #include "engine/ksm.h"
@@ -16,6 +17,7 @@
 #include "engine/records.h"
 #include "engine/sim.h"
 #include "engine/steps.h"
+#include "engine/tools.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -603,7 +605,8 @@ bool engine_set_host(Engine *e, const char *accel, const Json *changes, GError *
 
 	if (accel != NULL && !check_accel(e, accel, err))
 		return false;
-	if (changes != NULL && !host_settings_merge(json_object_get(j, "settings"), changes, err))
+	if (changes != NULL && (!host_settings_merge(json_object_get(j, "settings"), changes, err) ||
+				!tools_settings_check(changes, err)))
 		return false;
 	if (json_object_get(changes, "ksm") != NULL && e->sim == NULL &&
 	    !ksm_apply(KSM_DIR, ksm_mode_of(json_object_get(j, "settings")), host_memory_available(), err))
@@ -618,6 +621,8 @@ bool engine_set_host(Engine *e, const char *accel, const Json *changes, GError *
 		return false;
 	}
 	publish_facts(e, f);
+	if (tools_settings_named(changes))
+		tools_review(e);
 	return true;
 }
 

@@ -11,6 +11,7 @@
 #include "engine/engine-impl.h"
 #include "engine/owner.h"
 #include "engine/records.h"
+#include "engine/tools.h"
 
 #include <string.h>
 
@@ -24,6 +25,7 @@ struct Supervisor {
 	GHashTable *exit;     /* vm id -> Json: ends that nobody has judged yet */
 	GHashTable *restart;  /* vm id -> delay in us as guint64 *: to start again after the cleanup */
 	GHashTable *asked;    /* vm id -> how often its agent was asked for addresses */
+	GHashTable *looks;    /* vm id -> how often its tools were looked at since its agent came */
 	GHashTable *stopped;  /* set of vm ids: their QEMU stopped while an operation had them */
 	GHashTable *relevel;  /* vm id -> until when its reboot may still get another CPU, as uint64_t * */
 	GPtrArray *delay;     /* Delay; loop thread only */
@@ -56,6 +58,7 @@ Supervisor *supervisor_new(Engine *e)
 	s->exit = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, drop_json);
 	s->restart = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	s->asked = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	s->looks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	s->stopped = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	s->error_at = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	s->reset_at = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
@@ -75,6 +78,7 @@ Supervisor *supervisor_free(Supervisor *s)
 		g_hash_table_unref(s->reset_at);
 		g_hash_table_unref(s->error_at);
 		g_hash_table_unref(s->stopped);
+		g_hash_table_unref(s->looks);
 		g_mutex_clear(&s->lock);
 		g_free(s);
 	}
@@ -574,6 +578,62 @@ static guint count_question(Supervisor *s, const char *vm_id, bool anew)
 	return n;
 }
 
+/* An agent may be up before its guest has loaded its drivers: those that lack one are looked at again, then
+ * no more. */
+static const uint64_t driver_pauses[] = { 5000000, 30000000, 120000000 };
+
+/* How often were this vm's tools looked at before, since its agent came? */
+static guint count_look(Supervisor *s, const char *vm_id)
+{
+	guint n;
+
+	g_mutex_lock(&s->lock);
+	n = GPOINTER_TO_UINT(g_hash_table_lookup(s->looks, vm_id));
+	g_hash_table_replace(s->looks, g_strdup(vm_id), GUINT_TO_POINTER(n + 1));
+	g_mutex_unlock(&s->lock);
+	return n;
+}
+
+static void forget_looks(Supervisor *s, const char *vm_id)
+{
+	g_mutex_lock(&s->lock);
+	g_hash_table_remove(s->looks, vm_id);
+	g_mutex_unlock(&s->lock);
+}
+
+static bool was_looked_at(Supervisor *s, const char *vm_id)
+{
+	bool was;
+
+	g_mutex_lock(&s->lock);
+	was = g_hash_table_contains(s->looks, vm_id);
+	g_mutex_unlock(&s->lock);
+	return was;
+}
+
+static void look_at_tools_again(void *data);
+
+static void look_at_tools(Supervisor *s, const char *vm_id, Agent *a, const Json *info)
+{
+	guint n = count_look(s, vm_id);
+
+	if (!tools_heard(s->engine, vm_id, a, info) && n < G_N_ELEMENTS(driver_pauses))
+		push_later(s, look_at_tools_again, vm_id, false, driver_pauses[n]);
+}
+
+static void look_at_tools_again(void *data)
+{
+	VmJob *j = data;
+	g_autoptr(Agent) a = fleet_agent(j->s->engine->fleet, j->vm_id);
+	_cleanup_json_ Json *info = NULL;
+
+	if (a != NULL && agent_is_open(a))
+		info = agent_info(a, AGENT_TIMEOUT, NULL);
+	if (info != NULL)
+		look_at_tools(j->s, j->vm_id, a, info);
+	job_free(j);
+}
+
 static void ask_agent(void *data);
 
 static void look_at_agent(Supervisor *s, const char *vm_id, bool anew)
@@ -584,6 +644,8 @@ static void look_at_agent(Supervisor *s, const char *vm_id, bool anew)
 	Json *addresses;
 	bool more;
 
+	if (anew)
+		forget_looks(s, vm_id);
 	if (a == NULL || !agent_is_open(a))
 		return;
 	info = agent_info(a, AGENT_TIMEOUT, NULL);
@@ -595,6 +657,8 @@ static void look_at_agent(Supervisor *s, const char *vm_id, bool anew)
 	}
 	if (anew)
 		tell_agent(s, vm_id, true);
+	if (info != NULL && !was_looked_at(s, vm_id))
+		look_at_tools(s, vm_id, a, info);
 	if (more)
 		push_later(s, ask_agent, vm_id, true, address_pauses[n]);
 }
@@ -618,6 +682,8 @@ static void greet_agent(void *data)
 
 		update_runtime(j->s, j->vm_id, m);
 		tell_agent(j->s, j->vm_id, false);
+		forget_looks(j->s, j->vm_id);
+		tools_gone(j->s->engine, j->vm_id);
 	}
 	job_free(j);
 }

@@ -23,8 +23,8 @@ def libraries(path):
     return re.findall(r"(/\S+) \(0x", told)
 
 
-def layer():
-    """What lies over the lab's own initrd: of two files of a name the kernel keeps the later."""
+def layer(extra):
+    """What lies over the lab's own initrd: of two files of a name the kernel keeps the later. `extra`: {path: bytes} of programs."""
     found = [shutil.which(name, path="/bin:/usr/bin:/usr/sbin") for name in PROGRAMS]
     if None in found:
         pytest.skip(f"not all of these are installed: {', '.join(PROGRAMS)}")
@@ -35,19 +35,21 @@ def layer():
         archive.folder(folder[1:])
     for path in files:
         archive.file(path[1:], pathlib.Path(path).read_bytes(), 0o755)
+    for path, content in extra.items():
+        archive.file(path[1:], content, 0o755)
     archive.file("init", (HERE / "linux_guest.sh").read_bytes(), 0o755)
     return archive.bytes()
 
 
-def linux_guest(folder):
-    """(kernel, initrd) in that folder, for QEMU's user to read."""
+def linux_guest(folder, extra=None):
+    """(kernel, initrd) in that folder, for QEMU's user to read; `extra`: {path: bytes} of further programs."""
     try:
         kernel, initrd = map(pathlib.Path, boot_files())
     except Unavailable as error:
         pytest.skip(str(error))
     made = folder / "vmlinux", folder / "initrd"
     shutil.copyfile(kernel, made[0])
-    made[1].write_bytes(initrd.read_bytes() + layer())
+    made[1].write_bytes(initrd.read_bytes() + layer(extra or {}))
     for path in made:
         path.chmod(0o644)
     return made

@@ -117,3 +117,27 @@ def test_the_guest_s_part_may_be_left_out(debian):
     words = debian.daemon.ok("vm", "disk", "grow", "deb", "data", "700MiB", "--no-filesystem")
     assert words == "disk data of deb had 600 MiB and has 700 MiB\n" and df(debian, "/srv")[0] == before[0]
     assert int(debian.run("blockdev --getsize64 /dev/vdb")) == 700 * MIB
+
+
+# ---- guest tools ----
+
+def tools(debian):
+    return debian.daemon.get("/v1/vms/deb/tools")
+
+
+def test_what_its_tools_can_is_told_when_its_drivers_are_loaded(debian):
+    until(lambda: "balloon" in tools(debian)["can"], "driver of the balloon")
+    seen = tools(debian)
+    assert seen["cannot"] == [] and seen["os"]["id"] == "debian"
+    assert {d["device"]: d["driver"] for d in seen["drivers"]}["virtio-blk"] == "virtio_blk"
+    plan = debian.daemon.ok("tools", "rollout", "--version", "99", "--dry-run")
+    assert "apt-get -q -y install --only-upgrade qemu-guest-agent" in plan
+
+
+def test_an_upgrade_that_restarts_the_agent_is_not_ended_with_it(debian):
+    before = tools(debian)["agent"]["seen_at"]
+    ran = debian.daemon.plim("tools", "rollout", "--version", "99", "--answer-within", "1s", "--command",
+                             "systemctl restart qemu-guest-agent; echo it went on >/run/upgraded")
+    assert ran.status == 17 and "1 of 1 guests failed" in ran.err, "an agent that stays what it was passes no gate"
+    until(lambda: debian.daemon.plim("vm", "exec", "deb", "--", "cat", "/run/upgraded").out == "it went on\n", "end of the upgrade")
+    until(lambda: tools(debian)["agent"]["seen_at"] != before, "word of the agent that came after it")

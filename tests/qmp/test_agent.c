@@ -589,7 +589,9 @@ static void ask_all(Rig *r)
 	g_assert_no_error(r->error);
 	i = json_print(info);
 	a = json_print(addresses);
-	g_assert_cmpstr(i, ==, "{\"version\":\"7.2.22\",\"commands\":[\"guest-ping\"]}");
+	g_assert_cmpstr(i, ==,
+			"{\"version\":\"7.2.22\",\"commands\":[\"guest-ping\"],"
+			"\"disabled\":[\"guest-exec\"]}");
 	g_assert_cmpstr(json_str(os, "id"), ==, "debian");
 	g_assert_cmpuint(strlen(json_str(os, "pretty-name")), ==, AGENT_TEXT_MAX);
 	g_assert_cmpuint(json_object_size(os), ==, 2);

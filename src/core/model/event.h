@@ -52,6 +52,7 @@
 	X(VM_RESTARTED,      "vm.restarted",      "warning") \
 	X(VM_AGENT_CONNECTED, "vm.agent-connected", "info")  \
 	X(VM_AGENT_GONE,     "vm.agent-gone",     "info")    \
+	X(VM_TOOLS_OLD,      "vm.tools-old",      "warning") \
 	X(VM_DISK_ERROR,     "vm.disk-error",     "error")   \
 	X(VM_IDLE_COSTLY,    "vm.idle-costly",    "warning") \
 	X(VM_IDLE_KEPT,      "vm.idle-kept",      "info")    \

@@ -20,6 +20,7 @@
 #define KEYS_CPU_MASKS KEY_ROOT "cpu-masks/"
 #define KEYS_NAMES KEY_ROOT "names/"
 #define KEYS_LEASES KEY_ROOT "leases/"
+#define KEYS_TOOLS KEY_ROOT "tools/"
 #define KEYS_POOL_TOKENS KEY_ROOT "pool-tokens/"
 
 /* {id, name, created_at, store}: there is one exactly in the store of a pool. */
@@ -31,6 +32,8 @@ char *key_vm_config(const char *id);
 char *key_vm_runtime(const char *id);
 /* What the last start used: {config, arguments}. */
 char *key_vm_applied(const char *id);
+/* What the guest's tools said of themselves (core/tools/record.h). */
+char *key_tools(const char *vm_id);
 char *key_host(const char *id);
 /* The CPU record of a host (core/cpu/record.h), and what an admin took out of it: {features, by, at}. */
 char *key_cpu(const char *host_id);

@@ -116,6 +116,10 @@ const Setting host_settings[] = {
 	  "How often an idle guest may wake its QEMU in a second before an event tells of it; 0: as often as it likes." },
 	{ "idle.cpu", SETTING_INT, APPLIES_NOW, 0, 100, NULL, "3",
 	  "How much of a CPU QEMU may take beside an idle guest's own, in percent; 0: any." },
+	{ "tools.version", SETTING_TEXT, APPLIES_NOW, 0, 0, NULL, "auto",
+	  "The version that the agent of a guest should have at least (7.2: any 7.2); auto is the version of the host's QEMU." },
+	{ "tools.windows_version", SETTING_TEXT, APPLIES_NOW, 0, 0, NULL, "none",
+	  "The same of guests with Windows, whose agents are numbered on their own." },
 };
 // clang-format on
 const size_t n_host_settings = G_N_ELEMENTS(host_settings);
