@@ -9,7 +9,7 @@
 #define SECOND UINT64_C(1000000)
 /* Each lost race means that another change was made; nobody loses so many in a row. */
 #define RETRIES 16
-/* Requests that wait for operations at a time, each with a thread. */
+/* Requests that wait at a time, each with a thread. */
 #define WAITING_MAX 1000
 
 const char *role_name(Role r)
@@ -168,17 +168,26 @@ static bool answer_operation(ApiCall *c, const char *id, GError **err)
 	return call_answer(c, 202, operation_record_to_api(j));
 }
 
-/* What has been told must not be lost in a power cut: by then the begin is on disk, or the end is. */
+bool call_rest(ApiCall *c)
+{
+	return worker_pool_rest(c->pool, WAITING_MAX);
+}
+
+void call_wake(ApiCall *c, bool rested)
+{
+	if (rested)
+		worker_pool_wake(c->pool);
+}
+
 bool call_wait(ApiCall *c, const char *operation, uint64_t us)
 {
-	bool rests = worker_pool_rest(c->pool, WAITING_MAX),
-	     ended = exec_wait(engine_exec(c->engine), operation, us);
+	bool rested = call_rest(c), ended = exec_wait(engine_exec(c->engine), operation, us);
 
-	if (rests)
-		worker_pool_wake(c->pool);
+	call_wake(c, rested);
 	return ended;
 }
 
+/* What has been told must not be lost in a power cut: by then the begin is on disk, or the end is. */
 static bool wait_for_operation(ApiCall *c, const char *id, bool early, uint64_t wait, GError **err)
 {
 	Exec *e = engine_exec(c->engine);

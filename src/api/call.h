@@ -68,7 +68,13 @@ bool call_answer_bytes(ApiCall *c, const char *content_type, GBytes *bytes);
 /* ERR_PRECONDITION unless If-Match is absent or names this revision. */
 bool call_check_match(const ApiCall *c, int64_t revision, GError **err);
 
-/* Until the operation has ended, or `us` are over. The call's thread counts as free meanwhile. */
+/*
+ * While a call waits for a guest, another host or another thread, its own counts as free: what waits must not
+ * hold up the rest of the API. call_wake() takes what call_rest() gave.
+ */
+bool call_rest(ApiCall *c);
+void call_wake(ApiCall *c, bool rested);
+/* Until the operation has ended, or `us` are over; rests meanwhile. */
 bool call_wait(ApiCall *c, const char *operation, uint64_t us);
 
 /*

@@ -351,11 +351,14 @@ static bool pass_on(ApiCall *c, const Route *route, const char *host, GError **e
 	g_autoptr(PeerAnswer) a = NULL;
 	g_autoptr(GError) e = NULL;
 	uint64_t wait;
+	bool rested;
 
 	if (!call_number(c, "wait", 0, 3600, 0, &wait, err))
 		return false;
 	r.timeout = FORWARD_TIME + wait * SECOND;
+	rested = call_rest(c);
 	a = peer_exchange_host(c->engine, host, &r, err);
+	call_wake(c, rested);
 	if (a == NULL)
 		return false;
 	if (a->status >= 400)
@@ -434,11 +437,14 @@ static Ws *connect_to(ApiCall *c, const Route *route, const char *host, GError *
 bool forward_socket(ApiCall *c, const Route *route, Ws **ret, GError **err)
 {
 	g_autofree char *host = NULL;
+	bool rested;
 
 	*ret = NULL;
 	if (!find_other(c, route, &host, err))
 		return false;
+	rested = host != NULL && call_rest(c);
 	if (host != NULL)
 		*ret = connect_to(c, route, host, err);
+	call_wake(c, rested);
 	return host == NULL || *ret != NULL;
 }

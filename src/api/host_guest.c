@@ -53,8 +53,10 @@ bool api_host_guest_registers(ApiCall *c, GError **err)
 bool api_host_guest_dump(ApiCall *c, GError **err)
 {
 	g_autofree char *id = vm_here(c, err);
+	bool rested = call_rest(c);
 	Json *j = id != NULL ? evidence_dump(c->engine, id, err) : NULL;
 
+	call_wake(c, rested);
 	if (j == NULL)
 		return false;
 	json_put_str(j, "host", engine_facts(c->engine)->name);

@@ -164,6 +164,7 @@ bool api_vm_agent_exec(ApiCall *c, GError **err)
 	g_auto(AgentExecResult) result = { 0 };
 	const char *input = json_str(body, "input");
 	struct agent_exec e;
+	bool rested, ok;
 
 	if (body == NULL || !call_known(body, known, err))
 		return false;
@@ -175,9 +176,10 @@ bool api_vm_agent_exec(ApiCall *c, GError **err)
 				 .input = input };
 	e.input_len = input != NULL ? strlen(input) : 0;
 	a = call_agent(c, err);
-	if (a == NULL || !agent_exec(a, &e, json_uint(body, "timeout", EXEC_TIMEOUT), &result, err))
-		return false;
-	return call_answer(c, 200, exec_answer(&result));
+	rested = call_rest(c);
+	ok = a != NULL && agent_exec(a, &e, json_uint(body, "timeout", EXEC_TIMEOUT), &result, err);
+	call_wake(c, rested);
+	return ok && call_answer(c, 200, exec_answer(&result));
 }
 
 bool api_vm_agent_file(ApiCall *c, GError **err)

@@ -97,20 +97,25 @@ bool api_reception_begin(ApiCall *c, GError **err)
 bool api_reception_show(ApiCall *c, GError **err)
 {
 	uint64_t wait;
+	bool rested;
 	Json *j;
 
 	if (!call_number(c, "wait", 0, 60, 0, &wait, err))
 		return false;
+	rested = wait > 0 && call_rest(c);
 	j = reception_wait_open(engine_receptions(c->engine), call_path(c, "reception"), c->peer,
 				wait * 1000000, err);
+	call_wake(c, rested);
 	return j != NULL && call_answer(c, 200, j);
 }
 
 static bool tell(ApiCall *c, ReceptionWish wish, GError **err)
 {
+	bool rested = call_rest(c);
 	Json *j = reception_tell(engine_receptions(c->engine), call_path(c, "reception"), c->peer, wish,
 				 TELL_TIMEOUT, err);
 
+	call_wake(c, rested);
 	return j != NULL && call_answer(c, 200, j);
 }
 

@@ -26,11 +26,14 @@ bool api_vm_wakeups_show(ApiCall *c, GError **err)
 	g_autoptr(VmRecords) r = call_vm(c, err);
 	Ledger *l = engine_ledger(c->engine);
 	uint64_t wait;
+	bool rested;
 
 	if (r == NULL || !call_number(c, "wait", 0, WAIT_MAX, 0, &wait, err))
 		return false;
+	rested = wait > 0 && call_rest(c);
 	if (wait > 0)
 		ledger_wait(l, r->vm->id, wait * SECOND);
+	call_wake(c, rested);
 	return answer_report(c, r, 200, ledger_report(l, r->vm->id));
 }
 

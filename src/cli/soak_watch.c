@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a guest is looked at: by its console, by its agent, and by the hosts. */
+#include "base/str.h"
 #include "base/time.h"
 #include "cli/soak.h"
 
@@ -85,15 +86,16 @@ static bool ask_agent(Soak *s, const SoakGuest *g, const char *script, Json **re
 	g_autofree char *path = cli_path("vms", g->id, "/agent/exec");
 	const char *const command[] = { "/bin/sh", "-c", script, NULL };
 	_cleanup_json_ Json *body = json_object(), *answer = NULL;
+	g_autofree char *said = NULL;
 
 	json_put(body, "command", json_of_strv(command));
 	json_put_uint(body, "timeout", 60 * SECOND);
 	answer = client_call(s->cli->client, "POST", path, body, err);
 	if (answer == NULL)
 		return false;
+	said = text_harmless(g_strdup(json_str(answer, "stderr")), false);
 	if (json_int(answer, "exitcode", -1) != 0)
-		return fail(err, ERR_AGENT, "the watcher in '%s' failed: %s", g->name,
-			    json_str(answer, "stderr"));
+		return fail(err, ERR_AGENT, "the watcher in '%s' failed: %s", g->name, said);
 	*ret = json_ref(answer);
 	return true;
 }

@@ -457,14 +457,20 @@ static void look_at_event(void *data)
 /* A guest may try again for ever: one error of its disks in this time is told. */
 #define ERROR_PAUSE UINT64_C(60000000)
 
-/* None was seen within `pause`; from now on one was. Loop thread. */
+/* Vms come and go: with so many of them the times are forgotten. */
+#define SEEN_MAX 4096
+
+/* None was taken for new within `pause`. Loop thread. */
 static bool is_new(GHashTable *seen, const char *vm_id, uint64_t pause)
 {
 	uint64_t now = time_monotonic(), *last = g_hash_table_lookup(seen, vm_id);
-	bool new = last == NULL || now - *last > pause;
 
+	if (last != NULL && now - *last <= pause)
+		return false;
+	if (g_hash_table_size(seen) >= SEEN_MAX)
+		g_hash_table_remove_all(seen);
 	g_hash_table_replace(seen, g_strdup(vm_id), g_memdup2(&now, sizeof now));
-	return new;
+	return true;
 }
 
 static void on_disk_error(Supervisor *s, const char *vm_id, const Json *args)

@@ -2,6 +2,7 @@
 """plim vm wakeups and plim host wakeups with real QEMUs: who keeps a guest busy, and what bad guests do to the count."""
 import json
 import re
+import select
 import socket
 import threading
 
@@ -240,3 +241,24 @@ def test_one_line_sets_all_vms_and_tells_those_that_refuse(sim):
     assert sim.vm("w1")["settings"]["platform.usb"] is True and "platform.usb" not in sim.vm("l1")["settings"]
     ran = sim.plim("vm", "set", "--all", "platform.usb=false", "boot.initrd=/nowhere/initrd")
     assert ran.status != 0 and "3 of 3 vms were not changed: l1, w1, w2" in ran.err, ran
+
+
+def test_those_who_wait_hold_up_nobody_else(daemon):
+    started(daemon, "g", "idle")
+    assert daemon.api("POST", "/v1/vms/g/wakeups", {"seconds": 600}).status == 202
+    waiting = []
+    try:
+        for _ in range(40):  # more than the API has threads
+            s = socket.socket(socket.AF_UNIX)
+            waiting.append(s)
+            s.settimeout(120)
+            s.connect(str(daemon.run / "api.sock"))
+            s.sendall(b"GET /v1/vms/g/wakeups?wait=60 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert [vm["name"] for vm in daemon.get("/v1/vms")] == ["g"]
+        assert select.select(waiting, [], [], 0)[0] == [], "they wait still"
+        assert daemon.api("DELETE", "/v1/vms/g/wakeups").status == 200
+        for s in waiting:
+            assert s.recv(12) == b"HTTP/1.1 200"
+    finally:
+        for s in waiting:
+            s.close()
