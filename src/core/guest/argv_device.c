@@ -110,6 +110,10 @@ void argv_add_devices(ArgvBuilder *b)
 	add_tpm(b);
 	if (profile_on(b->p, PROFILE_PVPANIC))
 		arg_whole(b, "-device", PROFILE_PVPANIC, "pvpanic,id=pvpanic");
+	/* A file of the firmware's interface: no interrupts, no registers of its own. */
+	arg_begin(b, "-device");
+	arg_default(b, "dump", "The guest's kernel tells where it is: a dump of its memory can be read.",
+		    "vmcoreinfo,id=vmcoreinfo");
 }
 
 /* "@fd:tap-net0-0@:@fd:tap-net0-1@" */
