@@ -56,6 +56,13 @@ bool api_host_guest_log(ApiCall *c, GError **err);
 bool api_host_guest_registers(ApiCall *c, GError **err);
 bool api_host_guest_dump(ApiCall *c, GError **err);
 
+bool api_vm_dump(ApiCall *c, GError **err);
+bool api_vm_evidence(ApiCall *c, GError **err);
+bool api_evidence_list(ApiCall *c, GError **err);
+bool api_evidence_show(ApiCall *c, GError **err);
+bool api_evidence_file(ApiCall *c, GError **err);
+bool api_evidence_delete(ApiCall *c, GError **err);
+
 bool api_reception_check(ApiCall *c, GError **err);
 bool api_reception_begin(ApiCall *c, GError **err);
 bool api_reception_show(ApiCall *c, GError **err);

@@ -5,6 +5,7 @@
 #include "core/model/paths.h"
 #include "core/model/vm_state.h"
 #include "engine/agent_ops.h"
+#include "engine/evidence.h"
 #include "engine/nmi.h"
 #include "engine/vm_ops.h"
 
@@ -42,9 +43,22 @@ bool api_vm_nmi(ApiCall *c, GError **err)
 	g_autoptr(VmRecords) r = call_vm(c, err);
 	g_autoptr(Vmm) v = r != NULL ? call_vmm(c, r, VM_ACTION_nmi, err) : NULL;
 	g_autoptr(Agent) a = v != NULL ? fleet_agent(engine_fleet(c->engine), r->vm->id) : NULL;
-	Json *counts = v != NULL ? nmi_inject(v, a, err) : NULL;
+	_cleanup_json_ Json *kept = NULL;
+	Json *counts;
+	bool evidence;
 
-	return counts != NULL && call_answer(c, 200, counts);
+	if (v == NULL || !call_flag(c, "evidence", false, &evidence, err))
+		return false;
+	if (evidence)
+		kept =
+		    evidence_take(c->engine, r->vm, "nmi", "an NMI was about to be sent", c->user, NULL, err);
+	if (evidence && kept == NULL)
+		return false;
+	counts = nmi_inject(v, a, err);
+	if (counts == NULL)
+		return false;
+	json_put_str(counts, "evidence", json_str(kept, "id"));
+	return call_answer(c, 200, counts);
 }
 
 bool api_vm_screenshot(ApiCall *c, GError **err)

@@ -19,6 +19,7 @@ static const struct {
 	{ "pool", "hosts that share their records" },
 	{ "tools", "agents and drivers of guests" },
 	{ "soak", "long tests of what must not go wrong" },
+	{ "evidence", "what is kept of guests that went wrong" },
 	{ "operation", "requests that take time" },
 	{ "event", "what happened" },
 	// clang-format on

@@ -86,7 +86,8 @@ static bool vm_log(Cli *c, GError **err)
 
 static bool one_nmi(Cli *c, const char *name, GError **err)
 {
-	g_autofree char *path = cli_path("vms", name, "/actions/nmi");
+	g_autofree char *path =
+	    cli_path("vms", name, cli_has(c, "evidence") ? "/actions/nmi?evidence=true" : "/actions/nmi");
 	_cleanup_json_ Json *answer = client_call(c->client, "POST", path, NULL, err);
 	g_autofree char *note = text_harmless(g_strdup(json_str(answer, "note")), false);
 
@@ -97,6 +98,8 @@ static bool one_nmi(Cli *c, const char *name, GError **err)
 		       json_uint(answer, "before", 0), json_uint(answer, "after", 0));
 	else
 		printf("%s got an NMI\n", name);
+	if (json_str(answer, "evidence") != NULL)
+		printf("what there was to see before is kept: %s\n", json_str(answer, "evidence"));
 	if (note != NULL)
 		fprintf(stderr, "plim: %s\n", note);
 	return true;
@@ -172,6 +175,10 @@ static const Option file_options[] = {
 	{ "to", 0, OPTION_TEXT, "FILE", "Write here; - is the standard output" },
 	{ 0 },
 };
+static const Option nmi_options[] = {
+	{ "evidence", 0, OPTION_FLAG, NULL, "Keep registers, screen, consoles and logs first" },
+	{ 0 },
+};
 static const Option exec_options[] = {
 	{ "timeout", 't', OPTION_TEXT, "DURATION", "How long it may take (30s)" },
 	{ 0 },
@@ -191,7 +198,7 @@ const Command vm_guest_commands[] = {
 	  "It comes over each vcpu's LINT1, also in a guest that hangs; Linux takes it on its first vcpu. Where the agent answers, "
 	  "the guest's count (/proc/interrupts) before and after is told. What the guest makes of it is its own: Linux panics with "
 	  "kernel.unknown_nmi_panic=1.",
-	  "plim vm nmi web1", 1, 1000, "vms", 0, NULL, vm_nmi },
+	  "plim vm nmi web1", 1, 1000, "vms", 0, nmi_options, vm_nmi },
 	{ "vm", "agent", "NAME", "What the guest agent says of itself, the system and its addresses", NULL,
 	  NULL, 1, 1, "vms", GROUP_OUTPUT, NULL, vm_agent },
 	{ "vm", "exec", "NAME -- COMMAND [ARG...]", "Run a command in the guest through its agent", NULL,

@@ -47,6 +47,7 @@ struct Engine {
 	WakeWatch *watch;       /* from the start to the stop; NULL when it is simulated */
 	Receptions *receptions; /* guests that come */
 	Moves *moves;           /* guests that go */
+	GMutex dumping;         /* held while QEMU writes a dump: one at a time */
 	GMutex lock;            /* of the two below */
 	GHashTable *known_cpu;  /* set: what QEMUs of this daemon made whole, as cpu_identity() names it */
 	GPtrArray *facts;       /* HostFacts, the newest last; older ones may still be in use */

@@ -8,6 +8,7 @@
 #include "core/model/settings.h"
 #include "core/tools/judge.h"
 #include "engine/boot.h"
+#include "engine/bundle.h"
 #include "engine/engine-impl.h"
 #include "engine/ksm.h"
 #include "engine/limits.h"
@@ -418,6 +419,7 @@ Engine *engine_open(const struct engine_config *config, GError **err)
 	g_autoptr(Engine) e = g_new0(Engine, 1);
 
 	g_mutex_init(&e->lock);
+	g_mutex_init(&e->dumping);
 	e->loop = config->loop;
 	e->lease_ttl = config->lease != 0 ? config->lease : LEASE_TTL;
 	e->sample = config->sample;
@@ -726,6 +728,7 @@ bool engine_start(Engine *e, GError **err)
 		return false;
 	e->booted = boot_is_new(e->local);
 	restore_ksm(e);
+	bundle_sweep(&e->folders);
 	/* Before guests are adopted: those that the fence holds can't answer. */
 	if (e->member != NULL && !hold_lease(e, err))
 		return false;
@@ -801,6 +804,7 @@ Engine *engine_close(Engine *e)
 	g_free(e->dismissed_from);
 	membership_free(e->member);
 	g_mutex_clear(&e->lock);
+	g_mutex_clear(&e->dumping);
 	g_free(e);
 	return NULL;
 }

@@ -1,20 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/evidence.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "core/evidence/dump.h"
+#include "core/evidence/keep.h"
 #include "core/model/paths.h"
+#include "core/model/settings.h"
+#include "core/plan/plan_evidence.h"
+#include "engine/bundle.h"
+#include "engine/dump.h"
+#include "engine/records.h"
 #include "engine/vm_ops.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #define CMDLINE_MAX (UINT64_C(1) << 20)
-/* Headers of the ELF file, and what the firmware and devices have beside RAM. */
-#define DUMP_EXTRA (UINT64_C(64) << 20)
+/* Who asks for what is kept by itself. */
+#define USER "plimsolld"
 
 static bool has_word(const char *words, size_t len, const char *word)
 {
@@ -102,53 +107,71 @@ char *evidence_registers(Engine *e, const char *vm_id, GError **err)
 	return v != NULL ? vm_registers(v, err) : NULL;
 }
 
-static bool has_room(Vmm *v, const char *folder, GError **err)
-{
-	_cleanup_json_ Json *size = qmp_call(vmm_qmp(v), "query-memory-size-summary", NULL, 0, err);
-	uint64_t need = json_uint(size, "base-memory", 0) + json_uint(size, "plugged-memory", 0) + DUMP_EXTRA;
-	g_autofree char *text = print_size(need);
-	struct statvfs fs;
-
-	if (size == NULL)
-		return false;
-	if (statvfs(folder, &fs) < 0)
-		return fail_errno(err, errno, "can't look at '%s'", folder);
-	if ((uint64_t)fs.f_bavail * fs.f_frsize < need)
-		return fail_advice(err, ERR_NO_SPACE, "Make room there and ask again.",
-				   "a dump needs up to %s in '%s'", text, folder);
-	return true;
-}
-
-static Json *dump_to(Vmm *v, const char *path, GError **err)
-{
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	struct stat st;
-	Json *j;
-
-	if (fd < 0) {
-		fail_errno(err, errno, "can't make '%s'", path);
-		return NULL;
-	}
-	if (!vm_dump(v, fd, err)) {
-		unlink(path);
-		return NULL;
-	}
-	if (fstat(fd, &st) < 0)
-		st.st_size = 0;
-	j = json_object();
-	json_put_str(j, "path", path);
-	json_put_uint(j, "size", (uint64_t)st.st_size);
-	return j;
-}
-
 Json *evidence_dump(Engine *e, const char *vm_id, GError **err)
 {
 	g_autoptr(Vmm) v = running_vmm(e, vm_id, err);
 	g_autofree char *log = path_vm_log(&engine_facts(e)->folders, vm_id),
 			*folder = g_path_get_dirname(log), *stamp = time_stamp(), *path = NULL;
+	struct dump_told told;
+	Json *j;
 
-	if (v == NULL || !has_room(v, folder, err))
-		return NULL;
 	path = g_strdup_printf("%s/%s.%s.elf", folder, vm_id, stamp);
-	return dump_to(v, path, err);
+	if (v == NULL || !dump_write(e, v, folder, path, "elf", false, NULL, &told, err))
+		return NULL;
+	j = json_object();
+	json_put_str(j, "path", path);
+	json_put_uint(j, "size", told.bytes);
+	return j;
+}
+
+const char *const *evidence_formats(Engine *e, const Vm *vm)
+{
+	_cleanup_json_ Json *own = setting_effective(vm->settings, "evidence.dump"),
+			    *host = host_setting_effective(engine_facts(e)->settings, "evidence.dump");
+	const char *policy = json_string_value(own);
+
+	if (policy == NULL || g_str_equal(policy, "auto"))
+		policy = json_string_value(host);
+	return dump_forms_of_policy(policy, vm_property(vm, "os_type"));
+}
+
+Json *evidence_take(Engine *e, const Vm *vm, const char *cause, const char *reason, const char *user,
+		    const Json *details, GError **err)
+{
+	g_autofree char *stamp = time_stamp(), *id = evidence_id(vm->name, stamp);
+	const struct bundle_wish wish = {
+		.id = id, .vm_id = vm->id, .cause = cause, .reason = reason, .user = user, .details = details
+	};
+
+	return bundle_take(e, &wish, err);
+}
+
+static bool submit(Engine *e, const VmRecords *r, const struct evidence_wish *wish, GError **err)
+{
+	g_autoptr(EngineRequest) req = engine_request_new(e, USER);
+	Operation *op = plan_vm_evidence(&req->plan, &r->seen, wish, err);
+
+	return op != NULL && exec_submit(engine_exec(e), op, err);
+}
+
+void evidence_begin(Engine *e, const char *vm_id, const char *cause, const char *reason, const Json *details)
+{
+	bool again = true;
+
+	while (again) {
+		g_autoptr(GError) err = NULL, why = NULL;
+		g_autoptr(VmRecords) r = vm_records_load(engine_store(e), vm_id, &err);
+		struct evidence_wish wish = { .cause = cause, .reason = reason, .details = details };
+		_cleanup_json_ Json *kept = NULL;
+
+		if (r == NULL)
+			return;
+		wish.formats = evidence_formats(e, r->vm);
+		if (submit(e, r, &wish, &err))
+			return;
+		again = g_error_matches(err, ERR, ERR_CONFLICT);
+		kept = again ? NULL : evidence_take(e, r->vm, cause, reason, USER, details, &why);
+		if (kept == NULL && !again)
+			log_warning("no evidence of vm %s was kept: %s", r->vm->name, why->message);
+	}
 }

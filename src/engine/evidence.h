@@ -21,5 +21,20 @@ Json *evidence_processes(Engine *e, const char *vm_id, GError **err);
  * ERR_BAD_STATE when no QEMU of it runs here. New reference.
  */
 Json *evidence_dump(Engine *e, const char *vm_id, GError **err);
-/* The same errors. Caller frees. */
+
+/* The formats of a dump of this guest's memory, as evidence.dump of the vm, else of the host, says. */
+const char *const *evidence_formats(Engine *e, const Vm *vm);
+/* What there is to see now, without its memory: bundle_take(). `details` and `user` may be NULL. New
+ * reference. */
+Json *evidence_take(Engine *e, const Vm *vm, const char *cause, const char *reason, const char *user,
+		    const Json *details, GError **err);
+/*
+ * Something went wrong with a guest whose QEMU is there: begin an operation
+ * that keeps evidence, with its memory as evidence_formats() says. The vm is
+ * locked until that has ended. When another operation has it, what can be had
+ * without its memory is kept at once. A failure is logged.
+ */
+void evidence_begin(Engine *e, const char *vm_id, const char *cause, const char *reason, const Json *details);
+
+/* The same errors as evidence_dump(). Caller frees. */
 char *evidence_registers(Engine *e, const char *vm_id, GError **err);

@@ -19,8 +19,6 @@
 #define QMP_SOON (UINT64_C(30) * 1000000)
 /* Those that do work before they answer. */
 #define QMP_LATER (UINT64_C(120) * 1000000)
-/* All of a guest's memory goes to a disk. */
-#define QMP_DUMP (UINT64_C(1800) * 1000000)
 
 // clang-format off
 #define QMP_CMD_TABLE(X)                                                                              \
@@ -32,7 +30,7 @@
 	X("quit", "{}", "{}", QMP_SOON)                                                               \
 	/* running */                                                                                 \
 	X("query-status", "{}", "{running:b status:s(running|paused|prelaunch|inmigrate|shutdown|"    \
-			       "guest-panicked|internal-error|io-error|suspended|watchdog)}",         \
+			       "guest-panicked|internal-error|io-error|suspended|watchdog|save-vm)}", \
 	  QMP_SOON)                                                                                   \
 	X("cont", "{}", "{}", QMP_SOON)                                                               \
 	X("stop", "{}", "{}", QMP_SOON)                                                               \
@@ -63,7 +61,10 @@
 	X("screendump", "{filename:s device?:s head?:i format?:s(png|ppm)}", "{}", QMP_LATER)         \
 	/* what a guest was at when something went wrong */                                           \
 	X("human-monitor-command", "{command-line:s}", "s", QMP_SOON)                                 \
-	X("dump-guest-memory", "{paging:b protocol:s detach?:b}", "{}", QMP_DUMP)                     \
+	X("dump-guest-memory", "{paging:b protocol:s detach?:b format?:s(elf|kdump-zlib|win-dmp)}",   \
+	  "{}", QMP_SOON)                                                                             \
+	X("query-dump", "{}", "{status:s(none|active|completed|failed) completed:i total:i}",         \
+	  QMP_SOON)                                                                                   \
 	X("qom-get", "{path:s property:s}", "*", QMP_SOON)                                            \
 	X("qom-set", "{path:s property:s value:*}", "{}", QMP_SOON)                                   \
 	X("qom-list", "{path:s}", "[{name:s type:s}]", QMP_SOON)                                      \

@@ -56,6 +56,7 @@ static const struct {
 	[STEP_STATE_SAVE] = { ADDS, "state", "vm" },
 	[STEP_STATE_LOAD] = { NOTHING, NULL, NULL },
 	[STEP_STATE_REMOVE] = { REMOVES, "state", "vm" },
+	[STEP_EVIDENCE_TAKE] = { NOTHING, NULL, NULL },
 	[STEP_IMAGE_FETCH] = { ADDS, "fetched", "image" },
 	[STEP_IMAGE_INSPECT] = { NOTHING, NULL, NULL },
 	[STEP_IMAGE_CONVERT] = { ADDS, "converted", "image" },

@@ -9,14 +9,18 @@
 #include "engine/agent_ops.h"
 #include "engine/disk_stop.h"
 #include "engine/engine-impl.h"
+#include "engine/evidence.h"
 #include "engine/owner.h"
 #include "engine/records.h"
 #include "engine/tools.h"
+#include "engine/vm_ops.h"
 
 #include <string.h>
 
 /* Who asks for what the supervisor does. */
 #define USER "plimsolld"
+/* Member of an end that waits: evidence of it was kept. */
+#define SEEN "seen"
 
 struct Supervisor {
 	Engine *engine;
@@ -138,6 +142,8 @@ static Json *waiting_exit(Supervisor *s, const char *vm_id)
 	g_mutex_lock(&s->lock);
 	exit = g_hash_table_lookup(s->exit, vm_id);
 	exit = exit != NULL ? json_deep_copy(exit) : NULL;
+	if (exit != NULL)
+		json_object_del(exit, SEEN);
 	g_mutex_unlock(&s->lock);
 	return exit;
 }
@@ -179,6 +185,35 @@ static void plan_restart(Supervisor *s, const char *vm_id, const VmVerdict *v)
 	g_mutex_unlock(&s->lock);
 }
 
+/* Once for each end: the judgement may have to be made again. */
+static bool first_look(Supervisor *s, const char *vm_id)
+{
+	Json *exit;
+	bool first;
+
+	g_mutex_lock(&s->lock);
+	exit = g_hash_table_lookup(s->exit, vm_id);
+	first = exit != NULL && !json_bool(exit, SEEN, false);
+	if (first)
+		json_put_bool(exit, SEEN, true);
+	g_mutex_unlock(&s->lock);
+	return first;
+}
+
+/* QEMU is gone; what it left behind goes with the cleanup. One that panicked has left evidence already. */
+static void keep_of_dead(Supervisor *s, const Vm *vm, const VmVerdict *v, const Json *exit)
+{
+	g_autoptr(GError) err = NULL;
+	_cleanup_json_ Json *kept = NULL;
+
+	if (v->event != EVENT_VM_CRASHED || json_bool(exit, "host_restarted", false) ||
+	    !first_look(s, vm->id))
+		return;
+	kept = evidence_take(s->engine, vm, "qemu-death", v->reason, USER, exit, &err);
+	if (kept == NULL)
+		log_warning("no evidence of the end of vm %s was kept: %s", vm->name, err->message);
+}
+
 /* True when it is dealt with; false when an operation has the vm, whose end comes back to it. */
 static bool judge(Supervisor *s, const VmRecords *r, const Json *exit, GError **err)
 {
@@ -196,6 +231,7 @@ static bool judge(Supervisor *s, const VmRecords *r, const Json *exit, GError **
 	if (state != VM_RUNNING && state != VM_PAUSED)
 		return true;
 	vm_exit_judge(r->vm, r->runtime, exit, ran_for(r->runtime), &v);
+	keep_of_dead(s, r->vm, &v, exit);
 	op = plan_vm_cleanup(&req->plan, &r->seen, &v, exit, err);
 	plan_restart(s, r->vm->id, &v);
 	ok = op != NULL && exec_submit(s->engine->exec, op, err);
@@ -297,17 +333,50 @@ static void hold_panicked(Supervisor *s, const Vm *vm)
 		    "%s: the guest's kernel panicked; it is held for you to look at", vm->name);
 }
 
-/* QEMU holds a guest that panicked: either it stays so, or this counts as its end. */
-static void look_at_panic(Supervisor *s, const Vm *vm)
+/*
+ * QEMU holds a guest that panicked: either it stays so, or this counts as its
+ * end. Evidence comes first; the end waits for that operation.
+ */
+static void look_at_panic(Supervisor *s, const Vm *vm, const Json *details)
 {
-	if (panic_is_kept(vm)) {
+	bool kept = panic_is_kept(vm);
+
+	if (kept)
 		hold_panicked(s, vm);
+	evidence_begin(s->engine, vm->id, "panic", "the guest's kernel panicked", details);
+	if (kept)
 		return;
-	}
 	remember_exit(s, vm->id,
 		      json_pack("{s:n,s:n,s:s,s:b,s:s}", "code", "signal", "shutdown", "guest-panic",
 				"panicked", 1, "last_words", ""));
 	push(s, look_at_exit, vm->id, NULL, false);
+}
+
+/* Its crash kernel takes over, to write a dump of its own: it is let alone, only looked at. */
+static void look_at_crash_kernel(Supervisor *s, const Vm *vm, const Json *details)
+{
+	static const char reason[] = "the guest's kernel panicked, and its crash kernel takes over";
+	g_autoptr(GError) err = NULL;
+	_cleanup_json_ Json *kept = evidence_take(s->engine, vm, "crash-kernel", reason, USER, details, &err);
+
+	events_emit(s->engine->events, EVENT_VM_CRASH_KERNEL, "vm", vm->id, vm->name, NULL,
+		    "%s: %s; it runs on to write its own dump", vm->name, reason);
+	if (kept == NULL)
+		log_warning("no evidence of vm %s was kept: %s", vm->name, err->message);
+}
+
+/* It panicked while no daemon looked, or while one kept evidence of it. */
+static void look_at_adopted(void *data)
+{
+	VmJob *j = data;
+	g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, NULL);
+	g_autoptr(Vmm) v = fleet_vmm(j->s->engine->fleet, j->vm_id);
+	g_autofree char *status = v != NULL ? vm_status(v, NULL) : NULL;
+
+	if (r != NULL && vm_runtime_state(r->runtime) == VM_RUNNING &&
+	    g_strcmp0(status, "guest-panicked") == 0)
+		look_at_panic(j->s, r->vm, NULL);
+	job_free(j);
 }
 
 /* ---- another CPU at a reboot ---- */
@@ -443,7 +512,9 @@ static void look_at_event(void *data)
 	g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, NULL);
 
 	if (r != NULL && g_str_equal(j->event, "GUEST_PANICKED"))
-		look_at_panic(j->s, r->vm);
+		look_at_panic(j->s, r->vm, json_obj(j->args, "info"));
+	else if (r != NULL && g_str_equal(j->event, "GUEST_CRASHLOADED"))
+		look_at_crash_kernel(j->s, r->vm, json_obj(j->args, "info"));
 	else if (r != NULL && g_str_equal(j->event, "RESET"))
 		tell_reboot(j->s, r->vm);
 	else if (r != NULL && g_str_equal(j->event, "BLOCK_IO_ERROR"))
@@ -483,7 +554,7 @@ static void on_disk_error(Supervisor *s, const char *vm_id, const Json *args)
 static void on_event(const char *vm_id, const char *name, Json *args, void *data)
 {
 	Supervisor *s = data;
-	bool by_guest = !g_str_equal(name, "RESET") || json_bool(args, "guest", false);
+	bool by_guest = json_bool(args, "guest", false);
 	/* A panic that the guest deals with itself (kdump) is none of ours. */
 	bool handled = g_str_equal(name, "GUEST_PANICKED") && g_strcmp0(json_str(args, "action"), "run") == 0;
 
@@ -493,7 +564,9 @@ static void on_event(const char *vm_id, const char *name, Json *args, void *data
 		on_disk_error(s, vm_id, args);
 	else if (g_str_equal(name, "STOP"))
 		push(s, look_at_stop, vm_id, NULL, false);
-	else if (by_guest && !handled && (g_str_equal(name, "GUEST_PANICKED") || g_str_equal(name, "RESET")))
+	else if (g_str_equal(name, "GUEST_CRASHLOADED") || (g_str_equal(name, "GUEST_PANICKED") && !handled))
+		push_event(s, look_at_event, vm_id, name, json_deep_copy(args), false);
+	else if (g_str_equal(name, "RESET") && by_guest)
 		push(s, look_at_event, vm_id, name, false);
 }
 
@@ -908,13 +981,15 @@ bool supervisor_adopt(Supervisor *s, GError **err)
 	       each_vm(s, check_missing, err);
 }
 
-static void autostart(Supervisor *s, const char *vm_id, const Vm *vm, const Json *runtime)
+static void look_after(Supervisor *s, const char *vm_id, const Vm *vm, const Json *runtime)
 {
 	VmState state = vm_runtime_state(runtime);
 	_cleanup_json_ Json *exit = waiting_exit(s, vm_id);
 
 	if (exit != NULL)
 		push(s, look_at_exit, vm_id, NULL, false);
+	else if (state == VM_RUNNING)
+		push(s, look_at_adopted, vm_id, NULL, false);
 	else if (s->engine->booted && json_is_true(vm_setting(vm, "autostart")) &&
 		 (state == VM_STOPPED || state == VM_CRASHED) && json_str(runtime, "operation") == NULL)
 		push(s, start_again, vm_id, NULL, false);
@@ -924,8 +999,8 @@ void supervisor_begin(Supervisor *s)
 {
 	g_autoptr(GError) err = NULL;
 
-	if (s->engine->sim == NULL && !each_vm(s, autostart, &err))
-		log_error("vms were not started by themselves: %s", err->message);
+	if (s->engine->sim == NULL && !each_vm(s, look_after, &err))
+		log_error("vms are not looked after: %s", err->message);
 }
 
 void supervisor_end(Supervisor *s)

@@ -265,18 +265,21 @@ char *vm_registers(Vmm *v, GError **err)
 	return reply != NULL ? g_strdup(json_string_value(reply)) : NULL;
 }
 
-bool vm_dump(Vmm *v, int fd, GError **err)
-{
-	_cleanup_json_ Json *reply = NULL, *given = NULL;
-	Json *name = json_object(), *args = json_object();
+#define DUMP_FD "dump"
 
-	json_put_str(name, "fdname", "dump");
-	given = qmp_call_fd(vmm_qmp(v), "getfd", name, fd, 0, err);
-	if (given != NULL) {
-		json_put_bool(args, "paging", false);
-		json_put_str(args, "protocol", "fd:dump");
-		reply = qmp_call(vmm_qmp(v), "dump-guest-memory", json_ref(args), 0, err);
-	}
-	json_unref(args);
-	return reply != NULL;
+bool vm_dump_begin(Vmm *v, int fd, const char *format, GError **err)
+{
+	_cleanup_json_ Json *given =
+	    qmp_call_fd(vmm_qmp(v), "getfd", json_pack("{s:s}", "fdname", DUMP_FD), fd, 0, err);
+	_cleanup_json_ Json *begun = NULL;
+
+	if (given == NULL)
+		return false;
+	begun = qmp_call(vmm_qmp(v), "dump-guest-memory",
+			 json_pack("{s:b, s:s, s:b, s:s}", "paging", 0, "protocol", "fd:" DUMP_FD, "detach",
+				   1, "format", format),
+			 0, err);
+	if (begun == NULL)
+		json_unref(qmp_call(vmm_qmp(v), "closefd", json_pack("{s:s}", "fdname", DUMP_FD), 0, NULL));
+	return begun != NULL;
 }

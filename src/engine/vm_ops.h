@@ -48,5 +48,5 @@ int vm_display_open(Vmm *v, GError **err);
 
 /* The registers of all vcpus, as QEMU prints them. Caller frees. */
 char *vm_registers(Vmm *v, GError **err);
-/* The guest's memory and registers as an ELF core file, into `fd`. The guest stands still meanwhile. */
-bool vm_dump(Vmm *v, int fd, GError **err);
+/* Begin to write the guest's memory and registers into `fd`; see engine/dump.h for all of it. */
+bool vm_dump_begin(Vmm *v, int fd, const char *format, GError **err);

@@ -14,6 +14,7 @@ mount -t devtmpfs devtmpfs /dev
 grep -hE '^(virtio|failover|net_failover|crc|mbcache|jbd2|ext4)' /modules/order /modules/order.disk | while read -r module; do
 	insmod "/modules/$module"
 done
+while read -r module; do insmod "/modules/$module"; done </modules/order.dump
 rm -rf /modules /lab
 
 mkdir -p /run /tmp /var/tmp

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from daemon import PAYLOAD, Daemon, until
+from monitor import Monitor
 
 
 @pytest.fixture
@@ -35,25 +36,6 @@ def counted(daemon, name, seconds=2, intervals=1):
 def source(report, name):
     """Its events of all intervals."""
     return sum(s["timer"] + s["read"] + s["write"] for i in report["intervals"] for s in i["sources"] if s["source"] == name)
-
-
-class Monitor:
-    """QEMU's second monitor, which is for tools."""
-
-    def __init__(self, daemon, name):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
-        self.sock.connect(str(daemon.run / "vms" / daemon.vm(name)["id"] / "qmp2.sock"))
-        self.lines = self.sock.makefile()
-        self.lines.readline()
-        self.ask("qmp_capabilities")
-
-    def ask(self, command, **arguments):
-        self.sock.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
-        while True:
-            line = json.loads(self.lines.readline())
-            if "event" not in line:
-                return line["return"]
 
 
 def viewer(monitor):

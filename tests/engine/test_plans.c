@@ -8,6 +8,7 @@
 #include "base/time.h"
 #include "core/model/keys.h"
 #include "core/model/vm_state.h"
+#include "core/plan/plan_evidence.h"
 #include "core/plan/plan_image.h"
 #include "core/plan/plan_migrate.h"
 #include "engine/records.h"
@@ -167,6 +168,33 @@ static Operation *pause_vm(Bench *b, const char *op_id, GError **err)
 static Operation *suspend_vm(Bench *b, const char *op_id, GError **err)
 {
 	return with_seen(b, op_id, plan_vm_suspend, err);
+}
+
+static Operation *plan_keep(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	const struct evidence_wish wish = { .cause = "panic", .reason = "the guest's kernel panicked" };
+
+	return plan_vm_evidence(req, seen, &wish, err);
+}
+
+static Operation *keep_evidence(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_keep, err);
+}
+
+static Operation *plan_dump(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	static const char *const formats[] = { "elf", NULL };
+	const struct evidence_wish wish = {
+		.cause = "request", .reason = "a dump was asked for", .formats = formats, .must_dump = true
+	};
+
+	return plan_vm_evidence(req, seen, &wish, err);
+}
+
+static Operation *dump_vm(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_dump, err);
 }
 
 static Operation *start_cold(Bench *b, const char *op_id, GError **err)
@@ -431,6 +459,8 @@ static const struct {
 	  { create, start, suspend_vm },
 	  "DISK_CHECK root\nRUN_DIR_MAKE web1\nSEED_WRITE web1\nNET_TAP_ADD net0\nQEMU_SPAWN web1\nCPU_CHECK web1\n"
 	  "STATE_REMOVE web1\nQEMU_CONT web1\n" },
+	{ "vm.dump", dump_vm, { create, start }, "EVIDENCE_TAKE web1\n" },
+	{ "vm.evidence", keep_evidence, { create, start }, "EVIDENCE_TAKE web1\n" },
 	{ "vm.kill", kill_vm, { create, start, suspend_vm }, "STATE_REMOVE web1\n" },
 	{ "vm.clone", clone_vm, { create }, "VM_DIR_MAKE web2\nVOLUME_CLONE web2-root\n" },
 	{ "vm.delete", delete_vm, { create }, "VOLUME_DELETE web1-root\nVM_DIR_REMOVE web1\n" },

@@ -41,6 +41,8 @@
 	X(VM_STOPPED,        "vm.stopped",        "info")    \
 	X(VM_CRASHED,        "vm.crashed",        "error")   \
 	X(VM_PANICKED,       "vm.panicked",       "error")   \
+	X(VM_CRASH_KERNEL,   "vm.crash-kernel",   "warning") \
+	X(VM_EVIDENCE,       "vm.evidence",       "info")    \
 	X(VM_PAUSED,         "vm.paused",         "info")    \
 	X(VM_SUSPENDED,      "vm.suspended",      "info")    \
 	X(VM_RESUMED,        "vm.resumed",        "info")    \

@@ -56,6 +56,21 @@ char *path_vm_socket(const Folders *f, const char *vm_id, const char *name)
 	return g_strdup_printf("%s/vms/%s/%s.sock", f->run, vm_id, name);
 }
 
+char *path_evidence(const Folders *f)
+{
+	return g_strdup_printf("%s/evidence", f->state);
+}
+
+char *path_evidence_bundle(const Folders *f, const char *evidence_id)
+{
+	return g_strdup_printf("%s/evidence/%s", f->state, evidence_id);
+}
+
+char *path_evidence_part(const Folders *f, const char *evidence_id)
+{
+	return g_strdup_printf("%s/evidence/.%s", f->state, evidence_id);
+}
+
 char *path_vm_log(const Folders *f, const char *vm_id)
 {
 	return g_strdup_printf("%s/vms/%s.log", f->log, vm_id);

@@ -31,5 +31,10 @@ char *path_vm_tpm_dir(const Folders *f, const char *vm_id);
 char *path_vm_run_dir(const Folders *f, const char *vm_id);
 /* `name` is "qmp", "qmp2", "agent", "console", "serial", "swtpm": a unix socket in that folder. */
 char *path_vm_socket(const Folders *f, const char *vm_id, const char *name);
+/* Bundles of evidence, each in a folder named by its id. */
+char *path_evidence(const Folders *f);
+char *path_evidence_bundle(const Folders *f, const char *evidence_id);
+/* The same while it is being made. */
+char *path_evidence_part(const Folders *f, const char *evidence_id);
 /* By id, not by name, so that a rename loses nothing. */
 char *path_vm_log(const Folders *f, const char *vm_id);

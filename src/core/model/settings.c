@@ -17,6 +17,8 @@ static const char *const restarts[] = { "never", "on-failure", "always", NULL };
 static const char *const videos[] = { "auto", "none", "std", "virtio", NULL };
 static const char *const tablets[] = { "auto", "none", "virtio", NULL };
 static const char *const ksm_modes[] = { "auto", "on", "off", NULL };
+static const char *const dumps[] = { "none", "kdump", "elf", NULL };
+static const char *const dumps_or_auto[] = { "auto", "none", "kdump", "elf", NULL };
 static const char *const ports[] = { "none", "pty", NULL };
 static const char *const caches[] = { "auto", "none", "writeback", NULL };
 static const char *const error_policies[] = { "enospace", "stop", "report", NULL };
@@ -72,6 +74,9 @@ const Setting settings[] = {
 	  "Start the vm again by itself, with growing pauses: on-failure after a crash, always also after it powered itself off." },
 	{ "on_panic", SETTING_ENUM, APPLIES_NOW, 0, 0, panics, "auto",
 	  "What happens when the guest's kernel reports a panic; auto stops it and lets `restart` decide." },
+	{ "evidence.dump", SETTING_ENUM, APPLIES_NOW, 0, 0, dumps_or_auto, "auto",
+	  "Dump of memory that is kept when the guest's kernel panics: none, kdump (compressed; Windows gets its own format), elf; "
+	  "auto: as the host has it." },
 	{ "stop.timeout", SETTING_DURATION, APPLIES_NOW, 1 * SECOND, 86400 * SECOND, NULL, "90s",
 	  "How long `vm stop` waits for the guest to shut down." },
 	{ "idle.wakeups", SETTING_INT, APPLIES_NOW, 0, 1000000, NULL, "auto",
@@ -120,6 +125,11 @@ const Setting host_settings[] = {
 	  "The version that the agent of a guest should have at least (7.2: any 7.2); auto is the version of the host's QEMU." },
 	{ "tools.windows_version", SETTING_TEXT, APPLIES_NOW, 0, 0, NULL, "none",
 	  "The same of guests with Windows, whose agents are numbered on their own." },
+	{ "evidence.dump", SETTING_ENUM, APPLIES_NOW, 0, 0, dumps, "kdump",
+	  "Dump of memory that is kept when a guest's kernel panics: none, kdump (compressed; Windows gets its own format), elf." },
+	{ "evidence.quota", SETTING_SIZE, APPLIES_NOW, 0, 64 * TIB, NULL, "20GiB",
+	  "How much all kept evidence of the host's guests may take; the oldest goes first." },
+	{ "evidence.keep", SETTING_INT, APPLIES_NOW, 1, 1000, NULL, "5", "How many bundles of evidence are kept of one vm." },
 };
 // clang-format on
 const size_t n_host_settings = G_N_ELEMENTS(host_settings);

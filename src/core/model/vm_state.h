@@ -33,6 +33,8 @@
 	X(reboot,     0, 1, 0, 0, 0)            \
 	X(migrate,    0, 1, 1, 0, 0)            \
 	X(nmi,        0, 1, 0, 0, 0)            \
+	X(dump,       0, 1, 1, 0, 0)            \
+	X(inspect,    0, 1, 1, 0, 0)            \
 	X(screenshot, 0, 1, 1, 0, 0)            \
 	X(console,    0, 1, 1, 0, 0)            \
 	X(agent,      0, 1, 0, 0, 0)            \

@@ -63,6 +63,7 @@
 	X(STATE_SAVE,       true,   false,     true,    true,  "saving the guest's state")          \
 	X(STATE_LOAD,       false,  false,     false,   true,  "taking up the guest's state")       \
 	X(STATE_REMOVE,     false,  true,      true,    false, "removing the saved state")          \
+	X(EVIDENCE_TAKE,    true,   false,     false,   true,  "keeping evidence")                  \
 	X(IMAGE_FETCH,      true,   false,     true,    true,  "reading the source")                \
 	X(IMAGE_INSPECT,    false,  false,     false,   true,  "checking the image")                \
 	X(IMAGE_CONVERT,    true,   false,     true,    true,  "converting")                        \

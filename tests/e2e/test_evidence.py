@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evidence of guests that went wrong, and dumps of their memory: the payload where it will do, and a real Linux kernel."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from daemon import PAYLOAD, Daemon, until
+from linux_guest import ext4_disk, linux_guest
+from monitor import Monitor
+from own_mounts import OWN_MOUNTS
+
+PARTS = {"registers.txt", "qemu.json", "statistics.json", "console.txt", "serial.txt", "qemu.log", "vm.json"}
+# As the guest's driver of pvpanic would write it.
+PANICKED, CRASH_LOADED = "o /b 0x505 1", "o /b 0x505 2"
+BOOT = 180
+
+
+def make(daemon, job, memory="16MiB", *more):
+    daemon.ok("vm", "create", "a", "--memory", memory, "--kernel", PAYLOAD, "--nic", "none", "--cmdline",
+              f"job={job} out=serial", "machine=pc", "platform.hvm_serial=pty", *more)
+
+
+def start(daemon, job, memory="16MiB", *more):
+    make(daemon, job, memory, *more)
+    daemon.ok("vm", "start", "a")
+
+
+def evidence(daemon):
+    return json.loads(daemon.ok("evidence", "list", "-o", "json"))
+
+
+def kept(daemon, cause):
+    return until(lambda: [e for e in evidence(daemon) if e["cause"] == cause], f"evidence of {cause}")[0]
+
+
+def export(daemon, bundle, folder):
+    """The files of a bundle, as bytes, through the API as plim asks it."""
+    daemon.ok("evidence", "export", bundle["id"], folder)
+    return {f["name"]: (folder / f["name"]).read_bytes() for f in bundle["files"]}
+
+
+def left(daemon):
+    folder = daemon.state / "evidence"
+    return sorted(os.listdir(folder)) if folder.exists() else []
+
+
+def test_a_panic_leaves_a_bundle_with_the_memory(daemon, tmp_path):
+    start(daemon, "panic")
+    assert "panicked" in daemon.wait_state("a", "crashed")["reason"]
+    bundle = kept(daemon, "panic")
+    files = export(daemon, bundle, tmp_path)
+    assert PARTS <= set(files) and {m["name"] for m in bundle["missing"]} <= {"screen.png", "host-kernel.log"}
+    assert b"RIP=" in files["registers.txt"]
+    assert json.loads(files["qemu.json"])["query-status"]["status"] == "guest-panicked"
+    assert bundle["dump"]["format"] == "kdump-zlib" and files["memory.kdump"].startswith(b"KDUMP   ")
+    assert bundle["dump"]["still"] == 0 and bundle["bytes"] == sum(len(data) for data in files.values())
+    told = daemon.wait_event("vm.evidence", "a")[0]
+    assert told["details"]["evidence"] == bundle["id"] and bundle["id"] in told["message"]
+    daemon.ok("evidence", "delete", bundle["id"])
+    assert evidence(daemon) == [] and left(daemon) == []
+
+
+def test_no_more_is_kept_than_the_settings_say(daemon):
+    daemon.ok("host", "set", "evidence.keep=2", "evidence.dump=none")
+    make(daemon, "panic")
+    for n in range(1, 4):
+        daemon.ok("vm", "start", "a")
+        daemon.wait_state("a", "crashed")
+        daemon.wait_idle("a")
+        assert len(evidence(daemon)) == min(n, 2)
+    assert all(e["dump"] is None for e in evidence(daemon))
+    daemon.ok("vm", "set", "a", "evidence.dump=elf")
+    daemon.ok("vm", "start", "a")
+    daemon.wait_state("a", "crashed")
+    assert evidence(daemon)[0]["dump"]["format"] == "elf", "the vm's own setting comes first"
+    daemon.ok("host", "set", "evidence.quota=1MiB")
+    daemon.ok("vm", "start", "a")
+    daemon.wait_state("a", "crashed")
+    newest = evidence(daemon)
+    assert len(newest) == 1 and newest[0]["dump"] is None
+    assert "all evidence may have 1 MiB" in next(m["reason"] for m in newest[0]["missing"] if m["name"] == "memory.elf")
+
+
+def test_the_death_of_qemu_leaves_what_is_outside_of_it(daemon, tmp_path):
+    start(daemon, "idle")
+    os.kill(daemon.runtime("a")["pid"], signal.SIGKILL)
+    daemon.wait_state("a", "crashed")
+    bundle = kept(daemon, "qemu-death")
+    files = export(daemon, bundle, tmp_path)
+    assert {"qemu.log", "vm.json"} <= set(files) and bundle["details"]["signal"] == 9
+    assert {m["name"]: m["reason"] for m in bundle["missing"]}["registers.txt"] == "QEMU has ended"
+
+
+def test_a_guest_that_ends_well_leaves_nothing(daemon):
+    start(daemon, "poweroff")
+    daemon.wait_state("a", "stopped")
+    daemon.ok("vm", "start", "a", "--no-wait")
+    daemon.wait_state("a", "stopped")
+    assert evidence(daemon) == []
+
+
+def test_evidence_is_taken_of_a_guest_that_runs_on(daemon):
+    start(daemon, "idle")
+    ident = daemon.ok("evidence", "take", "a").strip()
+    bundle = json.loads(daemon.ok("evidence", "show", ident[:-4], "-o", "json"))
+    assert bundle["id"] == ident and bundle["cause"] == "request" and bundle["dump"] is None
+    said = daemon.ok("vm", "nmi", "a", "--evidence")
+    assert kept(daemon, "nmi")["id"] in said
+    assert daemon.runtime("a")["state"] == "running"
+    files = {f["name"] for f in bundle["files"]}
+    base = f"/v1/hosts/testhost/evidence/{ident}"
+    assert daemon.api("GET", f"{base}/files/registers.txt?offset=2&length=3").body == \
+        daemon.api("GET", f"{base}/files/registers.txt").body[2:5] != b""
+    assert daemon.api("GET", f"{base}/files/registers.txt?offset=99999999").body == b""
+    for path, status in ((f"{base}/files/manifest.json", 404), (f"{base}/files/..%2Fmanifest.json", 404),
+                         (f"{base}/files/registers.txt?length=99999999", 400), ("/v1/hosts/testhost/evidence/..", 404),
+                         ("/v1/hosts/testhost/evidence/..%2Fvms", 404)):
+        assert daemon.api("GET", path).status == status, path
+    assert "manifest.json" not in files
+
+
+def test_what_can_not_be_is_refused_with_advice(daemon, tmp_path):
+    make(daemon, "idle")
+    for words, status, said in ((("vm", "dump", "a"), 6, "is stopped"), (("evidence", "take", "a"), 6, "is stopped"),
+                                (("evidence", "show", "nothing"), 4, "plim evidence list"),
+                                (("evidence", "delete", "../state"), 4, "plim evidence list")):
+        ran = daemon.plim(*words)
+        assert ran.status == status and said in ran.err, (words, ran)
+    daemon.ok("vm", "start", "a")
+    ran = daemon.plim("vm", "dump", "a", "--format", "vmss")
+    assert ran.status == 2 and "kdump-zlib, elf or win-dmp" in ran.err
+    ran = daemon.plim("vm", "dump", "a", "--format", "win-dmp")
+    assert ran.status == 7 and "fwcfg" in ran.err and "--format elf" in ran.err
+    there = tmp_path / "there"
+    there.write_text("mine")
+    ran = daemon.plim("vm", "dump", "a", "--to", there)
+    assert ran.status == 5 and there.read_text() == "mine"
+    assert left(daemon) == [] and daemon.runtime("a")["state"] == "running"
+
+
+def test_a_guest_whose_crash_kernel_takes_over_is_let_alone(daemon):
+    start(daemon, "idle")
+    Monitor(daemon, "a").ask("human-monitor-command", **{"command-line": CRASH_LOADED})
+    daemon.wait_event("vm.crash-kernel", "a")
+    assert kept(daemon, "crash-kernel")["dump"] is None and daemon.runtime("a")["state"] == "running"
+
+
+def test_what_a_killed_daemon_left_is_swept(daemon):
+    left_over = daemon.state / "evidence" / ".a-20260101T000000Z"
+    daemon.kill9()
+    left_over.mkdir(parents=True)
+    (left_over / "memory.elf").write_bytes(b"half")
+    daemon.start()
+    assert left(daemon) == []
+
+
+def test_a_panic_that_no_daemon_saw_leaves_evidence(daemon):
+    start(daemon, "idle")
+    monitor = Monitor(daemon, "a")
+    daemon.kill9()
+    monitor.ask("human-monitor-command", **{"command-line": PANICKED})
+    assert monitor.ask("query-status")["status"] == "guest-panicked"
+    daemon.start()
+    daemon.wait_state("a", "crashed")
+    assert kept(daemon, "panic")["details"] is None
+
+
+class Small:
+    """A daemon whose evidence is on a file system of its own, with little room."""
+
+    HOLD = "mount -t tmpfs -o size=24m,mode=700 small evidence && echo ready && read end"
+
+    def __init__(self):
+        self.daemon = Daemon("qemu")
+        (self.daemon.state / "evidence").mkdir()
+        self.holder = subprocess.Popen([*OWN_MOUNTS, "sh", "-c", self.HOLD], cwd=self.daemon.state, stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, text=True)
+        self.ready = self.holder.stdout.readline() == "ready\n"
+        self.daemon.prefix = ["nsenter", "--target", str(self.holder.pid), "--mount", "--root"]
+
+    def close(self):
+        try:
+            self.daemon.close()
+        finally:
+            self.holder.communicate()
+
+
+@pytest.fixture
+def small():
+    made = Small()
+    try:
+        if not made.ready:
+            pytest.skip("no mounts of one's own here")
+        made.daemon.start()
+        yield made.daemon
+    finally:
+        made.close()
+
+
+def test_a_dump_without_room_is_refused_and_the_guest_goes_on(small):
+    start(small, "idle", "512MiB")
+    ran = small.plim("vm", "dump", "a")
+    assert ran.status == 11 and "may take 580 MiB" in ran.err and "MiB are free" in ran.err and "Make room" in ran.err
+    assert evidence(small) == [] and small.runtime("a")["state"] == "running"
+    assert json.loads(small.ok("evidence", "take", "a", "--dump", "elf") and small.ok("evidence", "list", "-o", "json"))[0][
+        "missing"][-1]["name"] == "memory.elf", "what has room is kept all the same"
+
+
+@pytest.fixture
+def linux(daemon, folder):
+    """A Linux guest of 512 MiB whose agent answers; it tells of panics, and where its kernel is."""
+    if shutil.which("makedumpfile") is None:
+        pytest.skip("the package makedumpfile is not installed")
+    kernel, initrd = linux_guest(folder)
+    disk = folder / "disk.raw"
+    ext4_disk(disk, 32 << 20)
+    daemon.ok("vm", "create", "web", "--memory", "512MiB", "--kernel", kernel, "--initrd", initrd, "--cmdline",
+              "console=ttyS0 no_timer_check mitigations=off address=10.0.2.15/24", "--disk",
+              f"name=root,path={disk},format=raw", "--nic", "user", "platform.hvm_serial=pty")
+    daemon.ok("vm", "start", "web")
+    until(lambda: daemon.get("/v1/vms/web/agent")["connected"], "agent of the guest", BOOT)
+    return daemon
+
+
+def dmesg(dump):
+    text = dump.with_suffix(".dmesg")
+    done = subprocess.run(["makedumpfile", "--dump-dmesg", dump, text], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return text.read_text()
+
+
+def in_guest(linux, command):
+    return linux.ok("vm", "exec", "web", "--timeout", "60s", "--", "/bin/sh", "-c", command).strip()
+
+
+def dump_begun(linux):
+    """A dump that is being written; its operation."""
+    ident = linux.ok("vm", "dump", "web", "--no-wait").strip()
+    until(lambda: linux.get(f"/v1/operations/{ident}")["progress"] > 0, "progress of the dump")
+    return ident
+
+
+def dump_is_gone(linux, ident, status):
+    assert linux.wait_operation(ident)["status"] == status
+    assert left(linux) == [] and linux.runtime("web")["state"] == "running" and in_guest(linux, "echo alive") == "alive"
+
+
+def test_a_linux_guest_is_dumped_and_goes_on_then_panics_and_its_dump_tells_why(linux, tmp_path):
+    said = linux.ok("vm", "dump", "web", "--to", tmp_path / "live")
+    assert "kdump-zlib" in said and "stood still for" in said and evidence(linux) == []
+    assert "Linux version" in dmesg(tmp_path / "live")
+    # What can't be compressed takes long enough to be interrupted.
+    in_guest(linux, "dd if=/dev/urandom of=/tmp/x bs=1M count=64")
+    ident = dump_begun(linux)
+    linux.ok("operation", "cancel", ident)
+    dump_is_gone(linux, ident, "cancelled")
+    ident = dump_begun(linux)
+    linux.kill9()
+    linux.start()
+    dump_is_gone(linux, ident, "failed")
+    in_guest(linux, "rm /tmp/x")
+    linux.plim("vm", "exec", "web", "--timeout", "3s", "--", "/bin/sh", "-c", "echo c >/proc/sysrq-trigger")
+    assert "panicked" in linux.wait_state("web", "crashed")["reason"]
+    bundle = kept(linux, "panic")
+    files = export(linux, bundle, tmp_path / "panic")
+    message = "Kernel panic - not syncing: sysrq triggered crash"
+    assert message in files["serial.txt"].decode(errors="replace")
+    assert message in dmesg(tmp_path / "panic" / "memory.kdump")
+    assert b"CR2=" in files["registers.txt"] and len(files["memory.kdump"]) < 256 << 20
