@@ -22,6 +22,7 @@ static const char *const dumps_or_auto[] = { "auto", "none", "kdump", "elf", NUL
 static const char *const ports[] = { "none", "pty", NULL };
 static const char *const caches[] = { "auto", "none", "writeback", NULL };
 static const char *const error_policies[] = { "enospace", "stop", "report", NULL };
+static const char *const memory_methods[] = { "auto", "virtio-mem", "balloon", NULL };
 static const char *const relevels[] = { "never", "reboot", NULL };
 static const char *const panics[] = { "auto", "stop", "restart", "pause", NULL };
 
@@ -30,6 +31,17 @@ const Setting settings[] = {
 	{ "vcpus", SETTING_INT, APPLIES_START, 1, 255, NULL, "1", "Number of virtual CPUs." },
 	{ "memory.start", SETTING_SIZE, APPLIES_START, 2 * MIB, 4 * TIB, NULL, "512MiB",
 	  "Memory that the guest starts with; `memory` is short for it." },
+	{ "memory.min", SETTING_SIZE, APPLIES_START, 2 * MIB, 4 * TIB, NULL, "auto",
+	  "The guest's memory may shrink to this while it runs; auto is memory.start, and half of that for a vm with memory.max." },
+	{ "memory.max", SETTING_SIZE, APPLIES_START, 2 * MIB, 4 * TIB, NULL, "auto",
+	  "The guest's memory may grow to this while it runs; auto is memory.start." },
+	{ "memory.buffer", SETTING_INT, APPLIES_NOW, 5, 200, NULL, "20",
+	  "What a guest with memory.min or memory.max gets on top of the memory that it uses, in percent." },
+	{ "memory.weight", SETTING_INT, APPLIES_NOW, 1, 10000, NULL, "100",
+	  "When the host is short: how much of what is left this guest gets, compared to the others." },
+	{ "memory.method", SETTING_ENUM, APPLIES_START, 0, 0, memory_methods, "auto",
+	  "How memory above memory.start is given: virtio-mem plugs it in, balloon boots the guest with memory.max and takes "
+	  "the rest back; auto is virtio-mem for Linux, else balloon." },
 	{ "memory.merge", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "false",
 	  "Let the host merge pages that are equal to those of other such guests; `plim host set HOST ksm=on` has it done." },
 	{ "memory.low_mmio_gap", SETTING_SIZE, APPLIES_START, 128 * MIB, 3584 * MIB, NULL, "auto",

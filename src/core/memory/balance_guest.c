@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One guest: what its report is worth, what it needs, and whether it follows. */
+#include "core/memory/balance-impl.h"
+#include "core/memory/range.h"
+
+#include <glib.h>
+
+#define SECOND UINT64_C(1000000)
+#define BAND_LEAST (16 * MIB)
+#define BAND_SHARE 16
+/* A guest may double, and a small one get more than that. */
+#define GROW_LEAST (256 * MIB)
+/* Nobody knows how much one that ran out of memory, or swaps, would like: it gets a quarter more at once. */
+#define PRESSED_SHARE 4
+/* One that has used up most of its buffer shows what it has, not what it needs: it gets a half more at once.
+ */
+#define CRAMPED_SHARE 2
+#define CRAMPED_MOST (UINT64_C(4) << 30)
+/* The balloon takes pages one by one, virtio-mem blocks: what is nearer is there. */
+#define NEAR (2 * RANGE_BLOCK)
+/* Linux brings memory into use in pieces of this size. */
+#define ONLINE_PIECE (128 * MIB)
+
+static uint64_t sub(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+static uint64_t ram_of(const struct balance_guest *g)
+{
+	return g->base + g->plugged;
+}
+
+uint64_t balance_size(const struct balance_guest *g)
+{
+	return sub(ram_of(g), g->ballooned);
+}
+
+uint64_t balance_band(uint64_t size)
+{
+	return MAX(size / BAND_SHARE, BAND_LEAST);
+}
+
+static uint64_t within(const struct balance_guest *g, uint64_t size)
+{
+	uint64_t whole = (size + RANGE_BLOCK - 1) / RANGE_BLOCK * RANGE_BLOCK;
+
+	return CLAMP(whole, g->min, g->max);
+}
+
+/* ---- following ---- */
+
+static bool is_near(uint64_t a, uint64_t b)
+{
+	return sub(a, b) <= NEAR && sub(b, a) <= NEAR;
+}
+
+void balance_ask(struct balance_guest *g, uint64_t target, BalanceVerdict why, uint64_t now)
+{
+	struct balance_state *s = &g->state;
+
+	g->verdict = why;
+	g->target = s->target = target;
+	s->asked_from = balance_size(g);
+	s->moved_at = now;
+	s->arrived = is_near(s->asked_from, target);
+	/* What is needed now says nothing of how it will be with more. */
+	if (target <= g->from || g->from == 0)
+		return;
+	s->grown_at = now;
+	s->peak_before = 0;
+	s->peak = g->floor;
+	s->window_at = now;
+}
+
+/* It takes pages back by itself only when it has run out of memory. */
+static bool took_back(const struct balance_guest *g)
+{
+	return g->state.arrived && g->ballooned < g->state.ballooned;
+}
+
+static void see_size(struct balance_guest *g, uint64_t now)
+{
+	struct balance_state *s = &g->state;
+	uint64_t size = balance_size(g);
+
+	if (size != s->size)
+		s->moved_at = now;
+	if (g->ballooned != s->ballooned)
+		s->ballooned_at = now;
+	s->size = size;
+	s->ballooned = g->ballooned;
+	s->arrived = s->arrived || is_near(size, s->target);
+	if (s->pardon_at != 0 && now >= s->pardon_at)
+		s->pardon_at = 0, s->deaf_up = s->deaf_down = false;
+}
+
+static uint64_t apart(uint64_t a, uint64_t b)
+{
+	return sub(a, b) + sub(b, a);
+}
+
+/* It has not moved for long: it is taken as it is. */
+static bool give_up(struct balance_guest *g, uint64_t now, uint64_t period)
+{
+	struct balance_state *s = &g->state;
+
+	if (s->arrived || now - s->moved_at < BALANCE_ROUNDS_DEAF * period)
+		return false;
+	*(s->target > s->size ? &s->deaf_up : &s->deaf_down) = true;
+	s->pardon_at = now + BALANCE_ROUNDS_PARDON * period;
+	/* One that has given most of it keeps what it can't give: that is no news. */
+	g->noticed = apart(s->size, s->asked_from) < apart(s->target, s->asked_from) / 4;
+	g->verdict = BALANCE_DEAF;
+	g->target = s->target = CLAMP(s->size, g->min, g->max);
+	s->arrived = true;
+	return true;
+}
+
+/* ---- the report ---- */
+
+static bool knows(uint64_t n)
+{
+	return n != BALANCE_UNKNOWN;
+}
+
+static bool is_lie(const struct balance_guest *g)
+{
+	const struct balance_report *r = &g->report;
+
+	return !knows(r->total) || r->total == 0 || r->total > g->state.ram_most ||
+	       (knows(r->available) && r->available > r->total) || (knows(r->free) && r->free > r->total) ||
+	       (knows(r->caches) && r->caches > r->total);
+}
+
+/* What could be had without swapping; drivers that don't estimate it tell what is free. */
+static uint64_t spare_of(const struct balance_report *r)
+{
+	return knows(r->available) ? r->available : knows(r->free) ? r->free : 0;
+}
+
+static bool tells(const struct balance_guest *g)
+{
+	return g->report.at != 0 && (knows(g->report.available) || knows(g->report.free));
+}
+
+static void see_swap(struct balance_guest *g)
+{
+	const struct balance_report *r = &g->report;
+	struct balance_state *s = &g->state;
+
+	if (r->at == s->seen_at || !knows(r->swap_in))
+		return;
+	s->swap_rate = 0;
+	if (s->seen_at != 0 && r->at > s->seen_at && r->swap_in >= s->swap_in)
+		s->swap_rate =
+		    (uint64_t)((double)(r->swap_in - s->swap_in) * SECOND / (double)(r->at - s->seen_at));
+	s->swap_in = r->swap_in;
+	s->seen_at = r->at;
+}
+
+/*
+ * A driver that may take its pages back when memory runs out (we offer that to
+ * all) goes on to count them as the guest's; others don't.
+ */
+static bool counts_ballooned(const struct balance_guest *g)
+{
+	const struct balance_state *s = &g->state;
+	uint64_t total = g->report.total;
+
+	return s->has_hidden ? total + s->hidden + g->ballooned / 2 > ram_of(g) : total > balance_size(g);
+}
+
+/* A report from before the balloon moved would take its pages for the guest's own. */
+static bool take_report(struct balance_guest *g)
+{
+	const struct balance_report *r = &g->report;
+	struct balance_state *s = &g->state;
+	uint64_t gone, used;
+
+	s->clean = r->at > s->ballooned_at;
+	if (!s->clean)
+		return s->has_need;
+	if (!s->has_hidden && g->plugged == 0 && g->ballooned == 0)
+		s->has_hidden = true, s->hidden = sub(g->base, r->total);
+	gone = counts_ballooned(g) ? g->ballooned : 0;
+	used = sub(r->total - spare_of(r), gone);
+	s->need = used + (s->has_hidden ? s->hidden : sub(sub(ram_of(g), g->ballooned - gone), r->total));
+	s->cramped = spare_of(r) < s->need / 400 * g->buffer;
+	s->caches = knows(r->caches) ? r->caches : 0;
+	s->has_need = true;
+	return true;
+}
+
+/* Most of the new memory is known to the guest's kernel and not used by it; for how many rounds. */
+static void see_offline(struct balance_guest *g)
+{
+	struct balance_state *s = &g->state;
+	bool offline = s->has_hidden && g->plugged >= ONLINE_PIECE &&
+		       g->report.total + s->hidden < g->base + g->plugged / 2;
+
+	s->offline = offline ? s->offline + 1 : 0;
+}
+
+/* ---- the need ---- */
+
+/* What it told before it was given more is no reason to give it more again. */
+static bool is_of_now(const struct balance_guest *g)
+{
+	return g->report.at > g->state.grown_at;
+}
+
+static bool is_pressed(const struct balance_guest *g)
+{
+	return is_of_now(g) && g->state.swap_rate >= BALANCE_SWAP_RATE;
+}
+
+static void set_floor(struct balance_guest *g)
+{
+	const struct balance_state *s = &g->state;
+	uint64_t floor = s->need + s->need / 100 * g->buffer;
+
+	if (s->cramped && is_of_now(g))
+		floor = MAX(floor, s->size + MIN(s->size / CRAMPED_SHARE, CRAMPED_MOST));
+	if (is_pressed(g) || s->took)
+		floor = MAX(floor, s->size + s->size / PRESSED_SHARE);
+	g->need = s->need;
+	g->floor = within(g, floor);
+}
+
+static void see_peak(struct balance_guest *g, uint64_t now, uint64_t period)
+{
+	struct balance_state *s = &g->state;
+
+	if (s->peak == 0)
+		s->window_at = now;
+	s->peak = MAX(s->peak, g->floor);
+	if (now - s->window_at < BALANCE_ROUNDS_CALM * period)
+		return;
+	s->peak_before = s->peak;
+	s->peak = g->floor;
+	s->window_at = now;
+}
+
+/* Small steps up are not worth it while half of the buffer is there. */
+static uint64_t more_of(const struct balance_guest *g)
+{
+	const struct balance_state *s = &g->state;
+	uint64_t more = sub(g->floor, s->target);
+	bool small = more < balance_band(s->target) && s->target >= g->min && !is_pressed(g) && !s->took;
+
+	if (s->deaf_up || s->offline > 0 || (small && s->need + s->need / 200 * g->buffer <= s->target))
+		return 0;
+	return MIN(more, MAX(s->target, GROW_LEAST));
+}
+
+static struct appetite hungry(struct balance_guest *g)
+{
+	struct balance_state *s = &g->state;
+	uint64_t peak = MAX(s->peak, s->peak_before), kept;
+	struct appetite a = { .more = more_of(g) };
+
+	g->wanted = s->target + a.more;
+	/* Before a step down it has told how it was after the one before. */
+	if (a.more > 0 || !s->arrived || s->deaf_down || !s->clean)
+		return a;
+	a.spare = sub(s->target, peak);
+	kept = MAX(peak, s->need + s->caches);
+	if (sub(s->target, kept) >= balance_band(s->target))
+		a.unused = s->target - kept;
+	return a;
+}
+
+/* Nobody asked it for anything in this round: why not? */
+static BalanceVerdict verdict_at_rest(const struct balance_guest *g, const struct appetite *a)
+{
+	const struct balance_state *s = &g->state;
+
+	if (s->took)
+		return BALANCE_TOOK;
+	if (s->deaf_up || s->deaf_down)
+		return s->verdict == BALANCE_OFFLINE ? BALANCE_OFFLINE : BALANCE_DEAF;
+	if (!s->arrived)
+		return BALANCE_FOLLOWS;
+	if (a->unused > 0)
+		return BALANCE_CALM;
+	return s->target >= g->max && s->need + s->need / 200 * g->buffer > g->max ? BALANCE_FULL
+										   : BALANCE_REST;
+}
+
+static struct appetite settle(struct balance_guest *g, BalanceVerdict v)
+{
+	g->verdict = v;
+	g->noticed = g->state.verdict != v && (v == BALANCE_LYING || v == BALANCE_OFFLINE);
+	return (struct appetite){ .settled = true };
+}
+
+static struct appetite judge(struct balance_guest *g, uint64_t now, uint64_t period)
+{
+	struct balance_state *s = &g->state;
+	struct appetite a;
+
+	if (s->took)
+		balance_ask(g, CLAMP(s->size, g->min, g->max), BALANCE_TOOK, now);
+	if (give_up(g, now, period))
+		return (struct appetite){ .settled = true };
+	if (!tells(g))
+		return settle(g, BALANCE_SILENT);
+	if (now > g->report.at + BALANCE_ROUNDS_STALE * period)
+		return settle(g, BALANCE_STALE);
+	if (is_lie(g))
+		return settle(g, BALANCE_LYING);
+	see_swap(g);
+	if (!take_report(g))
+		return settle(g, BALANCE_FOLLOWS);
+	set_floor(g);
+	see_peak(g, now, period);
+	see_offline(g);
+	if (s->offline >= BALANCE_ROUNDS_OFFLINE && !s->deaf_up) {
+		s->deaf_up = true;
+		s->pardon_at = now + BALANCE_ROUNDS_PARDON * period;
+		return settle(g, BALANCE_OFFLINE);
+	}
+	a = hungry(g);
+	g->verdict = verdict_at_rest(g, &a);
+	return a;
+}
+
+struct appetite balance_look(struct balance_guest *g, uint64_t now, uint64_t period)
+{
+	struct balance_state *s = &g->state;
+	g->from = g->target = s->target;
+	g->need = g->floor = g->wanted = 0;
+	g->noticed = false;
+	s->took = took_back(g);
+	/* Memory that was taken away a moment ago may still be in its report. */
+	s->ram_most = MAX(s->ram, ram_of(g));
+	s->ram = ram_of(g);
+	see_size(g, now);
+	if (s->target == 0) {
+		balance_ask(g, CLAMP(g->fresh && g->report.at == 0 ? g->start : s->size, g->min, g->max),
+			    BALANCE_BEGUN, now);
+		return (struct appetite){ .settled = true };
+	}
+	if (g->held) {
+		s->moved_at = now;
+		return settle(g, BALANCE_HELD);
+	}
+	return judge(g, now, period);
+}

@@ -1,0 +1,648 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Dynamic memory: simulated hosts whose guests report, follow, lie and are
+ * deaf, with the decisions as text; and what must hold whatever happens.
+ */
+#include "core/memory/balance.h"
+#include "core/memory/range.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+#define SECOND UINT64_C(1000000)
+#define PERIOD (3 * SECOND)
+#define GUESTS_MAX 8
+/* What a kernel keeps for itself from the start. */
+#define HIDDEN (32 * MIB)
+
+/* A guest as it really is. */
+struct real {
+	uint64_t uses, caches; /* without HIDDEN */
+	uint64_t base, plugged, ballooned;
+	uint64_t pages_in; /* that it reads from its swap space each round */
+	bool no_driver, deaf, offline, counts_no_balloon;
+	uint64_t frozen_at; /* when it stopped to report; 0: it did not */
+	uint64_t most;      /* that it gives back at a time; 0: all */
+	uint64_t swap_in;
+};
+
+struct world {
+	struct real real[GUESTS_MAX];
+	struct balance_guest guest[GUESTS_MAX];
+	struct balance_round r;
+	GString *log;
+	unsigned round;
+};
+
+static void world_init(struct world *w, uint64_t capacity)
+{
+	*w = (struct world){ .log = g_string_new(NULL) };
+	w->r = (struct balance_round){ .now = 1000 * SECOND, .period = PERIOD, .guest = w->guest };
+	w->r.host.capacity = capacity;
+	w->r.host.reserve = 256 * MIB;
+}
+
+static void world_done(struct world *w)
+{
+	g_string_free(w->log, TRUE);
+}
+
+/* With 20 % of buffer and a weight of 100; it boots with start. */
+static struct real *add(struct world *w, const char *name, uint64_t min, uint64_t start, uint64_t max,
+			uint64_t uses)
+{
+	size_t i = w->r.n++;
+
+	g_assert_cmpuint(i, <, GUESTS_MAX);
+	w->guest[i] = (struct balance_guest){ .name = name,
+					      .min = min * MIB,
+					      .start = start * MIB,
+					      .max = max * MIB,
+					      .buffer = 20,
+					      .weight = 100,
+					      .base = start * MIB,
+					      .fresh = true };
+	w->real[i] = (struct real){ .base = start * MIB, .uses = uses * MIB };
+	return &w->real[i];
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+static uint64_t real_size(const struct real *r)
+{
+	return r->base + r->plugged - r->ballooned;
+}
+
+/* What a Linux driver tells. */
+static struct balance_report report_of(const struct real *r, uint64_t at)
+{
+	uint64_t online = r->offline ? 0 : r->plugged, usable, available;
+	uint64_t total = r->base - HIDDEN + online - (r->counts_no_balloon ? r->ballooned : 0);
+
+	usable = r->base - HIDDEN + online - r->ballooned;
+	available = less(usable, r->uses);
+	return (struct balance_report){ .at = at,
+					.total = total,
+					.free = less(available, r->caches),
+					.available = available,
+					.caches = MIN(r->caches, available),
+					.swap_in = r->swap_in,
+					.swap_out = 0,
+					.major_faults = 0 };
+}
+
+static void measure(struct world *w, size_t i)
+{
+	struct real *r = &w->real[i];
+	struct balance_guest *g = &w->guest[i];
+
+	r->swap_in += r->pages_in;
+	g->plugged = r->plugged;
+	g->ballooned = r->ballooned;
+	if (!r->no_driver && r->frozen_at == 0)
+		g->report = report_of(r, w->r.now);
+}
+
+static void follow(struct world *w, size_t i)
+{
+	struct real *r = &w->real[i];
+	uint64_t target = w->guest[i].target, plugged = less(target, r->base),
+		 ballooned = less(r->base, target), step;
+
+	if (r->deaf || r->no_driver)
+		return;
+	step = r->most != 0 ? r->most : UINT64_MAX;
+	if (plugged > r->plugged)
+		r->plugged = plugged;
+	else
+		r->plugged -= MIN(r->plugged - plugged, step);
+	if (ballooned < r->ballooned)
+		r->ballooned = ballooned;
+	else
+		r->ballooned += MIN(ballooned - r->ballooned, step);
+}
+
+static void log_round(struct world *w)
+{
+	for (size_t i = 0; i < w->r.n; i++) {
+		const struct balance_guest *g = &w->guest[i];
+
+		if (g->from == g->target && g->verdict != BALANCE_WAITS && g->verdict != BALANCE_DEAF)
+			continue;
+		g_string_append_printf(w->log, "%u %s %s %" PRIu64 " -> %" PRIu64 "\n", w->round, g->name,
+				       balance_verdict_name(g->verdict), g->from / MIB, g->target / MIB);
+	}
+	if (w->r.host.is_short)
+		g_string_append_printf(w->log, "%u short of %" PRIu64 ": %s\n", w->round,
+				       w->r.host.missing / MIB, w->guest[w->r.host.cheapest].name);
+}
+
+static void turn(struct world *w)
+{
+	for (size_t i = 0; i < w->r.n; i++)
+		measure(w, i);
+	balance_round(&w->r);
+	log_round(w);
+	for (size_t i = 0; i < w->r.n; i++)
+		follow(w, i);
+	w->round++;
+	w->r.now += PERIOD;
+}
+
+static void turns(struct world *w, unsigned n)
+{
+	while (n-- > 0)
+		turn(w);
+}
+
+static void said(struct world *w, const char *text)
+{
+	g_assert_cmpstr(w->log->str, ==, text);
+	g_string_truncate(w->log, 0);
+}
+
+/* ---- one guest, and room ---- */
+
+static void test_a_guest_grows_at_once_and_shrinks_when_it_was_calm(void)
+{
+	struct world w;
+	struct real *r;
+
+	world_init(&w, 8 * GIB);
+	r = add(&w, "web", 512, 1024, 4096, 700);
+	turns(&w, 3);
+	said(&w, "0 web begun 0 -> 1024\n");
+	r->uses = 1600 * MIB; /* more than it has: it could not, but its report may say so */
+	turns(&w, 4);
+	said(&w, "3 web grew 1024 -> 1536\n"
+		 "4 web grew 1536 -> 2304\n");
+	r->uses = 700 * MIB;
+	turns(&w, 8);
+	said(&w, "");
+	turns(&w, 30);
+	said(&w, "24 web shrank 2304 -> 2016\n"
+		 "25 web shrank 2016 -> 1764\n"
+		 "26 web shrank 1764 -> 1544\n"
+		 "27 web shrank 1544 -> 1352\n"
+		 "28 web shrank 1352 -> 1184\n"
+		 "29 web shrank 1184 -> 1036\n"
+		 "30 web shrank 1036 -> 908\n");
+	world_done(&w);
+}
+
+static void test_disk_caches_stay_while_the_host_has_room(void)
+{
+	struct world w;
+	struct real *r;
+
+	world_init(&w, 8 * GIB);
+	r = add(&w, "files", 256, 2048, 2048, 300);
+	r->caches = 1000 * MIB;
+	turns(&w, 60);
+	g_assert_cmpuint(w.guest[0].target, >=, 1300 * MIB + HIDDEN);
+	g_assert_cmpuint(w.guest[0].target, <, 1500 * MIB);
+	w.r.host.capacity = 600 * MIB; /* others came */
+	turns(&w, 60);
+	g_assert_cmpuint(w.guest[0].target, >=, (300 * MIB + HIDDEN) * 12 / 10 - MIB);
+	g_assert_cmpuint(w.guest[0].target, <=, 600 * MIB);
+	world_done(&w);
+}
+
+static void test_one_that_swaps_grows_whatever_it_says_is_free(void)
+{
+	struct world w;
+	struct real *r;
+
+	world_init(&w, 8 * GIB);
+	r = add(&w, "db", 512, 1024, 4096, 300);
+	turns(&w, 2);
+	r->pages_in = 3 * MIB;
+	turns(&w, 2);
+	said(&w, "0 db begun 0 -> 1024\n"
+		 "2 db pressed 1024 -> 1280\n"
+		 "3 db pressed 1280 -> 1600\n");
+	r->pages_in = 300; /* some pages of old now and then are no need */
+	turns(&w, 4);
+	said(&w, "");
+	world_done(&w);
+}
+
+static void test_one_that_takes_memory_back_gets_more(void)
+{
+	struct world w;
+	struct real *r;
+
+	world_init(&w, 8 * GIB);
+	r = add(&w, "job", 256, 1024, 4096, 100);
+	turns(&w, 40);
+	g_assert_cmpuint(w.guest[0].target, <, 300 * MIB);
+	g_string_truncate(w.log, 0);
+	r->ballooned -= 100 * MIB; /* its kernel was about to kill */
+	r->uses = 900 * MIB;
+	turn(&w);
+	g_assert_cmpint(w.guest[0].verdict, ==, BALANCE_TOOK);
+	g_assert_cmpuint(w.guest[0].target, >, 400 * MIB);
+	turns(&w, 6);
+	g_assert_cmpuint(w.guest[0].target, >, 932 * MIB);
+	world_done(&w);
+}
+
+/* ---- who can't be believed ---- */
+
+static void test_who_reports_nothing_keeps_what_it_has(void)
+{
+	struct world w;
+
+	world_init(&w, 200 * MIB); /* less than it has */
+	add(&w, "old", 256, 1024, 4096, 100)->no_driver = true;
+	turns(&w, 100);
+	g_assert_cmpuint(w.guest[0].target, ==, GIB);
+	g_assert_cmpint(w.guest[0].verdict, ==, BALANCE_SILENT);
+	g_assert_true(w.r.host.is_short);
+	world_done(&w);
+}
+
+static void test_who_stops_to_report_keeps_what_it_has(void)
+{
+	struct world w;
+	struct real *r;
+
+	world_init(&w, 8 * GIB);
+	r = add(&w, "hung", 256, 1024, 4096, 100);
+	turns(&w, 3);
+	r->frozen_at = w.r.now;
+	w.r.host.capacity = 512 * MIB;
+	turns(&w, BALANCE_ROUNDS_STALE + 1);
+	g_string_truncate(w.log, 0);
+	turns(&w, 30);
+	g_assert_cmpint(w.guest[0].verdict, ==, BALANCE_STALE);
+	g_assert_cmpuint(w.guest[0].target, ==, w.guest[0].from);
+	world_done(&w);
+}
+
+static void lie(struct balance_report *r, unsigned which)
+{
+	switch (which) {
+	case 0:
+		r->available = r->total + 1;
+		break;
+	case 1:
+		r->free = 64 * GIB;
+		break;
+	case 2:
+		r->total = 64 * GIB;
+		break;
+	case 3:
+		r->total = 0;
+		break;
+	case 4:
+		r->total = BALANCE_UNKNOWN;
+		break;
+	default:
+		r->caches = r->total * 2;
+		break;
+	}
+}
+
+static void test_who_reports_what_cannot_be_keeps_what_it_has_and_is_told_of_once(void)
+{
+	for (unsigned which = 0; which < 6; which++) {
+		struct world w;
+		unsigned told = 0;
+
+		world_init(&w, 512 * MIB);
+		add(&w, "liar", 256, 1024, 4096, 100);
+		for (unsigned i = 0; i < 50; i++) {
+			measure(&w, 0);
+			lie(&w.guest[0].report, which);
+			balance_round(&w.r);
+			told += w.guest[0].noticed;
+			w.r.now += PERIOD;
+			g_assert_cmpuint(w.guest[0].target, ==, GIB);
+		}
+		g_assert_cmpint(w.guest[0].verdict, ==, BALANCE_LYING);
+		g_assert_cmpuint(told, ==, 1);
+		world_done(&w);
+	}
+}
+
+static void test_who_ignores_its_balloon_is_noticed_and_left_alone(void)
+{
+	struct world w;
+	unsigned told = 0;
+
+	world_init(&w, 8 * GIB);
+	add(&w, "deaf", 256, 1024, 4096, 100)->deaf = true;
+	for (unsigned i = 0; i < 90; i++) {
+		turn(&w);
+		told += w.guest[0].noticed;
+	}
+	g_assert_cmpuint(told, ==, 1);
+	g_assert_cmpint(w.guest[0].verdict, ==, BALANCE_DEAF);
+	g_assert_cmpuint(w.guest[0].target, ==, GIB);
+	/* It may have learnt to listen. */
+	w.real[0].deaf = false;
+	turns(&w, BALANCE_ROUNDS_PARDON + 40);
+	g_assert_cmpuint(w.guest[0].target, <, 400 * MIB);
+	world_done(&w);
+}
+
+static void test_who_does_not_take_what_is_plugged_gets_no_more(void)
+{
+	struct world w;
+	struct real *r;
+	unsigned told = 0;
+
+	world_init(&w, 8 * GIB);
+	r = add(&w, "offline", 256, 1024, 4096, 980);
+	r->offline = true;
+	for (unsigned i = 0; i < 40; i++) {
+		turn(&w);
+		told += w.guest[0].noticed;
+	}
+	g_assert_cmpuint(told, ==, 1);
+	g_assert_cmpuint(w.guest[0].target, <=, 1536 * MIB);
+	world_done(&w);
+}
+
+static void test_balloons_count_right_in_drivers_that_take_them_off_the_total(void)
+{
+	for (unsigned off = 0; off < 2; off++) {
+		struct world w;
+
+		world_init(&w, 8 * GIB);
+		add(&w, "guest", 256, 2048, 2048, 600)->counts_no_balloon = off;
+		turns(&w, 80);
+		g_assert_cmpuint(w.guest[0].need, ==, 600 * MIB + HIDDEN);
+		g_assert_cmpuint(w.guest[0].target, >=, (600 * MIB + HIDDEN) * 12 / 10 - MIB);
+		world_done(&w);
+	}
+}
+
+/* ---- many guests, no room ---- */
+
+static void test_those_with_most_to_spare_give_and_weight_divides(void)
+{
+	struct world w;
+
+	world_init(&w, 3584 * MIB);
+	add(&w, "rich", 256, 2048, 2048, 200);
+	add(&w, "light", 256, 768, 2048, 500);
+	add(&w, "heavy", 256, 768, 2048, 500);
+	w.guest[2].weight = 300;
+	turns(&w, 2);
+	w.real[1].uses = w.real[2].uses = 1400 * MIB;
+	turns(&w, 1);
+	said(&w, "0 rich begun 0 -> 2048\n"
+		 "0 light begun 0 -> 768\n"
+		 "0 heavy begun 0 -> 768\n"
+		 "2 rich gave 2048 -> 1536\n"
+		 "2 light waits 768 -> 768\n"
+		 "2 heavy waits 768 -> 768\n");
+	turns(&w, 1);
+	said(&w, "3 light shared 768 -> 896\n"
+		 "3 heavy grew 768 -> 1152\n");
+	turns(&w, 30);
+	g_assert_cmpuint(w.guest[0].target, <, 400 * MIB);
+	g_assert_cmpuint(w.guest[1].target + w.guest[2].target, >, 2500 * MIB);
+	g_assert_cmpuint(w.guest[2].target, >, w.guest[1].target);
+	world_done(&w);
+}
+
+static void test_a_shortage_is_told_with_the_cheapest_to_move(void)
+{
+	struct world w;
+
+	world_init(&w, 2 * GIB);
+	add(&w, "large", 256, 1024, 4096, 980);
+	add(&w, "small", 256, 400, 4096, 300);
+	add(&w, "mid", 256, 600, 4096, 450);
+	turns(&w, 6);
+	g_assert_true(w.r.host.is_short);
+	g_assert_cmpuint(w.r.host.missing, >, 0);
+	g_assert_cmpstr(w.guest[w.r.host.cheapest].name, ==, "small");
+	w.real[0].uses = 200 * MIB;
+	turns(&w, 60);
+	g_assert_false(w.r.host.is_short);
+	world_done(&w);
+}
+
+static void test_a_host_that_swaps_has_memory_back(void)
+{
+	static const struct balance_host trouble[] = {
+		{ .capacity = 8 * GIB, .reserve = 256 * MIB, .swaps = true },
+		{ .capacity = 8 * GIB, .reserve = 256 * MIB, .psi = BALANCE_PSI },
+		{ .capacity = 8 * GIB, .reserve = 256 * MIB, .available = 100 * MIB },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(trouble); i++) {
+		struct world w;
+		struct real *r;
+
+		world_init(&w, 8 * GIB);
+		r = add(&w, "guest", 256, 2048, 2048, 600);
+		r->caches = 1300 * MIB;
+		turns(&w, 3);
+		w.r.host = trouble[i];
+		turns(&w, 2);
+		g_assert_cmpuint(w.guest[0].target, <, 2048 * MIB);
+		turns(&w, 60);
+		g_assert_cmpuint(w.guest[0].target, >=, (600 * MIB + HIDDEN) * 12 / 10 - MIB);
+		world_done(&w);
+	}
+}
+
+/* ---- whatever happens ---- */
+
+static uint64_t rest_of(struct world *w)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < w->r.n; i++)
+		sum += MAX(real_size(&w->real[i]), w->guest[i].target);
+	return sum;
+}
+
+static void random_world(struct world *w, GRand *rand)
+{
+	world_init(w, (uint64_t)g_rand_int_range(rand, 1000, 8000) * MIB);
+	for (size_t i = 0; i < GUESTS_MAX; i++) {
+		uint64_t min = (uint64_t)g_rand_int_range(rand, 64, 256) * 2,
+			 start = min + (uint64_t)g_rand_int_range(rand, 0, 400) * 2,
+			 max = start + (uint64_t)g_rand_int_range(rand, 0, 1000) * 2;
+		struct real *r = add(w, "guest", min, start, max, 0);
+
+		w->guest[i].weight = (unsigned)g_rand_int_range(rand, 1, 1000);
+		r->most = (uint64_t)g_rand_int_range(rand, 0, 100) * MIB;
+		r->deaf = g_rand_int_range(rand, 0, 10) == 0;
+		r->counts_no_balloon = g_rand_boolean(rand);
+	}
+}
+
+static void change_something(struct world *w, GRand *rand)
+{
+	struct real *r = &w->real[g_rand_int_range(rand, 0, GUESTS_MAX)];
+	uint64_t size = real_size(r);
+
+	switch (g_rand_int_range(rand, 0, 4)) {
+	case 0:
+		/* No guest can use more than it has. */
+		r->uses = (uint64_t)(g_rand_double(rand) * (double)less(size, HIDDEN));
+		break;
+	case 1:
+		r->caches = (uint64_t)g_rand_int_range(rand, 0, 500) * MIB;
+		break;
+	case 2:
+		r->pages_in = g_rand_boolean(rand) ? 0 : 10 * MIB;
+		break;
+	default:
+		w->r.host.available = (uint64_t)g_rand_int_range(rand, 0, 2000) * MIB;
+		break;
+	}
+}
+
+static void check(const struct world *w, uint64_t held)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < w->r.n; i++) {
+		const struct balance_guest *g = &w->guest[i];
+
+		g_assert_cmpuint(g->target, >=, g->min);
+		g_assert_cmpuint(g->target, <=, g->max);
+		/* Nobody is asked to go below what it uses and its buffer. */
+		if (g->target < g->from)
+			g_assert_cmpuint(g->target, >=, MIN(g->need + g->need / 100 * g->buffer, g->max));
+		sum += g->target;
+	}
+	g_assert_cmpuint(sum, <=, MAX(w->r.host.capacity, held));
+}
+
+static void test_no_guest_is_squeezed_and_no_host_is_promised_twice(void)
+{
+	for (unsigned seed = 1; seed <= 60; seed++) {
+		GRand *rand = g_rand_new_with_seed(seed);
+		struct world w;
+
+		random_world(&w, rand);
+		turn(&w);
+		for (unsigned i = 0; i < 300; i++) {
+			uint64_t held = rest_of(&w);
+
+			change_something(&w, rand);
+			turn(&w);
+			check(&w, held);
+		}
+		world_done(&w);
+		g_rand_free(rand);
+	}
+}
+
+static void test_at_rest_nothing_is_asked_of_anybody(void)
+{
+	for (unsigned seed = 1; seed <= 40; seed++) {
+		GRand *rand = g_rand_new_with_seed(seed);
+		struct world w;
+
+		random_world(&w, rand);
+		for (size_t i = 0; i < w.r.n; i++)
+			w.real[i].uses = w.guest[i].start / 3, w.real[i].deaf = false;
+		turns(&w, 400);
+		g_string_truncate(w.log, 0);
+		turns(&w, 50);
+		for (size_t i = 0; i < w.r.n; i++)
+			g_assert_cmpuint(w.guest[i].from, ==, w.guest[i].target);
+		world_done(&w);
+		g_rand_free(rand);
+	}
+}
+
+static void test_each_verdict_has_a_sentence(void)
+{
+	struct balance_guest g = { .name = "g", .max = GIB };
+
+	for (BalanceVerdict v = 0; v < _BALANCE_VERDICT_MAX; v++) {
+		g_autofree char *reason = NULL;
+		_cleanup_json_ Json *j = NULL;
+
+		g.verdict = v;
+		reason = balance_reason(&g);
+		j = balance_decision_to_json(&g);
+		g_assert_cmpuint(strlen(reason), >, 20);
+		g_assert_cmpstr(json_str(j, "verdict"), ==, balance_verdict_name(v));
+		g_assert_true(json_is_null(json_object_get(j, "report")));
+	}
+}
+
+/* ---- settings ---- */
+
+static const struct {
+	const char *settings;
+	uint64_t min, start, max; /* MiB; max 0: refused */
+	const char *advice;
+} ranges[] = {
+	{ "{}", 512, 512, 512, NULL },
+	{ "{\"memory.max\":2147483648}", 256, 512, 2048, NULL },
+	{ "{\"memory.start\":134217728,\"memory.max\":2147483648}", 128, 128, 2048, NULL },
+	{ "{\"memory.min\":268435456}", 256, 512, 512, NULL },
+	{ "{\"memory.min\":268435456,\"memory.start\":1073741824,\"memory.max\":2147483648}", 256, 1024, 2048,
+	  NULL },
+	{ "{\"memory.min\":1073741824}", 0, 0, 0, "memory.min to 512 MiB or less, or memory.start to 1 GiB" },
+	{ "{\"memory.max\":268435456}", 0, 0, 0,
+	  "memory.start to 256 MiB or less, or memory.max to 512 MiB" },
+	{ "{\"memory.min\":2147483648,\"memory.start\":1073741824,\"memory.max\":536870912}", 0, 0, 0,
+	  "memory.min" },
+	{ "{\"memory.max\":2147483648,\"platform.balloon\":false}", 0, 0, 0, "platform.balloon=true" },
+	{ "{\"platform.balloon\":false}", 512, 512, 512, NULL },
+};
+
+static void test_ranges_are_in_order_or_refused_with_what_to_set(void)
+{
+	for (size_t i = 0; i < G_N_ELEMENTS(ranges); i++) {
+		_cleanup_json_ Json *own = json_parse(ranges[i].settings, strlen(ranges[i].settings), NULL);
+		g_autoptr(GError) err = NULL;
+		struct memory_range r;
+
+		if (ranges[i].max == 0) {
+			g_assert_false(memory_range_of(own, &r, &err));
+			g_assert_error(err, ERR, ERR_INVALID);
+			g_assert_nonnull(strstr(err_advice(err), ranges[i].advice));
+			continue;
+		}
+		g_assert_true(memory_range_of(own, &r, &err));
+		g_assert_cmpuint(r.min, ==, ranges[i].min * MIB);
+		g_assert_cmpuint(r.start, ==, ranges[i].start * MIB);
+		g_assert_cmpuint(r.max, ==, ranges[i].max * MIB);
+		g_assert_true(memory_range_moves(&r) == (r.min < r.max));
+	}
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/balance/grow_shrink", test_a_guest_grows_at_once_and_shrinks_when_it_was_calm);
+	g_test_add_func("/balance/caches", test_disk_caches_stay_while_the_host_has_room);
+	g_test_add_func("/balance/swap", test_one_that_swaps_grows_whatever_it_says_is_free);
+	g_test_add_func("/balance/took", test_one_that_takes_memory_back_gets_more);
+	g_test_add_func("/balance/silent", test_who_reports_nothing_keeps_what_it_has);
+	g_test_add_func("/balance/stale", test_who_stops_to_report_keeps_what_it_has);
+	g_test_add_func("/balance/liar",
+			test_who_reports_what_cannot_be_keeps_what_it_has_and_is_told_of_once);
+	g_test_add_func("/balance/deaf", test_who_ignores_its_balloon_is_noticed_and_left_alone);
+	g_test_add_func("/balance/offline", test_who_does_not_take_what_is_plugged_gets_no_more);
+	g_test_add_func("/balance/drivers",
+			test_balloons_count_right_in_drivers_that_take_them_off_the_total);
+	g_test_add_func("/balance/weight", test_those_with_most_to_spare_give_and_weight_divides);
+	g_test_add_func("/balance/short", test_a_shortage_is_told_with_the_cheapest_to_move);
+	g_test_add_func("/balance/host", test_a_host_that_swaps_has_memory_back);
+	g_test_add_func("/balance/never", test_no_guest_is_squeezed_and_no_host_is_promised_twice);
+	g_test_add_func("/balance/rest", test_at_rest_nothing_is_asked_of_anybody);
+	g_test_add_func("/balance/sentences", test_each_verdict_has_a_sentence);
+	g_test_add_func("/balance/range", test_ranges_are_in_order_or_refused_with_what_to_set);
+	return g_test_run();
+}
