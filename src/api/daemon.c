@@ -160,6 +160,34 @@ static void put_wakeups(ApiCall *c, GString *s)
 	}
 }
 
+/* Of guests with dynamic memory. */
+static void put_memory(ApiCall *c, GString *s)
+{
+	static const struct {
+		const char *name, *key, *help;
+	} metric[] = {
+		{ "plimsoll_vm_memory_size_bytes", "size", "Memory that a guest with dynamic memory has." },
+		{ "plimsoll_vm_memory_target_bytes", "to", "What it shall have." },
+		{ "plimsoll_vm_memory_need_bytes", "need", "What it uses and could not give back." },
+	};
+	_cleanup_json_ Json *guests = memory_keeper_list(engine_memory_keeper(c->engine));
+	Json *g;
+	size_t i;
+
+	for (size_t m = 0; m < G_N_ELEMENTS(metric); m++) {
+		put_metric(s, metric[m].name, metric[m].help);
+		json_array_foreach(guests, i, g)
+		{
+			g_autofree char *vm = escape(json_str(g, "name"));
+
+			if (json_is_integer(json_object_get(g, metric[m].key)))
+				g_string_append_printf(s, "%s{vm=\"%s\",name=\"%s\"} %" G_GUINT64_FORMAT "\n",
+						       metric[m].name, json_str(g, "id"), vm,
+						       json_uint(g, metric[m].key, 0));
+		}
+	}
+}
+
 /* What the daemon itself takes, by the names that all exporters use. */
 static void put_process(GString *s)
 {
@@ -198,6 +226,7 @@ bool api_metrics(ApiCall *c, GError **err)
 			       engine_is_sim(c->engine) ? 0 : fleet_size(engine_fleet(c->engine)));
 	put_vms(s, c->answer);
 	put_wakeups(c, s);
+	put_memory(c, s);
 	put_process(s);
 	g_string_append(s, "# EOF\n");
 	json_unref(c->answer);

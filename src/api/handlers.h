@@ -36,6 +36,7 @@ bool api_vm_migrate(ApiCall *c, GError **err);
 bool api_vm_moves(ApiCall *c, GError **err);
 bool api_vm_nmi(ApiCall *c, GError **err);
 bool api_vm_memory(ApiCall *c, GError **err);
+bool api_vm_balance(ApiCall *c, GError **err);
 bool api_vm_wakeups_show(ApiCall *c, GError **err);
 bool api_vm_wakeups_start(ApiCall *c, GError **err);
 bool api_vm_wakeups_stop(ApiCall *c, GError **err);

@@ -20,6 +20,7 @@
 #define LEASE_SECONDS_MAX 600
 #define STARTS_MAX 256
 #define SAMPLE_MAX 3600
+#define MEMORY_SAMPLE_MAX 60
 
 typedef struct Daemon {
 	Folders folders;
@@ -28,7 +29,7 @@ typedef struct Daemon {
 	gboolean debug, version;
 	gint lease; /* s */
 	gint starts;
-	gint sample; /* s */
+	gint sample, memory_sample; /* s */
 
 	Loop *loop;
 	Engine *e;
@@ -67,6 +68,8 @@ static bool parse_options(Daemon *d, int *argc, char ***argv, GError **err)
 		  "How many guests are started at a time (two for each CPU, at least 4)", "N" },
 		{ "sample", 0, 0, G_OPTION_ARG_INT, &d->sample,
 		  "How often to look at what idle guests cost (30)", "SECONDS" },
+		{ "memory-sample", 0, 0, G_OPTION_ARG_INT, &d->memory_sample,
+		  "How often to look at what guests with dynamic memory need (3)", "SECONDS" },
 		{ "debug", 0, 0, G_OPTION_ARG_NONE, &d->debug, "Log more", NULL },
 		{ "version", 0, 0, G_OPTION_ARG_NONE, &d->version, "Print the version and end", NULL },
 		{ 0 },
@@ -113,6 +116,8 @@ static bool check_options(Daemon *d, GError **err)
 			    LEASE_SECONDS_MAX);
 	if (d->sample < 0 || d->sample > SAMPLE_MAX)
 		return fail(err, ERR_INVALID, "--sample takes 1 to %d seconds", SAMPLE_MAX);
+	if (d->memory_sample < 0 || d->memory_sample > MEMORY_SAMPLE_MAX)
+		return fail(err, ERR_INVALID, "--memory-sample takes 1 to %d seconds", MEMORY_SAMPLE_MAX);
 	if (d->starts < 0 || d->starts > STARTS_MAX)
 		return fail(err, ERR_INVALID, "--starts takes 1 to %d", STARTS_MAX);
 	if (!g_str_equal(d->engine, "qemu") && !g_str_equal(d->engine, "sim"))
@@ -230,6 +235,7 @@ static bool run(Daemon *d, GError **err)
 		.launches = (unsigned)d->starts,
 		.lease = (uint64_t)d->lease * 1000000,
 		.sample = (uint64_t)d->sample * 1000000,
+		.memory_sample = (uint64_t)d->memory_sample * 1000000,
 	};
 	g_autoptr(LoopSource) term = NULL, interrupt = NULL;
 	int code;

@@ -223,6 +223,34 @@ bool admission_fill(Admission *a, GError **err)
 	return true;
 }
 
+uint64_t admission_of_others(Admission *a, GHashTable *vm_ids)
+{
+	uint64_t sum = 0;
+	GHashTableIter it;
+	gpointer id, c;
+
+	g_mutex_lock(&a->lock);
+	g_hash_table_iter_init(&it, a->claim);
+	while (g_hash_table_iter_next(&it, &id, &c))
+		if (!g_hash_table_contains(vm_ids, id))
+			sum += ((const Claim *)c)->bytes;
+	g_mutex_unlock(&a->lock);
+	return sum;
+}
+
+void admission_resize(Admission *a, const char *vm_id, uint64_t bytes)
+{
+	Claim *c;
+
+	g_mutex_lock(&a->lock);
+	c = g_hash_table_lookup(a->claim, vm_id);
+	if (c != NULL && c->operation == NULL) {
+		a->bytes = a->bytes - c->bytes + bytes;
+		c->bytes = bytes;
+	}
+	g_mutex_unlock(&a->lock);
+}
+
 struct memory_claims admission_claims(Admission *a)
 {
 	struct memory_claims c;

@@ -43,5 +43,9 @@ bool admission_ask(Admission *a, const struct host_view *host, const Operation *
 void admission_settle(Admission *a, const Operation *op);
 
 struct memory_claims admission_claims(Admission *a);
+/* What all were promised but the guests that are keys of `vm_ids`. */
+uint64_t admission_of_others(Admission *a, GHashTable *vm_ids);
+/* The claim of a guest that runs, as its memory moves; none that an operation has. */
+void admission_resize(Admission *a, const char *vm_id, uint64_t bytes);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Admission, admission_free)

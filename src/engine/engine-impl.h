@@ -8,6 +8,7 @@
 #include "engine/lease.h"
 #include "engine/ledger.h"
 #include "engine/membership.h"
+#include "engine/memory_keeper.h"
 #include "engine/move.h"
 #include "engine/pool_keeper.h"
 #include "engine/reception.h"
@@ -45,6 +46,8 @@ struct Engine {
 	Ledger *ledger;
 	uint64_t sample;        /* us between two looks at guests' threads; 0: the usual */
 	WakeWatch *watch;       /* from the start to the stop; NULL when it is simulated */
+	uint64_t memory_sample; /* us between two looks at guests' memory; 0: the usual */
+	MemoryKeeper *memory;   /* as `watch` */
 	Receptions *receptions; /* guests that come */
 	Moves *moves;           /* guests that go */
 	GMutex dumping;         /* held while QEMU writes a dump: one at a time */

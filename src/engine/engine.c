@@ -60,6 +60,11 @@ Events *engine_events(Engine *e)
 	return e->events;
 }
 
+MemoryKeeper *engine_memory_keeper(Engine *e)
+{
+	return e->memory;
+}
+
 Exec *engine_exec(Engine *e)
 {
 	return e->exec;
@@ -423,6 +428,7 @@ Engine *engine_open(const struct engine_config *config, GError **err)
 	e->loop = config->loop;
 	e->lease_ttl = config->lease != 0 ? config->lease : LEASE_TTL;
 	e->sample = config->sample;
+	e->memory_sample = config->memory_sample;
 	e->restart = config->restart;
 	e->restart_data = config->data;
 	e->lock_fd = -EBADF;
@@ -748,8 +754,10 @@ bool engine_start(Engine *e, GError **err)
 	if (e->member != NULL)
 		e->keeper = pool_keeper_start(e);
 	supervisor_begin(e->supervisor);
-	if (e->sim == NULL)
+	if (e->sim == NULL) {
 		e->watch = wake_watch_start(e, e->sample);
+		e->memory = memory_keeper_start(e, e->memory_sample);
+	}
 	boot_remember(e->local);
 	return true;
 }
@@ -759,6 +767,7 @@ void engine_stop(Engine *e)
 	supervisor_end(e->supervisor);
 	ledger_stop_all(e->ledger);
 	wake_watch_stop(e->watch);
+	memory_keeper_stop(e->memory);
 	e->keeper = pool_keeper_stop(e->keeper);
 	e->exec = exec_free(e->exec);
 	/* What the supervisor began needs the fleet and a loop that turns. */
@@ -774,6 +783,7 @@ Engine *engine_close(Engine *e)
 	if (e == NULL)
 		return NULL;
 	wake_watch_free(e->watch);
+	memory_keeper_free(e->memory);
 	ledger_free(e->ledger);
 	fleet_free(e->fleet);
 	pool_keeper_stop(e->keeper);

@@ -20,6 +20,7 @@
 #include "engine/ledger.h"
 #include "engine/level.h"
 #include "engine/membership.h"
+#include "engine/memory_keeper.h"
 #include "engine/reception.h"
 
 typedef struct Engine Engine;
@@ -33,6 +34,7 @@ struct engine_config {
 	unsigned launches;      /* guests that are started at a time; 0: as the CPUs of the host say */
 	uint64_t lease;         /* us, of a member of a pool; 0: LEASE_TTL */
 	uint64_t sample;        /* us between two looks at the threads of guests; 0: WAKE_WATCH_PERIOD */
+	uint64_t memory_sample; /* us between two looks at the memory of guests; 0: MEMORY_KEEPER_PERIOD */
 	/* The daemon shall end and begin anew, with the same arguments. Called on the loop's thread. */
 	void (*restart)(void *data);
 	void *data;
@@ -71,6 +73,8 @@ Receptions *engine_receptions(Engine *e);
 Ledger *engine_ledger(Engine *e);
 /* wake_watch_report(). New reference. */
 Json *engine_wakeups(Engine *e);
+/* Dynamic memory; NULL when it is simulated. */
+MemoryKeeper *engine_memory_keeper(Engine *e);
 bool engine_is_sim(const Engine *e);
 /* What was probed last. Any thread; valid until engine_close(), also after a later probe. */
 const HostFacts *engine_facts(Engine *e);

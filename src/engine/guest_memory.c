@@ -62,8 +62,18 @@ static Json *to_json(const struct memory_use *u, uint64_t size, uint64_t tables,
 	return j;
 }
 
-Json *guest_memory(Engine *e, const char *vm_id, const char *name, uint64_t size, GError **err)
+/* What it has now: dynamic memory moves, and the keeper knows. */
+static uint64_t size_of(Engine *e, const char *vm_id, const Json *runtime)
 {
+	uint64_t moving = memory_keeper_size(engine_memory_keeper(e), vm_id);
+
+	return moving > 0 ? moving : json_uint(runtime, "memory", 0);
+}
+
+Json *guest_memory(Engine *e, const char *vm_id, const char *name, const Json *runtime, GError **err)
+{
+	const Json *dynamic = json_obj(runtime, "dynamic");
+	uint64_t base = json_uint(dynamic, "base", json_uint(runtime, "memory", 0));
 	g_autoptr(Vmm) v = engine_is_sim(e) ? NULL : fleet_vmm(engine_fleet(e), vm_id);
 	g_autofree char *text = NULL;
 	struct memory_use use;
@@ -81,7 +91,7 @@ Json *guest_memory(Engine *e, const char *vm_id, const char *name, uint64_t size
 		fail_gone(name, err);
 		return NULL;
 	}
-	if (!memory_use_parse(text, len, size, &use, err))
+	if (!memory_use_parse(text, len, base, json_uint(dynamic, "region", 0), &use, err))
 		return NULL;
-	return to_json(&use, size, page_tables(vmm_pid(v)), tpm_memory(e, vm_id));
+	return to_json(&use, size_of(e, vm_id, runtime), page_tables(vmm_pid(v)), tpm_memory(e, vm_id));
 }

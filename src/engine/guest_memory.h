@@ -12,7 +12,7 @@
 
 /*
  * {guest: {size, resident, merged}, overhead, parts: {program, heap, devices, translated, page_tables, tpm},
- * total}: bytes. `size` is the RAM that the running guest was given.
+ * total}: bytes. `runtime` is the running guest's record.
  * ERR_BAD_STATE when no QEMU of the vm runs here. New reference.
  */
-Json *guest_memory(Engine *e, const char *vm_id, const char *name, uint64_t size, GError **err);
+Json *guest_memory(Engine *e, const char *vm_id, const char *name, const Json *runtime, GError **err);

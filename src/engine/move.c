@@ -163,6 +163,7 @@ Json *move_request(Engine *e, const Json *args, GError **err)
 	json_put_str(body, "vm", json_str(args, "vm"));
 	json_put_str(body, "machine", json_str(args, "machine"));
 	json_put_bool(body, "run", json_bool(args, "run", true));
+	json_put_uint(body, "memory", memory_keeper_size(e->memory, json_str(args, "vm")));
 	json_put_bool(body, "post_copy", json_bool(json_obj(args, "settings"), "post_copy", false));
 	json_put(body, "applied", applied);
 	json_put(body, "disks", disks_with_markers(args));

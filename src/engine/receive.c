@@ -278,6 +278,7 @@ static bool make_plan(Request *r, GError **err)
 		.key_dir = r->key_dir,
 		.machine = json_str(r->json, "machine"),
 		.applied = applied,
+		.memory = json_uint(r->json, "memory", 0),
 		.run = json_bool(r->json, "run", true),
 		.post_copy = json_bool(r->json, "post_copy", false),
 		.shared_dir = dir_is_shared(r),
@@ -318,7 +319,8 @@ static bool need_promise(Request *r, GError **err)
 static void look(Request *r)
 {
 	const Json *applied = json_obj(r->json, "applied");
-	_cleanup_json_ Json *memory = setting_effective(r->vm->settings, "memory.start");
+	_cleanup_json_ Json *start = setting_effective(r->vm->settings, "memory.start");
+	uint64_t memory = MAX((uint64_t)json_integer_value(start), json_uint(r->json, "memory", 0));
 	GError *e = NULL;
 	bool ok;
 
@@ -327,7 +329,7 @@ static void look(Request *r)
 	take_disks(r);
 	ok = need_space(r, &e);
 	check(r, ok, g_steal_pointer(&e));
-	ok = need_memory((uint64_t)json_integer_value(memory), &e);
+	ok = need_memory(memory, &e);
 	check(r, ok, g_steal_pointer(&e));
 	for (guint i = 0; i < r->vm->nic->len; i++) {
 		ok = need_bridge(r->vm->nic->pdata[i], &e);

@@ -558,6 +558,8 @@ static void on_event(const char *vm_id, const char *name, Json *args, void *data
 	/* A panic that the guest deals with itself (kdump) is none of ours. */
 	bool handled = g_str_equal(name, "GUEST_PANICKED") && g_strcmp0(json_str(args, "action"), "run") == 0;
 
+	if (g_str_equal(name, "RESET"))
+		memory_keeper_reset(s->engine->memory, vm_id);
 	if (g_str_equal(name, "RESET") && !is_new(s->reset_at, vm_id, RESET_PAUSE))
 		return;
 	if (g_str_equal(name, "BLOCK_IO_ERROR"))

@@ -23,8 +23,11 @@ def libraries(path):
     return re.findall(r"(/\S+) \(0x", told)
 
 
-def layer(extra):
-    """What lies over the lab's own initrd: of two files of a name the kernel keeps the later. `extra`: {path: bytes} of programs."""
+def layer(script, extra):
+    """
+    What lies over the lab's own initrd: of two files of a name the kernel keeps the later. `script` is its first program,
+    `extra`: {path: bytes} of programs.
+    """
     found = [shutil.which(name, path="/bin:/usr/bin:/usr/sbin") for name in PROGRAMS]
     if None in found:
         pytest.skip(f"not all of these are installed: {', '.join(PROGRAMS)}")
@@ -37,11 +40,11 @@ def layer(extra):
         archive.file(path[1:], pathlib.Path(path).read_bytes(), 0o755)
     for path, content in extra.items():
         archive.file(path[1:], content, 0o755)
-    archive.file("init", (HERE / "linux_guest.sh").read_bytes(), 0o755)
+    archive.file("init", (HERE / script).read_bytes(), 0o755)
     return archive.bytes()
 
 
-def linux_guest(folder, extra=None):
+def linux_guest(folder, extra=None, script="linux_guest.sh"):
     """(kernel, initrd) in that folder, for QEMU's user to read; `extra`: {path: bytes} of further programs."""
     try:
         kernel, initrd = map(pathlib.Path, boot_files())
@@ -49,7 +52,7 @@ def linux_guest(folder, extra=None):
         pytest.skip(str(error))
     made = folder / "vmlinux", folder / "initrd"
     shutil.copyfile(kernel, made[0])
-    made[1].write_bytes(initrd.read_bytes() + layer(extra or {}))
+    made[1].write_bytes(initrd.read_bytes() + layer(script, extra or {}))
     for path in made:
         path.chmod(0o644)
     return made

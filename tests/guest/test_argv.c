@@ -138,6 +138,13 @@ static void assert_no_device_moved(const Argv *before, const Argv *after, const 
 	}
 }
 
+/* Its memory does not move any more. */
+static void make_fixed(Vm *vm)
+{
+	json_object_del(vm->settings, "memory.min");
+	json_object_del(vm->settings, "memory.max");
+}
+
 /* Any setting and any property, on every guest: what stays, stays where it was. */
 static void test_no_setting_moves_a_device(void)
 {
@@ -157,6 +164,8 @@ static void test_no_setting_moves_a_device(void)
 		{ "agent", "false" },
 		{ "vcpus", "8" },
 		{ "memory.start", "2147483648" },
+		{ "memory.max", "17179869184" },
+		{ "memory.method", "\"balloon\"" },
 		{ "firmware", "\"uefi\"" },
 		{ "accel", "\"tcg\"" },
 		{ "hyperv", "\"on\"" },
@@ -176,6 +185,11 @@ static void test_no_setting_moves_a_device(void)
 			g_autoptr(Argv) after = NULL;
 
 			json_put(vm->settings, key, json_parse(value, strlen(value), NULL));
+			/* Such a pair is refused. */
+			if (g_str_equal(key, "platform.balloon") || g_str_equal(key, "memory.start"))
+				make_fixed(vm);
+			if (g_str_equal(key, "memory.max"))
+				json_object_del(vm->settings, "platform.balloon");
 			after = argv_of_vm(vm, able);
 			assert_no_device_moved(before, after, key);
 		}

@@ -18,7 +18,8 @@
  *           0x08        USB (xHCI)
  *           0x09        bridge to bus 1
  *           0x0a        pointer (virtio tablet)
- *           0x0b-0x0c   kept for later
+ *           0x0b        more memory (virtio-mem)
+ *           0x0c        kept for later
  *           0x0d-0x14   nics 0 to 7
  *           0x15-0x1d   virtio disks 0 to 8
  *           0x1e        cloud-init's seed
@@ -46,6 +47,7 @@ enum {
 	ADDRESS_USB = 0x08,
 	ADDRESS_BRIDGE = 0x09,
 	ADDRESS_POINTER = 0x0a,
+	ADDRESS_VIRTIO_MEM = 0x0b,
 	ADDRESS_NIC_FIRST = 0x0d,
 	ADDRESS_DISK_FIRST = 0x15,
 	ADDRESS_DISK_LAST = 0x1d,

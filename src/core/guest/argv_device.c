@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/guest/address.h"
 #include "core/guest/argv-impl.h"
+#include "core/memory/range.h"
+
+#include <inttypes.h>
 
 /* A chardev on an inherited listening socket, called as its descriptor. */
 static void add_socket(ArgvBuilder *b, const char *id, ProfileKey because)
@@ -53,6 +56,16 @@ static void add_virtio_helpers(ArgvBuilder *b)
 		    b, "-device", PROFILE_BALLOON,
 		    "virtio-balloon-pci,id=balloon,deflate-on-oom=on,free-page-reporting=on,bus=%s,addr=0x%x",
 		    argv_root_bus(b), ADDRESS_BALLOON);
+	if (profile_plug_region(b->p) > 0) {
+		arg_whole(b, "-object", PROFILE_MAX,
+			  "memory-backend-ram,id=plugged,size=%" PRIu64 "M,reserve=off",
+			  profile_plug_region(b->p) >> 20);
+		/* The same size of blocks on every host: left open it would follow the host's huge pages. */
+		arg_whole(b, "-device", PROFILE_METHOD,
+			  "virtio-mem-pci,id=plug,memdev=plugged,block-size=%" PRIu64
+			  "M,requested-size=0,bus=%s,addr=0x%x",
+			  RANGE_BLOCK >> 20, argv_root_bus(b), ADDRESS_VIRTIO_MEM);
+	}
 	if (profile_on(b->p, PROFILE_RNG)) {
 		arg_whole(b, "-object", PROFILE_RNG, "rng-builtin,id=random");
 		arg_whole(b, "-device", PROFILE_RNG, "virtio-rng-pci,id=rng,rng=random,bus=%s,addr=0x%x",

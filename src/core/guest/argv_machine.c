@@ -11,6 +11,7 @@
 #define LIFE "life-cycle"
 /* Of a part of -cpu that lists features; each is a row of `vm explain`. */
 #define FEATURES_LENGTH 80
+#define PLUG_UNIT (UINT64_C(1) << 20)
 
 /* What the machine type brings along and this guest has no use for. */
 static void add_machine_type(ArgvBuilder *b)
@@ -119,12 +120,17 @@ static bool add_cpu(ArgvBuilder *b, GError **err)
 /* In MiB where it is whole ones, for people. */
 static void add_memory(ArgvBuilder *b)
 {
-	uint64_t kib = (profile_number(b->p, PROFILE_MEMORY) + 1023) / 1024;
+	uint64_t kib = (profile_number(b->p, PROFILE_MEMORY) + 1023) / 1024,
+		 region = profile_plug_region(b->p);
 
 	if (kib % 1024 == 0)
 		arg_whole(b, "-m", PROFILE_MEMORY, "size=%" PRIu64 "M", kib / 1024);
 	else /* QEMU rounds to 8 KiB by itself */
 		arg_whole(b, "-m", PROFILE_MEMORY, "size=%" PRIu64 "k", kib);
+	/* QEMU itself rounds what the guest boots with up; the region is what is between the two. */
+	if (region > 0)
+		arg_part(b, profile_cause(b->p, PROFILE_MAX), "maxmem=%" PRIu64 "M",
+			 (kib + 1023) / 1024 + region / PLUG_UNIT);
 }
 
 static void add_high_gap(ArgvBuilder *b)

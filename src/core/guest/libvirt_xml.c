@@ -36,9 +36,11 @@ static void put_pci(Xml *x, unsigned bus, unsigned slot)
 
 static void put_memory(const Export *e)
 {
-	uint64_t kib = (profile_number(e->p, PROFILE_MEMORY) + 1023) / 1024;
+	/* Of the same size, unless the balloon takes some at once. */
+	static const ProfileKey size[] = { PROFILE_MEMORY, PROFILE_START };
 
-	for (int i = 0; i < 2; i++) {
+	for (size_t i = 0; i < G_N_ELEMENTS(size); i++) {
+		uint64_t kib = (profile_number(e->p, size[i]) + 1023) / 1024;
 		g_autofree char *text = g_strdup_printf("%" PRIu64, kib);
 
 		xml_open(e->x, i == 0 ? "memory" : "currentMemory");

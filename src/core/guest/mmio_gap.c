@@ -94,7 +94,7 @@ static uint64_t high_start(const struct mmio_machine *m, uint64_t low_memory)
 {
 	uint64_t above = m->memory > low_memory ? m->memory - low_memory : 0;
 
-	return (END_OF_LOW + above + GIB - 1) / GIB * GIB;
+	return (END_OF_LOW + above + GIB - 1) / GIB * GIB + (m->hotplug + GIB - 1) / GIB * GIB;
 }
 
 bool mmio_high_gap_check(const struct mmio_machine *m, uint64_t gap, GError **err)

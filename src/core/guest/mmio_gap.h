@@ -25,6 +25,7 @@
 struct mmio_machine {
 	bool q35; /* else pc */
 	uint64_t memory;
+	uint64_t hotplug;   /* room for more behind the memory, from a whole GiB on */
 	unsigned phys_bits; /* of the guest's addresses */
 	bool amd;
 };

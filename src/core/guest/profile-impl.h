@@ -6,7 +6,7 @@
  * profile_rules.c   the decisions that are rows of a table
  * profile_cpu.c     the CPU
  * profile_firmware.c  firmware, Secure Boot, TPM
- * profile_memory.c  the gaps between memory and devices
+ * profile_memory.c  memory, and the gaps between it and devices
  */
 #pragma once
 
@@ -39,6 +39,8 @@ char *profile_property_text(const ProfileMaker *m, const char *key);
 bool profile_decide_cpu(ProfileMaker *m, GError **err);
 /* Firmware, Secure Boot, TPM; needs PROFILE_MACHINE. ERR_UNSUPPORTED when the host lacks what it takes. */
 bool profile_decide_firmware(ProfileMaker *m, GError **err);
+/* Memory, and how it moves; needs PROFILE_OS. ERR_INVALID as memory_range_of(). */
+bool profile_decide_memory(ProfileMaker *m, GError **err);
 /* The MMIO gaps; needs PROFILE_MACHINE, CPU and MEMORY. ERR_UNSUPPORTED with the range for what can't be had.
  */
 bool profile_decide_gaps(ProfileMaker *m, GError **err);

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #define MIB (UINT64_C(1) << 20)
-#define MEMORY_DEFAULT (512 * MIB)
 /* More queues than this cost memory and interrupts, and no guest on one host fills them. */
 #define QUEUES_MAX 16
 
@@ -488,8 +487,8 @@ static bool decide_all(ProfileMaker *m, const char *machine_kept, GError **err)
 		return false;
 	decide_number(m, PROFILE_VCPUS, "vcpus", 1);
 	decide_topology(m, profile_number(m->p, PROFILE_VCPUS));
-	decide_number(m, PROFILE_MEMORY, "memory.start", MEMORY_DEFAULT);
-	if (!profile_decide_gaps(m, err) || !profile_decide_firmware(m, err))
+	if (!profile_decide_memory(m, err) || !profile_decide_gaps(m, err) ||
+	    !profile_decide_firmware(m, err))
 		return false;
 	profile_apply_rules(m);
 	decide_rest(m);

@@ -37,7 +37,11 @@
 	X(PMU,         "pmu")            /* auto, true, false */                       \
 	X(VCPUS,       "vcpus")          /* a number */                                \
 	X(TOPOLOGY,    "topology")       /* sockets=1,cores=2,threads=1 */             \
-	X(MEMORY,      "memory")         /* bytes */                                   \
+	X(MEMORY,      "memory")         /* bytes that it boots with */                \
+	X(METHOD,      "memory_method")  /* fixed, virtio-mem, balloon */              \
+	X(START,       "memory_start")   /* bytes that it may use at first */          \
+	X(MIN,         "memory_min")     /* bytes */                                   \
+	X(MAX,         "memory_max")     /* bytes */                                   \
 	X(MERGE,       "memory_merge")   /* the host may merge equal pages */          \
 	X(LOW_GAP,     "low_mmio_gap")   /* auto, or bytes */                          \
 	X(HIGH_GAP,    "high_mmio_gap")  /* auto, or bytes */                          \
@@ -150,6 +154,10 @@ uint64_t profile_number(const Profile *p, ProfileKey key);
 const Cause *profile_cause(const Profile *p, ProfileKey key);
 /* The machine is of the q35 family; else it is of pc's. */
 bool profile_is_q35(const Profile *p);
+/* Bytes that virtio-mem may plug in, and the size of its region: in whole pieces as Linux takes them; or 0.
+ */
+uint64_t profile_pluggable(const Profile *p);
+uint64_t profile_plug_region(const Profile *p);
 /* What the machine's max-ram-below-4g must be for the low gap that was asked for; 0: nothing. */
 uint64_t profile_ram_below_4g(const Profile *p);
 /* Hyper-V's interface is wished for and the accelerator has it. */

@@ -60,7 +60,8 @@ static uint64_t tcg_code_of(uint64_t memory)
 
 uint64_t memory_overhead_of(const Profile *p)
 {
-	uint64_t memory = profile_number(p, PROFILE_MEMORY), tables = memory / PAGE_TABLE_SHARE;
+	uint64_t memory = profile_number(p, PROFILE_MEMORY),
+		 tables = profile_number(p, PROFILE_MAX) / PAGE_TABLE_SHARE;
 	bool kvm = profile_is(p, PROFILE_ACCEL, accel_name(ACCEL_KVM));
 	uint64_t display = profile_is(p, PROFILE_VIDEO, "none") ? 0 : DISPLAY;
 
@@ -70,7 +71,7 @@ uint64_t memory_overhead_of(const Profile *p)
 
 uint64_t memory_claim_of(const Profile *p)
 {
-	return profile_number(p, PROFILE_MEMORY) + memory_overhead_of(p);
+	return profile_number(p, PROFILE_START) + memory_overhead_of(p);
 }
 
 static uint64_t free_of(const struct memory_host *h, const struct memory_claims *c)

@@ -45,7 +45,7 @@ uint64_t memory_limit(const struct memory_host *h);
  * queues for each vcpu, page tables, the display, code that TCG translates.
  */
 uint64_t memory_overhead_of(const Profile *p);
-/* The guest's memory and the overhead. */
+/* The memory that the guest begins with, and the overhead; of what may come later the keeper decides. */
 uint64_t memory_claim_of(const Profile *p);
 
 /*

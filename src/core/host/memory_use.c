@@ -28,7 +28,7 @@ struct run {
 };
 
 typedef struct Reader {
-	uint64_t size;
+	uint64_t size, region; /* region: 0 when there is none, or it was found */
 	struct memory_use use;
 	struct mapping m;
 	struct run run;
@@ -52,9 +52,13 @@ static void end_run(Reader *r)
 	uint64_t size = r->run.to - r->run.from;
 
 	if (size == r->size && !r->found) {
-		r->use.guest = r->run.pss;
-		r->use.merged = r->run.merged;
+		r->use.guest += r->run.pss;
+		r->use.merged += r->run.merged;
 		r->found = true;
+	} else if (size == r->region) {
+		r->use.guest += r->run.pss;
+		r->use.merged += r->run.merged;
+		r->region = 0;
 	} else {
 		r->use.part[MEMORY_DEVICES] += r->run.pss;
 	}
@@ -138,9 +142,10 @@ static void read_member(Reader *r, const char *line)
 		r->m.block = has_flag(rest, "dd") && has_flag(rest, "dc");
 }
 
-bool memory_use_parse(const char *text, size_t len, uint64_t size, struct memory_use *ret, GError **err)
+bool memory_use_parse(const char *text, size_t len, uint64_t size, uint64_t region, struct memory_use *ret,
+		      GError **err)
 {
-	Reader r = { .size = (size + RAM_UNIT - 1) / RAM_UNIT * RAM_UNIT };
+	Reader r = { .size = (size + RAM_UNIT - 1) / RAM_UNIT * RAM_UNIT, .region = region };
 	const char *end = text + len;
 
 	for (const char *p = text, *next; p < end; p = next) {

@@ -8,7 +8,8 @@
  *
  * QEMU keeps every block of guest memory (RAM, video memory, firmware) out of
  * core files and out of children; its own memory has not both of these flags.
- * The guest's RAM is, of these blocks, the one of its size.
+ * The guest's RAM is, of these blocks, the one of its size, and the one of the
+ * size of its region for more.
  */
 #pragma once
 
@@ -43,10 +44,12 @@ struct memory_use {
 };
 
 /*
- * `size`: the guest's RAM, as QEMU was told. ERR_INVALID when the text is none of smaps, ERR_NOT_FOUND when
- * no block has that size: the process has not begun, or ends.
+ * `size`: the guest's RAM, as QEMU was told; `region`: the room for more of it (virtio-mem), or 0.
+ * ERR_INVALID when the text is none of smaps, ERR_NOT_FOUND when no block has that size: the process has not
+ * begun, or ends.
  */
-bool memory_use_parse(const char *text, size_t len, uint64_t size, struct memory_use *ret, GError **err);
+bool memory_use_parse(const char *text, size_t len, uint64_t size, uint64_t region, struct memory_use *ret,
+		      GError **err);
 
 /* The sum of the parts. */
 uint64_t memory_use_overhead(const struct memory_use *u);

@@ -16,6 +16,8 @@
 	X(HOST_PROBED,       "host.probed",       "info")    \
 	X(HOST_ACCEL_UNUSABLE, "host.accel-unusable", "warning") \
 	X(HOST_KSM_UNUSABLE, "host.ksm-unusable", "warning") \
+	X(HOST_MEMORY_SHORT, "host.memory-short", "warning") \
+	X(HOST_MEMORY_ENOUGH, "host.memory-enough", "info") \
 	X(HOST_CPU_FOUND,    "host.cpu-found",    "info")    \
 	X(HOST_CPU_CHANGED,  "host.cpu-changed",  "warning") \
 	X(HOST_CPU_UNKNOWN,  "host.cpu-unknown",  "warning") \
@@ -56,6 +58,7 @@
 	X(VM_AGENT_GONE,     "vm.agent-gone",     "info")    \
 	X(VM_TOOLS_OLD,      "vm.tools-old",      "warning") \
 	X(VM_DISK_ERROR,     "vm.disk-error",     "error")   \
+	X(VM_MEMORY_IGNORED, "vm.memory-ignored", "warning") \
 	X(VM_IDLE_COSTLY,    "vm.idle-costly",    "warning") \
 	X(VM_IDLE_KEPT,      "vm.idle-kept",      "info")    \
 	X(VM_DISK_STOPPED,   "vm.disk-stopped",   "error")   \

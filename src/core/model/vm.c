@@ -2,6 +2,7 @@
 #include "core/model/vm.h"
 #include "base/str.h"
 #include "core/guest/cloud_init.h"
+#include "core/memory/range.h"
 #include "core/model/settings.h"
 
 #include <string.h>
@@ -463,11 +464,14 @@ static bool take_tags(Vm *vm, const Json *t, GError **err)
 static bool take_objects(Vm *vm, const Json *j, GError **err)
 {
 	const Json *s = json_object_get(j, "settings"), *c = json_object_get(j, "cloud_init");
+	struct memory_range range;
 
 	if (!take_properties(vm, json_object_get(j, "properties"), err) ||
 	    !take_tags(vm, json_object_get(j, "tags"), err))
 		return false;
 	if (s != NULL && !json_is_null(s) && !settings_merge(vm->settings, s, err))
+		return false;
+	if (!memory_range_of(vm->settings, &range, err))
 		return false;
 	if (c == NULL || json_is_null(c))
 		return true;

@@ -118,8 +118,8 @@ Json *vm_runtime_new(const char *host, const char *now)
 
 Json *vm_runtime_moved(const Json *runtime, VmState state, const char *reason, const char *now)
 {
-	static const char *const of_a_process[] = { "pid",        "vcpus", "memory",
-						    "started_at", "agent", "addresses" };
+	static const char *const of_a_process[] = { "pid",   "vcpus",     "memory", "started_at",
+						    "agent", "addresses", "dynamic" };
 	Json *j = json_deep_copy(runtime);
 
 	json_put_str(j, "state", vm_state_name(state));

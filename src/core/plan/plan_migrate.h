@@ -58,6 +58,7 @@ struct plan_receive {
 	const char *key_dir;   /* migrate_key_write() */
 	const char *machine;   /* versioned, of the guest */
 	const Json *applied;   /* what it was started with */
+	uint64_t memory;       /* what it has now, when that may change; 0: what it was started with */
 	bool run;              /* it runs; else it stands still over there as well */
 	bool post_copy;
 	bool shared_dir;                      /* both hosts see the vm's folder */

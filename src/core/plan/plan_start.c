@@ -7,6 +7,7 @@
 #include "core/guest/argv.h"
 #include "core/guest/profile.h"
 #include "core/host/memory.h"
+#include "core/memory/range.h"
 #include "core/migrate/hardware.h"
 #include "core/model/keys.h"
 #include "core/model/paths.h"
@@ -229,6 +230,15 @@ static Json *pin_record(const Start *s)
 	return p->has_pin ? pin_to_json(&p->pin, p->guest, profile_text(p, PROFILE_MACHINE)) : json_null();
 }
 
+/* One that comes with more than it began with needs that here, too. */
+static uint64_t claim_of(const Start *s)
+{
+	uint64_t start = profile_number(s->profile, PROFILE_START),
+		 now = s->from != NULL ? s->from->memory : 0;
+
+	return memory_claim_of(s->profile) + (now > start ? now - start : 0);
+}
+
 static void add_qemu(Start *s)
 {
 	g_auto(GStrv) fds = argv_fds(s->argv);
@@ -242,13 +252,33 @@ static void add_qemu(Start *s)
 	json_put_str(args, "log", log);
 	json_put_str(args, "user", s->req->host->run_as);
 	json_put(args, "taps", json_deep_copy(s->taps));
-	json_put_uint(args, "memory_claim", memory_claim_of(s->profile));
+	json_put_uint(args, "memory_claim", claim_of(s));
 	add(s, STEP_QEMU_SPAWN, _STEP_MAX, s->vm->name, args);
 	if (s->profile->has_pin) {
 		args = vm_args(s->vm);
 		json_put(args, "pin", pin_record(s));
 		add(s, STEP_CPU_CHECK, _STEP_MAX, s->vm->name, args);
 	}
+}
+
+/* How its memory moves; null when it does not. */
+static Json *dynamic_record(const Start *s)
+{
+	const Profile *p = s->profile;
+	Json *j;
+
+	if (profile_is(p, PROFILE_METHOD, memory_method_name(MEMORY_FIXED)))
+		return json_null();
+	j = json_object();
+	json_put_str(j, "method", profile_text(p, PROFILE_METHOD));
+	json_put_uint(j, "base", profile_number(p, PROFILE_MEMORY));
+	json_put_uint(j, "min", profile_number(p, PROFILE_MIN));
+	json_put_uint(j, "start", profile_number(p, PROFILE_START));
+	json_put_uint(j, "max", profile_number(p, PROFILE_MAX));
+	json_put_uint(j, "region", profile_plug_region(p));
+	json_put_uint(j, "overhead", memory_overhead_of(p));
+	json_put_bool(j, "boots", s->from == NULL);
+	return j;
 }
 
 static Json *running_members(const Start *s)
@@ -264,7 +294,8 @@ static Json *running_members(const Start *s)
 	json_put_str(m, "accel", profile_text(s->profile, PROFILE_ACCEL));
 	json_put_str(m, "machine", profile_text(s->profile, PROFILE_MACHINE));
 	json_put_uint(m, "vcpus", profile_number(s->profile, PROFILE_VCPUS));
-	json_put_uint(m, "memory", profile_number(s->profile, PROFILE_MEMORY));
+	json_put_uint(m, "memory", profile_number(s->profile, PROFILE_START));
+	json_put(m, "dynamic", dynamic_record(s));
 	json_put_uint(m, "memory_claim", memory_claim_of(s->profile));
 	json_put(m, "exit", json_null());
 	json_put(m, "agent", json_null());
@@ -488,7 +519,7 @@ static Json *received_members(const Start *s)
 
 	json_put(m, "pid", operation_fact("pid"));
 	json_put_str(m, "host", s->req->host->id);
-	json_put_uint(m, "memory_claim", memory_claim_of(s->profile));
+	json_put_uint(m, "memory_claim", claim_of(s));
 	json_put(m, "operation", json_null());
 	return m;
 }

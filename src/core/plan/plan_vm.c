@@ -185,6 +185,7 @@ Json *vm_stopped_members(const PlanRequest *req, const char *state, const char *
 	json_put(m, "vcpus", json_null());
 	json_put(m, "memory", json_null());
 	json_put(m, "memory_claim", json_null());
+	json_put(m, "dynamic", json_null());
 	json_put(m, "started_at", json_null());
 	json_put(m, "agent", json_null());
 	json_put(m, "addresses", json_array());
@@ -286,7 +287,9 @@ Operation *plan_vm_suspend(const PlanRequest *req, const VmSeen *seen, GError **
 		return NULL;
 	op->may_cancel = true;
 	args = vm_state_args(req, seen->vm);
-	json_put_uint(args, "memory", json_uint(seen->runtime, "memory", 0));
+	json_put_uint(
+	    args, "memory",
+	    json_uint(json_obj(seen->runtime, "dynamic"), "max", json_uint(seen->runtime, "memory", 0)));
 	json_put_bool(args, "run", runs);
 	plan_add(op->plan, STEP_STATE_SAVE, seen->vm->name, args);
 	plan_add(op->plan, STEP_QEMU_QUIT, seen->vm->name, vm_args(seen->vm));

@@ -28,13 +28,15 @@ TOOL_TIMEOUT = 300.0
 BOOT_KEPT = 7 * 86400.0
 BUSYBOX = "/bin/busybox"
 HERE = os.path.dirname(os.path.abspath(__file__))
-# Lists that init.sh loads: what gets at the root, then what makes it a KVM host, then what its tests use.
+# Lists that init.sh loads: what gets at the root, then what makes it a KVM host, then what its tests use. The last
+# one is for guests alone (tests/e2e/memory_guest.sh).
 # Each module's dependencies are read from the module and loaded before it.
 MODULES = {
     "order": ("virtio_pci 9pnet_virtio 9p overlay virtio_console virtio_net kvm-amd "
               "tun bridge veth vhost_net").split(),
     "order.disk": "virtio_blk crc32c_generic ext4".split(),
     "order.dump": "qemu_fw_cfg pvpanic_mmio".split(),
+    "order.memory": "virtio_balloon virtio_mem".split(),
 }
 
 

@@ -1,0 +1,637 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/memory_keeper.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "core/memory/balance.h"
+#include "core/memory/range.h"
+#include "core/model/keys.h"
+#include "core/model/settings.h"
+#include "core/model/vm_state.h"
+#include "engine/engine-impl.h"
+#include "engine/guest_balloon.h"
+#include "engine/host_pressure.h"
+#include "engine/limits.h"
+#include "engine/records.h"
+
+#include <string.h>
+
+#define SECOND UINT64_C(1000000)
+/* A guest that began longer ago than this has found the size that it needs. */
+#define BOOTING (60 * SECOND)
+/* Rounds that unplugging may stand still before the balloon takes the rest. */
+#define STUCK 3
+/* Between two looks while a guest grows. */
+#define HURRY SECOND
+
+typedef struct Guest {
+	char *vm_id, *name;
+	pid_t pid;
+	bool known;      /* its record was read: */
+	bool dynamic;    /* the rest means something */
+	bool plug;       /* it has virtio-mem */
+	unsigned polled; /* seconds between two reports, as its driver was told; 0: not yet */
+	bool looked;     /* it was measured in this round */
+	MemoryMethod method;
+	uint64_t overhead, pluggable;
+	struct balance_guest b; /* `name` is ours */
+	uint64_t asked;         /* the target that it was told last; 0: none */
+	uint64_t plugged_before;
+	unsigned stuck;
+	uint64_t reset_at; /* reports from before are of the guest that was */
+	bool reset;        /* it happened; the lock is its owner's */
+	Json *decision;    /* of the last round, or NULL */
+	GQueue trail;      /* Json, the newest last */
+	bool seen;         /* in this round */
+} Guest;
+
+struct MemoryKeeper {
+	Engine *engine;
+	uint64_t period;
+	GThread *thread;
+	GMutex lock; /* of all below */
+	GCond wake;  /* it shall end; a round has ended */
+	bool ending;
+	uint64_t rounds;
+	GHashTable *guest; /* vm id -> Guest; changed by the thread alone */
+	struct balance_host host;
+	uint64_t swapped; /* pages of the host, in the round before */
+	bool told_short;
+	bool hurry; /* a guest grew in this round */
+};
+
+static void unref_json(gpointer p)
+{
+	json_unref(p);
+}
+
+static void guest_free(gpointer p)
+{
+	Guest *g = p;
+
+	g_queue_clear_full(&g->trail, unref_json);
+	json_unref(g->decision);
+	g_free(g->vm_id);
+	g_free(g->name);
+	g_free(g);
+}
+
+/*
+ * Who they are
+ */
+
+static Json *runtime_of(const MemoryKeeper *k, const char *vm_id)
+{
+	g_autofree char *key = key_vm_runtime(vm_id);
+
+	return record_get(k->engine->store, key, NULL, NULL);
+}
+
+/* It booted here, and a moment ago: it has not been given anything yet. */
+static bool is_fresh(const Json *runtime)
+{
+	const char *at = json_str(runtime, "started_at");
+	g_autoptr(GDateTime) began = at != NULL ? g_date_time_new_from_iso8601(at, NULL) : NULL;
+	const char *moved = json_str(json_obj(runtime, "migration"), "at");
+	int64_t now = g_get_real_time();
+
+	if (began == NULL || !json_bool(json_obj(runtime, "dynamic"), "boots", false) ||
+	    (moved != NULL && strcmp(moved, at) > 0))
+		return false;
+	return now - g_date_time_to_unix(began) * (int64_t)SECOND < (int64_t)BOOTING;
+}
+
+/* What does not change while this QEMU runs. The record is complete when its start has ended. */
+static void learn(Guest *g, const Json *runtime)
+{
+	const Json *d = json_obj(runtime, "dynamic");
+
+	if (json_int(runtime, "pid", 0) != g->pid)
+		return;
+	g->known = true;
+	g->dynamic = d != NULL;
+	if (d == NULL)
+		return;
+	g->method = memory_method_of(json_str(d, "method"));
+	g->plug = g->method == MEMORY_VIRTIO_MEM;
+	g->overhead = json_uint(d, "overhead", 0);
+	g->b.base = json_uint(d, "base", 0);
+	g->b.min = json_uint(d, "min", 0);
+	g->b.start = json_uint(d, "start", 0);
+	g->b.max = json_uint(d, "max", 0);
+	g->pluggable = g->plug ? g->b.max - MIN(g->b.max, g->b.base) : 0;
+	g->b.fresh = is_fresh(runtime);
+}
+
+/* What holds at once when it is set. */
+static void read_settings(const MemoryKeeper *k, Guest *g)
+{
+	g_autofree char *key = key_vm_config(g->vm_id);
+	_cleanup_json_ Json *config = record_get(k->engine->store, key, NULL, NULL);
+	_cleanup_json_ Json *buffer = setting_effective(json_obj(config, "settings"), "memory.buffer"),
+			    *weight = setting_effective(json_obj(config, "settings"), "memory.weight");
+
+	g->b.buffer = (unsigned)json_integer_value(buffer);
+	g->b.weight = (unsigned)json_integer_value(weight);
+}
+
+static void begin_anew(Guest *g)
+{
+	g->b.state = (struct balance_state){ 0 };
+	g->b.fresh = true;
+	g->asked = 0;
+	g->reset_at = (uint64_t)g_get_real_time();
+}
+
+/* The entry of a guest, new when its QEMU is another one. The lock is the caller's. */
+static Guest *guest_at(MemoryKeeper *k, const char *vm_id, const Vmm *v)
+{
+	Guest *g = g_hash_table_lookup(k->guest, vm_id);
+
+	if (g == NULL || g->pid != vmm_pid(v)) {
+		g = g_new0(Guest, 1);
+		g->vm_id = g_strdup(vm_id);
+		g->pid = vmm_pid(v);
+		g_queue_init(&g->trail);
+		g_hash_table_replace(k->guest, g->vm_id, g);
+	}
+	if (g_strcmp0(g->name, vmm_name(v)) != 0) {
+		g_free(g->name);
+		g->name = g_strdup(vmm_name(v));
+		g->b.name = g->name;
+	}
+	if (g->reset)
+		begin_anew(g);
+	g->reset = false;
+	g->seen = true;
+	return g;
+}
+
+static gboolean was_not_seen(gpointer key, gpointer value, gpointer data)
+{
+	Guest *g = value;
+	bool seen = g->seen;
+
+	(void)key, (void)data;
+	g->seen = false;
+	return !seen;
+}
+
+static GPtrArray *find_guests(MemoryKeeper *k, const GPtrArray *fleet)
+{
+	GPtrArray *all = g_ptr_array_new();
+
+	g_mutex_lock(&k->lock);
+	for (guint i = 0; i < fleet->len; i++) {
+		const struct fleet_guest *f = fleet->pdata[i];
+
+		g_ptr_array_add(all, guest_at(k, f->vm_id, f->vmm));
+	}
+	g_hash_table_foreach_remove(k->guest, was_not_seen, NULL);
+	g_mutex_unlock(&k->lock);
+	return all;
+}
+
+/*
+ * Looking
+ */
+
+static void measure(MemoryKeeper *k, Guest *g, Vmm *v)
+{
+	_cleanup_json_ Json *runtime = runtime_of(k, g->vm_id);
+	unsigned poll = (unsigned)(k->hurry ? HURRY / SECOND : k->period / SECOND);
+	g_autoptr(GError) why = NULL;
+
+	g->looked = false;
+	if (!g->known && runtime != NULL)
+		learn(g, runtime);
+	if (!g->dynamic)
+		return;
+	read_settings(k, g);
+	g->b.held = vm_runtime_state(runtime) != VM_RUNNING || json_str(runtime, "operation") != NULL;
+	if (g->b.held && g->b.state.target != 0) {
+		g->looked = true; /* it has what it had */
+		return;
+	}
+	if (g->polled != poll && !guest_balloon_poll(v, poll, &why)) {
+		log_debug("the balloon of %s: %s", g->name, why->message);
+		return;
+	}
+	g->polled = poll;
+	g->looked = guest_balloon_look(v, g->plug, &g->b, &why);
+	if (g->looked && g->b.report.at <= g->reset_at)
+		g->b.report = (struct balance_report){ 0 };
+	if (!g->looked)
+		log_debug("the memory of %s is not known: %s", g->name, why->message);
+}
+
+static void look_at_host(MemoryKeeper *k, const GPtrArray *guests, struct balance_host *h)
+{
+	g_autoptr(GHashTable) own = g_hash_table_new(g_str_hash, g_str_equal);
+	struct memory_host memory = engine_memory(k->engine);
+	struct host_pressure p = host_pressure_look();
+	uint64_t limit = memory_limit(&memory), taken = 0;
+
+	for (guint i = 0; i < guests->len; i++) {
+		Guest *g = guests->pdata[i];
+
+		g_hash_table_add(own, g->vm_id);
+		taken += g->overhead;
+	}
+	taken += admission_of_others(k->engine->admission, own);
+	h->capacity = limit > taken ? limit - taken : 0;
+	h->available = memory.available;
+	h->reserve = memory.reserve;
+	h->psi = p.psi;
+	h->swaps = k->swapped != 0 && p.swapped > k->swapped;
+	k->swapped = p.swapped;
+}
+
+/*
+ * Following
+ */
+
+static uint64_t whole(uint64_t bytes)
+{
+	return bytes / RANGE_BLOCK * RANGE_BLOCK;
+}
+
+/* Unplugging that stands still: pages that the guest can't move are in the way. */
+static void see_stuck(Guest *g, uint64_t wanted)
+{
+	bool still = g->b.plugged > wanted && g->b.plugged == g->plugged_before;
+
+	g->stuck = still ? g->stuck + 1 : 0;
+	g->plugged_before = g->b.plugged;
+}
+
+/* The target as two numbers: what is plugged, and what the balloon leaves of what it booted with. */
+static void follow(Guest *g, Vmm *v)
+{
+	uint64_t target = g->b.target, above = target > g->b.base ? target - g->b.base : 0;
+	uint64_t plugged = MIN(whole(above + RANGE_BLOCK - 1), whole(g->pluggable));
+	uint64_t keeps = MIN(target, g->b.base), rest;
+	g_autoptr(GError) why = NULL;
+	bool was_stuck = g->stuck >= STUCK;
+
+	see_stuck(g, plugged);
+	if (target == g->asked && (g->stuck >= STUCK) == was_stuck)
+		return;
+	rest = g->stuck >= STUCK ? g->b.plugged - plugged : 0;
+	keeps -= MIN(rest, keeps / 2);
+	if (!guest_balloon_ask(v, g->plug, plugged, keeps, &why))
+		log_debug("the memory of %s stays as it is: %s", g->name, why->message);
+	else
+		g->asked = target;
+}
+
+/* A claim is what can't be taken back from the guest: its floor, while that is known. */
+static void claim(MemoryKeeper *k, const Guest *g)
+{
+	uint64_t held = MAX(balance_size(&g->b), g->b.target);
+
+	admission_resize(k->engine->admission, g->vm_id, g->overhead + (g->b.floor > 0 ? g->b.floor : held));
+}
+
+/*
+ * Telling
+ */
+
+static void tell_guest(MemoryKeeper *k, const Guest *g)
+{
+	g_autofree char *reason = balance_reason(&g->b);
+
+	if (g->b.noticed)
+		events_emit(k->engine->events, EVENT_VM_MEMORY_IGNORED, "vm", g->vm_id, g->name,
+			    balance_decision_to_json(&g->b), "the memory of %s is left as it is: %s", g->name,
+			    reason);
+}
+
+static void tell_host(MemoryKeeper *k, const struct balance_host *h, const struct balance_guest *b)
+{
+	const HostFacts *f = engine_facts(k->engine);
+	g_autofree char *missing = print_size(h->missing);
+	const char *cheapest = h->cheapest != SIZE_MAX ? b[h->cheapest].name : NULL;
+	Json *details;
+
+	if (h->is_short == k->told_short)
+		return;
+	k->told_short = h->is_short;
+	if (!h->is_short) {
+		events_emit(k->engine->events, EVENT_HOST_MEMORY_ENOUGH, "host", f->id, f->name, NULL,
+			    "host %s has the memory that its guests need again", f->name);
+		return;
+	}
+	details = json_object();
+	json_put_uint(details, "missing", h->missing);
+	json_put_uint(details, "available", h->available);
+	json_put_uint(details, "capacity", h->capacity);
+	json_put_str(details, "cheapest", cheapest);
+	events_emit(k->engine->events, EVENT_HOST_MEMORY_SHORT, "host", f->id, f->name, details,
+		    "the guests of host %s need %s more memory than it has; the cheapest to move away is %s",
+		    f->name, missing, cheapest != NULL ? cheapest : "none");
+}
+
+/* An entry is made longer while it says the same. */
+static void remember(Guest *g, Json *decision, const char *now)
+{
+	Json *last = g_queue_peek_tail(&g->trail), *entry;
+
+	if (last != NULL && g_strcmp0(json_str(last, "verdict"), json_str(decision, "verdict")) == 0 &&
+	    json_uint(last, "to", 0) == json_uint(decision, "to", 0)) {
+		json_put_str(last, "until", now);
+		json_put_uint(last, "rounds", json_uint(last, "rounds", 0) + 1);
+		return;
+	}
+	entry = json_deep_copy(decision);
+	json_put_str(entry, "at", now);
+	json_put_str(entry, "until", now);
+	json_put_uint(entry, "rounds", 1);
+	g_queue_push_tail(&g->trail, entry);
+	if (g->trail.length > MEMORY_KEEPER_TRAIL)
+		json_unref(g_queue_pop_head(&g->trail));
+}
+
+static void put_settings(Json *j, const Guest *g)
+{
+	json_put_str(j, "method", memory_method_name(g->method));
+	json_put_uint(j, "min", g->b.min);
+	json_put_uint(j, "start", g->b.start);
+	json_put_uint(j, "max", g->b.max);
+	json_put_uint(j, "buffer", g->b.buffer);
+	json_put_uint(j, "weight", g->b.weight);
+	json_put_uint(j, "base", g->b.base);
+	json_put_uint(j, "plugged", g->b.plugged);
+	json_put_uint(j, "ballooned", g->b.ballooned);
+}
+
+static void publish(MemoryKeeper *k, Guest *g, const char *now)
+{
+	Json *decision = balance_decision_to_json(&g->b);
+
+	g_mutex_lock(&k->lock);
+	remember(g, decision, now);
+	json_put_str(decision, "at", now);
+	put_settings(decision, g);
+	json_unref(g->decision);
+	g->decision = decision;
+	g_mutex_unlock(&k->lock);
+}
+
+/*
+ * Rounds
+ */
+
+static void decide(MemoryKeeper *k, const GPtrArray *guests, const GPtrArray *vmms)
+{
+	struct balance_round r = { .now = (uint64_t)g_get_real_time(), .period = k->period, .host = k->host };
+	g_autofree char *now = time_stamp();
+
+	k->hurry = false;
+	look_at_host(k, guests, &r.host);
+	r.n = guests->len;
+	r.guest = g_new(struct balance_guest, r.n);
+	for (guint i = 0; i < r.n; i++)
+		r.guest[i] = ((Guest *)guests->pdata[i])->b;
+	balance_round(&r);
+	for (guint i = 0; i < r.n; i++) {
+		Guest *g = guests->pdata[i];
+
+		g->b = r.guest[i];
+		k->hurry = k->hurry || g->b.target > g->b.from;
+		if (!g->b.held)
+			follow(g, vmms->pdata[i]);
+		claim(k, g);
+		tell_guest(k, g);
+		publish(k, g, now);
+	}
+	tell_host(k, &r.host, r.guest);
+	g_mutex_lock(&k->lock);
+	k->host = r.host;
+	g_mutex_unlock(&k->lock);
+	g_free(r.guest);
+}
+
+static void look(MemoryKeeper *k)
+{
+	g_autoptr(GPtrArray) fleet = fleet_guests(k->engine->fleet), all = find_guests(k, fleet);
+	g_autoptr(GPtrArray) due = g_ptr_array_new(), vmms = g_ptr_array_new();
+
+	for (guint i = 0; i < all->len; i++) {
+		Guest *g = all->pdata[i];
+		const struct fleet_guest *f = fleet->pdata[i];
+
+		if (g->known && !g->dynamic)
+			continue;
+		measure(k, g, f->vmm);
+		if (!g->looked)
+			continue;
+		g_ptr_array_add(due, g);
+		g_ptr_array_add(vmms, f->vmm);
+	}
+	if (due->len > 0)
+		decide(k, due, vmms);
+}
+
+static bool pause_for(MemoryKeeper *k, uint64_t us)
+{
+	gint64 until = (gint64)(time_monotonic() + us);
+	bool on;
+
+	g_mutex_lock(&k->lock);
+	k->rounds++;
+	g_cond_broadcast(&k->wake);
+	while (!k->ending && g_cond_wait_until(&k->wake, &k->lock, until))
+		;
+	on = !k->ending;
+	g_mutex_unlock(&k->lock);
+	return on;
+}
+
+static gpointer keep(gpointer data)
+{
+	MemoryKeeper *k = data;
+
+	do
+		look(k);
+	while (pause_for(k, k->hurry ? MIN(HURRY, k->period) : k->period));
+	return NULL;
+}
+
+MemoryKeeper *memory_keeper_start(Engine *e, uint64_t period)
+{
+	MemoryKeeper *k = g_new0(MemoryKeeper, 1);
+
+	k->engine = e;
+	k->period = period != 0 ? period : MEMORY_KEEPER_PERIOD;
+	g_mutex_init(&k->lock);
+	g_cond_init(&k->wake);
+	k->guest = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, guest_free);
+	k->thread = g_thread_new("memory", keep, k);
+	return k;
+}
+
+/* Nobody listens any more: no guest need be woken for it. */
+static void leave_alone(MemoryKeeper *k)
+{
+	GHashTableIter it;
+	gpointer p;
+
+	g_hash_table_iter_init(&it, k->guest);
+	while (g_hash_table_iter_next(&it, NULL, &p)) {
+		const Guest *g = p;
+		g_autoptr(Vmm) v = g->polled ? fleet_vmm(k->engine->fleet, g->vm_id) : NULL;
+
+		if (v != NULL && vmm_pid(v) == g->pid)
+			guest_balloon_poll(v, 0, NULL);
+	}
+}
+
+void memory_keeper_stop(MemoryKeeper *k)
+{
+	if (k == NULL || k->thread == NULL)
+		return;
+	g_mutex_lock(&k->lock);
+	k->ending = true;
+	g_cond_broadcast(&k->wake);
+	g_mutex_unlock(&k->lock);
+	g_thread_join(g_steal_pointer(&k->thread));
+	leave_alone(k);
+}
+
+MemoryKeeper *memory_keeper_free(MemoryKeeper *k)
+{
+	if (k == NULL)
+		return NULL;
+	memory_keeper_stop(k);
+	g_hash_table_unref(k->guest);
+	g_mutex_clear(&k->lock);
+	g_cond_clear(&k->wake);
+	g_free(k);
+	return NULL;
+}
+
+void memory_keeper_reset(MemoryKeeper *k, const char *vm_id)
+{
+	Guest *g;
+
+	if (k == NULL)
+		return;
+	g_mutex_lock(&k->lock);
+	g = g_hash_table_lookup(k->guest, vm_id);
+	if (g != NULL)
+		g->reset = true;
+	g_mutex_unlock(&k->lock);
+}
+
+void memory_keeper_wait(MemoryKeeper *k, uint64_t timeout)
+{
+	gint64 until = (gint64)(time_monotonic() + timeout);
+	uint64_t now;
+
+	if (k == NULL)
+		return;
+	g_mutex_lock(&k->lock);
+	now = k->rounds;
+	while (!k->ending && k->rounds == now && g_cond_wait_until(&k->wake, &k->lock, until))
+		;
+	g_mutex_unlock(&k->lock);
+}
+
+/*
+ * Reports. The thread writes what they read of a guest's numbers without the
+ * lock, so they are made of what it published.
+ */
+
+static uint64_t decided(const Guest *g, const char *member)
+{
+	return json_uint(g->decision, member, 0);
+}
+
+uint64_t memory_keeper_size(MemoryKeeper *k, const char *vm_id)
+{
+	const Guest *g;
+	uint64_t size = 0;
+
+	if (k == NULL)
+		return 0;
+	g_mutex_lock(&k->lock);
+	g = g_hash_table_lookup(k->guest, vm_id);
+	if (g != NULL && g->decision != NULL)
+		size = MAX(decided(g, "size"), decided(g, "to"));
+	g_mutex_unlock(&k->lock);
+	return size;
+}
+
+static Json *host_to_json(const struct balance_host *h)
+{
+	Json *j = json_object();
+
+	json_put_uint(j, "capacity", h->capacity);
+	json_put(j, "available", h->available > 0 ? json_integer((json_int_t)h->available) : json_null());
+	json_put_uint(j, "reserve", h->reserve);
+	json_put_uint(j, "pressure", h->psi);
+	json_put_bool(j, "swaps", h->swaps);
+	json_put_bool(j, "tight", h->tight);
+	json_put_bool(j, "short", h->is_short);
+	json_put_uint(j, "missing", h->missing);
+	return j;
+}
+
+static Json *trail_to_json(Guest *g)
+{
+	Json *list = json_array();
+
+	for (const GList *l = g->trail.head; l != NULL; l = l->next)
+		json_array_append_new(list, json_deep_copy(l->data));
+	return list;
+}
+
+Json *memory_keeper_report(MemoryKeeper *k, const char *vm_id)
+{
+	Json *j = NULL;
+	Guest *g;
+
+	if (k == NULL)
+		return NULL;
+	g_mutex_lock(&k->lock);
+	g = g_hash_table_lookup(k->guest, vm_id);
+	if (g != NULL && g->decision != NULL) {
+		j = json_object();
+		json_put_uint(j, "period", k->period);
+		json_put(j, "decision", json_deep_copy(g->decision));
+		json_put_uint(j, "memory", decided(g, "size"));
+		json_put(j, "host", host_to_json(&k->host));
+		json_put(j, "trail", trail_to_json(g));
+	}
+	g_mutex_unlock(&k->lock);
+	return j;
+}
+
+Json *memory_keeper_list(MemoryKeeper *k)
+{
+	static const char *const members[] = { "size", "to", "need", "floor", "verdict" };
+	Json *list = json_array();
+	GHashTableIter it;
+	gpointer p;
+
+	if (k == NULL)
+		return list;
+	g_mutex_lock(&k->lock);
+	g_hash_table_iter_init(&it, k->guest);
+	while (g_hash_table_iter_next(&it, NULL, &p)) {
+		const Guest *g = p;
+		Json *j;
+
+		if (g->decision == NULL)
+			continue;
+		j = json_object();
+		json_put_str(j, "id", g->vm_id);
+		json_put_str(j, "name", g->name);
+		for (size_t i = 0; i < G_N_ELEMENTS(members); i++)
+			json_object_set(j, members[i], json_object_get(g->decision, members[i]));
+		json_array_append_new(list, j);
+	}
+	g_mutex_unlock(&k->lock);
+	return list;
+}
