@@ -86,11 +86,20 @@ static double rate_of(const Json *guest)
 		     : 0;
 }
 
+static uint64_t cpu_of(const Json *guest)
+{
+	return json_uint(guest, "main_cpu", 0) + json_uint(guest, "vcpu_cpu", 0);
+}
+
+/* A guest that never sleeps is never woken: among those CPU time decides. */
 static int busier_first(const void *a, const void *b)
 {
-	double x = rate_of(*(Json *const *)a), y = rate_of(*(Json *const *)b);
+	const Json *ga = *(Json *const *)a, *gb = *(Json *const *)b;
+	double x = rate_of(ga), y = rate_of(gb);
 
-	return x < y ? 1 : x > y ? -1 : 0;
+	if (x < y || (x <= y && cpu_of(ga) < cpu_of(gb)))
+		return 1;
+	return x > y || cpu_of(ga) > cpu_of(gb) ? -1 : 0;
 }
 
 static Json *ranked(const Json *guests)
