@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Linux guest of few MiB, from this machine's own packages: the lab's kernel, busybox, bash and the guest agent."""
+"""Linux guests of few MiB, from this machine's own packages: Debian's kernel, busybox, and what a test wants in it."""
 import pathlib
 import re
 import shutil
@@ -11,10 +11,14 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lab"))
 
-from lablib.cpio import Archive  # noqa: E402  (found by the line above)
-from lablib.errors import Unavailable  # noqa: E402
-from lablib.kernel import boot_files  # noqa: E402
+from lablib.errors import Unavailable  # noqa: E402  (found by the line above)
+from lablib.linux import guest_files  # noqa: E402
 
+# By the first program of the guest.
+MODULES = {
+    "linux_guest.sh": "virtio_pci virtio_net virtio_console virtio_blk crc32c_generic ext4 qemu_fw_cfg pvpanic_mmio".split(),
+    "memory_guest.sh": "virtio_pci virtio_console virtio_balloon virtio_mem".split(),
+}
 PROGRAMS = ("bash", "qemu-ga")
 
 
@@ -23,39 +27,28 @@ def libraries(path):
     return re.findall(r"(/\S+) \(0x", told)
 
 
-def layer(script, extra):
-    """
-    What lies over the lab's own initrd: of two files of a name the kernel keeps the later. `script` is its first program,
-    `extra`: {path: bytes} of programs.
-    """
-    found = [shutil.which(name, path="/bin:/usr/bin:/usr/sbin") for name in PROGRAMS]
-    if None in found:
-        pytest.skip(f"not all of these are installed: {', '.join(PROGRAMS)}")
-    files = {path: path for path in found} | {path: path for program in found for path in libraries(program)}
-    archive = Archive()
-    folders = {str(parent) for path in files for parent in pathlib.Path(path).parents} - {"/"}
-    for folder in sorted(folders | {"/var"}):
-        archive.folder(folder[1:])
-    for path in files:
-        archive.file(path[1:], pathlib.Path(path).read_bytes(), 0o755)
-    for path, content in extra.items():
-        archive.file(path[1:], content, 0o755)
-    archive.file("init", (HERE / script).read_bytes(), 0o755)
-    return archive.bytes()
-
-
-def linux_guest(folder, extra=None, script="linux_guest.sh"):
-    """(kernel, initrd) in that folder, for QEMU's user to read; `extra`: {path: bytes} of further programs."""
+def made_guest(folder, init, modules, programs):
+    """(kernel, initrd) in that folder, for QEMU's user to read; `programs`: {path: bytes}."""
     try:
-        kernel, initrd = map(pathlib.Path, boot_files())
+        files = guest_files(init, modules, programs)
     except Unavailable as error:
         pytest.skip(str(error))
     made = folder / "vmlinux", folder / "initrd"
-    shutil.copyfile(kernel, made[0])
-    made[1].write_bytes(initrd.read_bytes() + layer(script, extra or {}))
-    for path in made:
-        path.chmod(0o644)
+    for source, target in zip(files, made):
+        shutil.copyfile(source, target)
+        target.chmod(0o644)
     return made
+
+
+def linux_guest(folder, extra=None, script="linux_guest.sh"):
+    """One with bash and the guest agent; `extra`: {path: bytes} of further programs, `script`: its first one."""
+    found = [shutil.which(name, path="/bin:/usr/bin:/usr/sbin") for name in PROGRAMS]
+    if None in found:
+        pytest.skip(f"not all of these are installed: {', '.join(PROGRAMS)}")
+    paths = [*found, *(path for program in found for path in libraries(program))]
+    programs = {path[1:]: pathlib.Path(path).read_bytes() for path in paths}
+    programs.update({path[1:]: content for path, content in (extra or {}).items()})
+    return made_guest(folder, (HERE / script).read_text(encoding="utf-8"), MODULES[script], programs)
 
 
 def ext4_disk(path, size):

@@ -10,12 +10,8 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 
-# In the lab's order, without what only its hosts need.
-grep -hE '^(virtio|failover|net_failover|crc|mbcache|jbd2|ext4)' /modules/order /modules/order.disk | while read -r module; do
-	insmod "/modules/$module"
-done
-while read -r module; do insmod "/modules/$module"; done </modules/order.dump
-rm -rf /modules /lab
+while read -r module; do insmod "/modules/$module"; done </modules/order
+rm -rf /modules
 
 mkdir -p /run /tmp /var/tmp
 mount -t tmpfs run /run

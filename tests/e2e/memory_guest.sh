@@ -12,14 +12,13 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 
 load() {
-	grep -hE "$1" /modules/order /modules/order.memory | while read -r module; do
+	grep -E "$1" /modules/order | while read -r module; do
 		insmod "/modules/$module"
 	done
 }
-# In the lab's order, without what only its hosts need.
 load '^virtio(_ring|_pci.*|_console)?\.ko'
 load "^(${drivers:-none})\.ko"
-rm -rf /modules /lab
+rm -rf /modules
 
 mkdir -p /run /tmp /full /var/run
 mount -t tmpfs run /run

@@ -4,17 +4,7 @@
 On its first screen is a shell. On its virtio console it says how large the screen is, what `say` of the shell is
 given, and what the pointer does.
 """
-import os
-import pathlib
-import sys
-
-import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lab"))
-
-from lablib import kernel  # noqa: E402  (found by the line above)
-from lablib.cpio import Archive  # noqa: E402
-from lablib.errors import Unavailable  # noqa: E402
+from linux_guest import made_guest
 
 MODULES = "virtio_pci virtio_console virtio_input bochs i8042 atkbd evdev".split()
 # A line of od: sixteen bytes of time, then type, code and value of one event.
@@ -42,24 +32,4 @@ while :; do setsid sh -c 'exec sh -i </dev/tty1 >/dev/tty1 2>&1'; done
 
 def screen_guest(folder):
     """(kernel, initrd) in that folder, for QEMU's user to read."""
-    try:
-        vmlinux, _ = kernel.boot_files()
-        kernel.tool(["dpkg", "-x", kernel.package_cached(kernel.cache_dir()), str(folder / "tree")])
-    except Unavailable as error:
-        pytest.skip(str(error))
-    archive = Archive()
-    for name in ("bin", "dev", "proc", "sys", "modules"):
-        archive.folder(name)
-    archive.console()
-    archive.file("bin/busybox", kernel.read(kernel.BUSYBOX), 0o755)
-    archive.file("init", INIT.encode(), 0o755)
-    archive.file("bin/say", b"#!/bin/sh\necho \"$*\" >/dev/hvc0\n", 0o755)
-    files = kernel.module_files(kernel.one(str(folder / "tree"), "lib/modules/*"))
-    paths = kernel.modules_order(files, [name for name in MODULES if name in files])
-    for path in paths:
-        archive.file("modules/" + os.path.basename(path), kernel.read(path))
-    archive.file("modules/order", "".join(os.path.basename(path) + "\n" for path in paths).encode())
-    made = folder / "vmlinux", folder / "initrd"
-    made[0].write_bytes(kernel.read(vmlinux))
-    made[1].write_bytes(archive.bytes())
-    return made
+    return made_guest(folder, INIT, MODULES, {"bin/say": b"#!/bin/sh\necho \"$*\" >/dev/hvc0\n"})

@@ -35,8 +35,6 @@ MODULES = {
     "order": ("virtio_pci 9pnet_virtio 9p overlay virtio_console virtio_net kvm-amd "
               "tun bridge veth vhost_net").split(),
     "order.disk": "virtio_blk crc32c_generic ext4".split(),
-    "order.dump": "qemu_fw_cfg pvpanic_mmio".split(),
-    "order.memory": "virtio_balloon virtio_mem".split(),
 }
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small Linux guest: Debian's kernel, busybox, and the drivers of everything that QEMU and libvirt put into a guest.
+"""Small Linux guests: Debian's kernel, busybox, drivers, and a first program.
 
-The same guest for every set of devices: it loads all drivers and brings up what it finds, as Debian does, and then
-idles. Words of its kernel command line:
+The one that is made when nothing else is said is the same for every set of devices: it loads the drivers of everything
+that QEMU and libvirt put into a guest and brings up what it finds, as Debian does, and then idles. Words of its kernel
+command line:
 
     fill=MIB    write as many MiB of files in memory, hold them, remove them; says `filled` and `freed`
     usb=on      USB devices may not sleep, as Windows and old Linux have it; else as systemd's rules have it
@@ -10,6 +11,7 @@ idles. Words of its kernel command line:
 """
 import hashlib
 import os
+import pathlib
 
 from . import kernel
 from .cpio import Archive
@@ -45,31 +47,41 @@ while :; do sleep 100000; done
 """
 
 
-def guest_files():
-    """The paths of (kernel, initrd), made once and kept in the lab's cache. Raises Unavailable."""
+def guest_files(init=INIT, modules=MODULES, programs=None):
+    """The paths of (kernel, initrd), made once and kept in the lab's cache. Raises Unavailable.
+
+    `init` loads what /modules/order lists; `programs`: {path: content} of further ones.
+    """
     vmlinux, _ = kernel.boot_files()
-    folder = os.path.dirname(vmlinux)
-    digest = hashlib.sha256(kernel.read(__file__)).hexdigest()
-    initrd = os.path.join(folder, "guest-%s" % digest[:16])
+    parts = {"bin/busybox": kernel.read(kernel.BUSYBOX), "init": init.encode(), **(programs or {})}
+    initrd = os.path.join(os.path.dirname(vmlinux), "guest-%s" % digest_of(modules, parts))
     with kernel.cache_locked() as cache:
         if not os.path.exists(initrd):
             with kernel.scratch(cache) as work:
                 made = os.path.join(work, "initrd")
-                kernel.write(made, initrd_make(os.path.join(work, "tree"), kernel.package_cached(cache)))
+                kernel.write(made, initrd_make(os.path.join(work, "tree"), kernel.package_cached(cache), modules, parts))
                 os.rename(made, initrd)
     return vmlinux, initrd
 
 
-def initrd_make(tree, deb):
+def digest_of(modules, parts):
+    digest = hashlib.sha256(kernel.read(__file__))
+    for name, content in [("modules", " ".join(modules).encode()), *sorted(parts.items())]:
+        digest.update(b"%s %d " % (name.encode(), len(content)) + content)
+    return digest.hexdigest()[:16]
+
+
+def initrd_make(tree, deb, modules, parts):
     kernel.tool(["dpkg", "-x", deb, tree])
     archive = Archive()
-    for folder in ("bin", "dev", "proc", "sys", "modules"):
+    folders = {str(parent) for path in parts for parent in pathlib.PurePath(path).parents} - {"."}
+    for folder in sorted(folders | {"dev", "proc", "sys", "modules", "var"}):
         archive.folder(folder)
     archive.console()
-    archive.file("bin/busybox", kernel.read(kernel.BUSYBOX), 0o755)
-    archive.file("init", INIT.encode(), 0o755)
+    for path, content in parts.items():
+        archive.file(path, content, 0o755)
     files = kernel.module_files(kernel.one(tree, "lib/modules/*"))
-    paths = kernel.modules_order(files, [name for name in MODULES if name in files])
+    paths = kernel.modules_order(files, [name for name in modules if name in files])
     for path in paths:
         archive.file("modules/" + os.path.basename(path), kernel.read(path))
     archive.file("modules/order", "".join(os.path.basename(path) + "\n" for path in paths).encode())
