@@ -57,6 +57,7 @@ bool api_vm_balance(ApiCall *c, GError **err)
 	g_autoptr(VmRecords) r = call_vm(c, err);
 	MemoryKeeper *k = engine_memory_keeper(c->engine);
 	uint64_t wait;
+	bool rested;
 	Json *j;
 
 	if (r == NULL || !call_number(c, "wait", 0, WAIT_MAX, 0, &wait, err))
@@ -64,8 +65,10 @@ bool api_vm_balance(ApiCall *c, GError **err)
 	if (!runs(r->runtime))
 		return fail_advice(err, ERR_BAD_STATE, "Start it first.", "vm '%s' does not run",
 				   r->vm->name);
+	rested = wait > 0 && call_rest(c);
 	if (wait > 0)
 		memory_keeper_wait(k, wait * SECOND);
+	call_wake(c, rested);
 	j = memory_keeper_report(k, r->vm->id);
 	if (j == NULL)
 		j = no_report(r->runtime);

@@ -10,6 +10,7 @@
 #include "core/model/vm_state.h"
 #include "engine/engine-impl.h"
 #include "engine/guest_balloon.h"
+#include "engine/guest_online.h"
 #include "engine/host_pressure.h"
 #include "engine/limits.h"
 #include "engine/records.h"
@@ -23,6 +24,8 @@
 #define STUCK 3
 /* Between two looks while a guest grows. */
 #define HURRY SECOND
+/* Rounds that a QEMU which did not answer is left alone: the others must not wait for it each time. */
+#define SULK 10
 
 typedef struct Guest {
 	char *vm_id, *name;
@@ -31,6 +34,8 @@ typedef struct Guest {
 	bool dynamic;    /* the rest means something */
 	bool plug;       /* it has virtio-mem */
 	unsigned polled; /* seconds between two reports, as its driver was told; 0: not yet */
+	unsigned sulk;   /* rounds until it is asked again */
+	bool online;     /* its agent was asked to have plugged memory used */
 	bool looked;     /* it was measured in this round */
 	MemoryMethod method;
 	uint64_t overhead, pluggable;
@@ -140,6 +145,7 @@ static void begin_anew(Guest *g)
 	g->b.state = (struct balance_state){ 0 };
 	g->b.fresh = true;
 	g->asked = 0;
+	g->online = false;
 	g->reset_at = (uint64_t)g_get_real_time();
 }
 
@@ -196,6 +202,19 @@ static GPtrArray *find_guests(MemoryKeeper *k, const GPtrArray *fleet)
  * Looking
  */
 
+/* Once, as soon as its agent is there. */
+static void have_it_used(MemoryKeeper *k, Guest *g)
+{
+	g_autoptr(Agent) a = g->plug && !g->online ? fleet_agent(k->engine->fleet, g->vm_id) : NULL;
+	g_autoptr(GError) why = NULL;
+
+	if (a == NULL || !agent_is_open(a))
+		return;
+	g->online = true;
+	if (!guest_online(a, &why))
+		log_debug("whether %s uses plugged memory is left to it: %s", g->name, why->message);
+}
+
 static void measure(MemoryKeeper *k, Guest *g, Vmm *v)
 {
 	_cleanup_json_ Json *runtime = runtime_of(k, g->vm_id);
@@ -215,14 +234,19 @@ static void measure(MemoryKeeper *k, Guest *g, Vmm *v)
 	}
 	if (g->polled != poll && !guest_balloon_poll(v, poll, &why)) {
 		log_debug("the balloon of %s: %s", g->name, why->message);
+		g->sulk = SULK;
 		return;
 	}
 	g->polled = poll;
 	g->looked = guest_balloon_look(v, g->plug, &g->b, &why);
 	if (g->looked && g->b.report.at <= g->reset_at)
 		g->b.report = (struct balance_report){ 0 };
-	if (!g->looked)
-		log_debug("the memory of %s is not known: %s", g->name, why->message);
+	if (g->looked) {
+		have_it_used(k, g);
+		return;
+	}
+	log_debug("the memory of %s is not known: %s", g->name, why->message);
+	g->sulk = SULK;
 }
 
 static void look_at_host(MemoryKeeper *k, const GPtrArray *guests, struct balance_host *h)
@@ -423,6 +447,10 @@ static void look(MemoryKeeper *k)
 
 		if (g->known && !g->dynamic)
 			continue;
+		if (g->sulk > 0) {
+			g->sulk--;
+			continue;
+		}
 		measure(k, g, f->vmm);
 		if (!g->looked)
 			continue;

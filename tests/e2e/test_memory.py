@@ -21,7 +21,7 @@ MOVES = ("memory.min=224MiB", "memory.max=2GiB", "memory.buffer=40")
 def create(daemon, name, system, drivers, *settings):
     kernel, initrd = system
     daemon.ok("vm", "create", name, "--memory", START, *settings, "--kernel", kernel, "--initrd", initrd, "--nic", "none",
-              "--cmdline", f"quiet memhp_default_state=online_movable drivers={drivers}")
+              "--cmdline", f"quiet drivers={drivers}")
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +82,20 @@ def test_a_guest_grows_with_its_need_shrinks_after_it_and_never_swaps(fast):
     assert now["size"] > START and now["plugged"] > 0
     total = int(re.search(r"MemTotal: +(\d+) kB", run(fast, "a", "cat /proc/meminfo"))[1]) * 1024
     assert total > first + 32 * MIB, "the guest uses what was plugged"
-    grown = now["size"]
+    assert "with 40 % of buffer" in fast.ok("vm", "memory", "a", "--why")
+    assert {"begun", "grew"} <= {d["verdict"] for d in balance(fast, "a")["trail"]}
+    # What QEMU carries over to a file, and so to another host: the size, and all that is in it.
+    fast.ok("vm", "suspend", "a")
+    fast.ok("vm", "start", "a")
+    again = await_decision(fast, "a", has_reported, "report after it was suspended")
+    assert again["size"] >= now["size"] and again["plugged"] >= now["plugged"]
+    assert run(fast, "a", "ls /full").split() == [str(n) for n in range(5)]
     run(fast, "a", "rm /full/*")
     now = await_decision(fast, "a", lambda d: d["size"] < START - 16 * MIB and d["plugged"] == 0, "all given back")
     assert now["ballooned"] > 0 and now["size"] >= 224 * MIB and now["size"] >= now["need"]
     assert now["report"]["swap_out"] in (0, None)
     assert "guest" in run(fast, "a", "echo guest"), "it lives"
-    verdicts = {d["verdict"] for d in balance(fast, "a")["trail"]}
-    assert {"begun", "grew", "shrank"} <= verdicts
-    why = fast.ok("vm", "memory", "a", "--why")
-    assert "shrank" in why and "grew" in why and "with 40 % of buffer" in why
+    assert "shrank" in fast.ok("vm", "memory", "a", "--why")
     shown = fast.ok("vm", "memory", "a")
     assert "virtio-mem" in shown and "available" in shown
     metrics = fast.get("/metrics").decode()
