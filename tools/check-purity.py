@@ -52,7 +52,7 @@ FAMILIES = {
     "jansson, but for its files": "json_\\w+ jsonp_\\w+",
     "helpers of base": """
         fail fail_advice err_\\w+ parse_(uint|size|duration|bool) print_(size|duration) name_check uuid_valid
-        uuid_of_bytes time_(print|parse)
+        uuid_of_bytes text_is_plain time_(print|parse)
     """,
 }
 

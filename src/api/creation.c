@@ -22,6 +22,7 @@ static void wish_free(gpointer p)
 	g_free((char *)w->image_path);
 	g_free((char *)w->clone_of);
 	g_free((char *)w->clone_backing);
+	json_unref(w->backup);
 	g_free((char *)w->image_key);
 	g_free(w);
 }

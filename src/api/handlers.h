@@ -34,6 +34,7 @@ bool api_vm_nic_add(ApiCall *c, GError **err);
 bool api_vm_nic_remove(ApiCall *c, GError **err);
 bool api_vm_migrate(ApiCall *c, GError **err);
 bool api_vm_moves(ApiCall *c, GError **err);
+bool api_vm_backup(ApiCall *c, GError **err);
 bool api_vm_nmi(ApiCall *c, GError **err);
 bool api_vm_memory(ApiCall *c, GError **err);
 bool api_vm_balance(ApiCall *c, GError **err);
@@ -69,6 +70,12 @@ bool api_reception_begin(ApiCall *c, GError **err);
 bool api_reception_show(ApiCall *c, GError **err);
 bool api_reception_finish(ApiCall *c, GError **err);
 bool api_reception_abort(ApiCall *c, GError **err);
+
+bool api_backup_list(ApiCall *c, GError **err);
+bool api_backup_verify(ApiCall *c, GError **err);
+bool api_backup_restore(ApiCall *c, GError **err);
+bool api_backup_delete(ApiCall *c, GError **err);
+bool api_backup_prune(ApiCall *c, GError **err);
 
 bool api_image_list(ApiCall *c, GError **err);
 bool api_image_import(ApiCall *c, GError **err);

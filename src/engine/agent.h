@@ -111,7 +111,9 @@ bool agent_pause(Agent *a, uint64_t pause, GError **err);
 	X("guest-file-close", "{handle:i}", "{}")                                                     \
 	X("guest-fsfreeze-status", "{}", "s(thawed|frozen)")                                          \
 	X("guest-get-devices", "{}",                                                                  \
-	  "[{driver-name:s driver-version?:s id?:{vendor-id?:i device-id?:i}}]")
+	  "[{driver-name:s driver-version?:s id?:{vendor-id?:i device-id?:i}}]")                    \
+	X("guest-fsfreeze-freeze", "{}", "i")                                                         \
+	X("guest-fsfreeze-thaw", "{}", "i")
 // clang-format on
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Agent, agent_unref)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "engine/admission.h"
+#include "engine/backup/freeze.h"
 #include "engine/engine.h"
 #include "engine/fence.h"
 #include "engine/lease.h"
@@ -51,6 +52,7 @@ struct Engine {
 	Receptions *receptions; /* guests that come */
 	Moves *moves;           /* guests that go */
 	GMutex dumping;         /* held while QEMU writes a dump: one at a time */
+	FreezeKeeper *freezes;  /* guests whose file systems stand still; NULL when it is simulated */
 	GMutex lock;            /* of the two below */
 	GHashTable *known_cpu;  /* set: what QEMUs of this daemon made whole, as cpu_identity() names it */
 	GPtrArray *facts;       /* HostFacts, the newest last; older ones may still be in use */

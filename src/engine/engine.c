@@ -402,6 +402,8 @@ static bool open_parts(Engine *e, const struct engine_config *config, GError **e
 	e->ledger = ledger_new(e);
 	e->receptions = receptions_new();
 	e->moves = moves_new();
+	if (!config->sim)
+		e->freezes = freeze_keeper_new(e);
 	e->pool = worker_pool_new(config->workers);
 	e->launches = launches_of(config);
 	e->launch_pool = worker_pool_new(e->launches);
@@ -740,6 +742,9 @@ bool engine_start(Engine *e, GError **err)
 		return false;
 	if (e->sim == NULL && (!make_fleet(e, err) || !supervisor_adopt(e->supervisor, err)))
 		return false;
+	/* A guest that was frozen waits for nothing but this. */
+	if (e->sim == NULL)
+		freeze_keeper_recover(e->freezes);
 	if (!admission_fill(e->admission, err))
 		return false;
 	if (e->sim == NULL)
@@ -770,6 +775,8 @@ void engine_stop(Engine *e)
 	memory_keeper_stop(e->memory);
 	e->keeper = pool_keeper_stop(e->keeper);
 	e->exec = exec_free(e->exec);
+	if (e->freezes != NULL)
+		freeze_keeper_stop(e->freezes);
 	/* What the supervisor began needs the fleet and a loop that turns. */
 	worker_pool_drain(e->pool);
 	e->lease = lease_stop(e->lease);
@@ -782,6 +789,7 @@ Engine *engine_close(Engine *e)
 {
 	if (e == NULL)
 		return NULL;
+	freeze_keeper_free(e->freezes);
 	wake_watch_free(e->watch);
 	memory_keeper_free(e->memory);
 	ledger_free(e->ledger);

@@ -50,7 +50,9 @@
 	X("trace-event-set-state", "{name:s enable:b ignore-unavailable?:b}", "{}", QMP_SOON)         \
 	X("query-cpus-fast", "{}", "[{cpu-index:i qom-path:s thread-id:i}]", QMP_SOON)                \
 	X("query-block", "{}", "[{device:s qdev?:s io-status?:s inserted?:{node-name?:s drv:s ro:b "  \
-			      "file:s image:{virtual-size:i actual-size?:i}}}]",                      \
+			      "file:s image:{virtual-size:i actual-size?:i} "                         \
+			      "dirty-bitmaps?:[{name?:s recording:b busy:b persistent:b "             \
+			      "inconsistent?:b}]}}]",                                                 \
 	  QMP_SOON)                                                                                   \
 	X("query-blockstats", "{query-nodes?:b}",                                                     \
 	  "[{device?:s qdev?:s node-name?:s stats:{rd_bytes:i wr_bytes:i rd_operations:i "            \
@@ -106,6 +108,20 @@
 	X("blockdev-mirror", "{job-id?:s device:s target:s sync:s(full|top) speed?:i "                \
 			     "copy-mode?:s(background|write-blocking)}",                              \
 	  "{}", QMP_SOON)                                                                             \
+	/* copies of what disks were at one moment */                                                 \
+	X("transaction", "{actions:[{type:s(block-dirty-bitmap-add) ...}] }", "{}", QMP_SOON)       \
+	X("blockdev-backup", "{job-id?:s device:s target:s sync:s(full|bitmap) bitmap?:s "            \
+			     "bitmap-mode?:s(never) speed?:i auto-dismiss?:b}",                       \
+	  "{}", QMP_SOON)                                                                             \
+	X("block-dirty-bitmap-add", "{node:s name:s persistent?:b disabled?:b}", "{}", QMP_SOON)      \
+	X("block-dirty-bitmap-merge", "{node:s target:s bitmaps:[*]}", "{}", QMP_SOON)                \
+	X("block-dirty-bitmap-remove", "{node:s name:s}", "{}", QMP_SOON)                             \
+	X("query-fdsets", "{}", "[{fdset-id:i fds:[{fd:i opaque?:s}]}]", QMP_SOON)                    \
+	X("query-jobs", "{}", "[{id:s type:s status:s current-progress:i total-progress:i error?:s}]",\
+	  QMP_SOON)                                                                                   \
+	X("job-cancel", "{id:s}", "{}", QMP_SOON)                                                     \
+	X("job-dismiss", "{id:s}", "{}", QMP_SOON)                                                    \
+	X("block-job-set-speed", "{device:s speed:i}", "{}", QMP_SOON)                                \
 	X("block-job-cancel", "{device:s force?:b}", "{}", QMP_SOON)                                  \
 	X("query-block-jobs", "{}", "[{type:s device:s len:i offset:i ready:b}]", QMP_SOON)           \
 	/* what this QEMU can do */                                                                   \

@@ -57,6 +57,14 @@ static const struct {
 	[STEP_STATE_LOAD] = { NOTHING, NULL, NULL },
 	[STEP_STATE_REMOVE] = { REMOVES, "state", "vm" },
 	[STEP_EVIDENCE_TAKE] = { NOTHING, NULL, NULL },
+	[STEP_BACKUP_PREPARE] = { ADDS, "backup-begun", "vm" },
+	[STEP_BACKUP_COPY] = { ADDS, "bitmap", "vm" },
+	[STEP_BACKUP_SEAL] = { ADDS, "backup", "vm" },
+	[STEP_BACKUP_SETTLE] = { NOTHING, NULL, NULL },
+	[STEP_BACKUP_VERIFY] = { NOTHING, NULL, NULL },
+	[STEP_BACKUP_DELETE] = { REMOVES, "backup", "vm" },
+	[STEP_VOLUME_RESTORE] = { ADDS, "restored", "path" },
+	[STEP_VOLUME_SWAP] = { REMOVES, "restored", "path" },
 	[STEP_IMAGE_FETCH] = { ADDS, "fetched", "image" },
 	[STEP_IMAGE_INSPECT] = { NOTHING, NULL, NULL },
 	[STEP_IMAGE_CONVERT] = { ADDS, "converted", "image" },
@@ -70,6 +78,7 @@ static const struct {
 	StepKind kind;
 	const char *resource;
 } swept[] = {
+	{ STEP_BACKUP_SEAL, "backup-begun" },
 	{ STEP_IMAGE_PUBLISH, "fetched" },
 	{ STEP_IMAGE_PUBLISH, "converted" },
 };

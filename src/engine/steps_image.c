@@ -8,8 +8,9 @@
 #include "engine/steps-impl.h"
 #include "engine/volume/volume.h"
 
-/* QEMU's user and group; the daemon's own when QEMU runs as the daemon. */
-static void qemu_ids(StepContext *ctx, uid_t *ret_uid, gid_t *ret_gid)
+#include <unistd.h>
+
+void step_qemu_ids(StepContext *ctx, uid_t *ret_uid, gid_t *ret_gid)
 {
 	const HostFacts *host = engine_facts(step_engine(ctx));
 	SpawnUser user;
@@ -31,7 +32,7 @@ static void import_ids(StepContext *ctx, uid_t *ret_uid, gid_t *ret_gid)
 	SpawnUser user;
 
 	if (geteuid() != 0 || !spawn_user_find("nobody", NULL, &user)) {
-		qemu_ids(ctx, ret_uid, ret_gid);
+		step_qemu_ids(ctx, ret_uid, ret_gid);
 		return;
 	}
 	*ret_uid = user.uid;
@@ -149,7 +150,7 @@ static bool volume_step(StepContext *ctx, const Json *args, VolumeFunc func, GEr
 
 	if (!volume_make_of_args(args, &v, err))
 		return false;
-	qemu_ids(ctx, &v.uid, &v.gid);
+	step_qemu_ids(ctx, &v.uid, &v.gid);
 	v.hooks = &hooks;
 	return func(&v, NULL, err);
 }
@@ -218,6 +219,6 @@ bool step_SEED_WRITE_run(StepContext *ctx, const Json *args, GError **err)
 
 	if (c == NULL)
 		return false;
-	qemu_ids(ctx, &uid, &gid);
+	step_qemu_ids(ctx, &uid, &gid);
 	return seed_write(json_str(args, "path"), c, gid, err);
 }

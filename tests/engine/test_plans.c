@@ -9,6 +9,7 @@
 #include "core/model/keys.h"
 #include "core/model/vm_state.h"
 #include "core/plan/plan_evidence.h"
+#include "core/plan/plan_backup.h"
 #include "core/plan/plan_image.h"
 #include "core/plan/plan_migrate.h"
 #include "engine/records.h"
@@ -407,6 +408,107 @@ static Operation *receive(Bench *b, const char *op_id, GError **err)
 	return op;
 }
 
+/* ---- backups ---- */
+
+#define BACKUP_ID "20260101T000000Z-0a0b0c0d"
+#define OLDER_ID "20251231T000000Z-0a0b0c0d"
+
+static Backup *backup_made(const Vm *vm, const char *id, const char *parent)
+{
+	Backup *b = backup_new();
+	BackupDisk *d = backup_disk_new("root", 1 << 30);
+
+	b->id = g_strdup(id);
+	b->parent = g_strdup(parent);
+	b->created_at = g_strdup(NOW);
+	b->vm = vm_copy(vm);
+	d->sha512 = g_strdup("");
+	g_ptr_array_add(b->disk, d);
+	return b;
+}
+
+static void drop_backup(gpointer p)
+{
+	backup_free(p);
+}
+
+/* A full one and one that rests on it, the newest first. */
+static GPtrArray *backups_made(const Vm *vm)
+{
+	GPtrArray *all = g_ptr_array_new_with_free_func(drop_backup);
+
+	g_ptr_array_add(all, backup_made(vm, BACKUP_ID, OLDER_ID));
+	g_ptr_array_add(all, backup_made(vm, OLDER_ID, NULL));
+	return all;
+}
+
+static Operation *plan_backup(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	g_autoptr(GPtrArray) all = backups_made(seen->vm);
+	_cleanup_json_ Json *blocks = json_pack(
+	    "[{s:{s:s,s:{s:i},s:[{s:s,s:b,s:b}]}}]", "inserted", "node-name", "disk-root", "image",
+	    "virtual-size", 1 << 30, "dirty-bitmaps", "name", "plim-" BACKUP_ID, "recording", 1, "busy", 0);
+	const struct plan_backup p = { .repository = "/backup",
+				       .incremental = true,
+				       .blocks = blocks,
+				       .backups = all,
+				       .has_agent = true };
+	Operation *op = plan_vm_backup(req, seen, &p, err);
+
+	g_assert_true(op == NULL || g_str_equal(json_str(op->result, "parent"), BACKUP_ID));
+	return op;
+}
+
+static Operation *back_up(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_backup, err);
+}
+
+static Operation *plan_over(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	g_autoptr(GPtrArray) all = backups_made(seen->vm), chain = backup_chain(all, all->pdata[0], err);
+
+	return plan_backup_restore_over(req, seen, "/backup", chain, err);
+}
+
+static Operation *restore_over(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_over, err);
+}
+
+static Operation *restore_new(Bench *b, const char *op_id, GError **err)
+{
+	PlanRequest req = request(b, op_id);
+	g_autoptr(Vm) vm = vm_made(COPY_ID, "web2", FREE_ID);
+	g_autoptr(Volume) v = volume_made(FREE_ID, "web2-root", COPY_ID);
+	g_autoptr(GPtrArray) all = backups_made(vm), chain = backup_chain(all, all->pdata[0], err),
+			     wishes = g_ptr_array_new();
+	_cleanup_json_ Json *sources = backup_sources("/backup", chain, "root");
+	VolumeWish wish = { .volume = v, .backup = sources };
+
+	g_ptr_array_add(wishes, &wish);
+	return plan_backup_restore_new(&req, vm, wishes);
+}
+
+static Operation *verify_backup(Bench *b, const char *op_id, GError **err)
+{
+	PlanRequest req = request(b, op_id);
+	g_autoptr(Vm) vm = vm_made(VM_ID, "web1", VOLUME_ID);
+	g_autoptr(GPtrArray) all = backups_made(vm), chain = backup_chain(all, all->pdata[0], err);
+
+	return plan_backup_verify(&req, "/backup", chain);
+}
+
+static Operation *prune(Bench *b, const char *op_id, GError **err)
+{
+	PlanRequest req = request(b, op_id);
+	g_autoptr(Vm) vm = vm_made(VM_ID, "web1", VOLUME_ID);
+	g_autoptr(GPtrArray) all = backups_made(vm);
+
+	(void)err;
+	return plan_backup_prune(&req, "/backup", all);
+}
+
 typedef Operation *(*MakeFunc)(Bench *b, const char *op_id, GError **err);
 
 /* Every kind of plan, what must have happened before it, and the plan as it is printed. */
@@ -462,6 +564,14 @@ static const struct {
 	{ "vm.dump", dump_vm, { create, start }, "EVIDENCE_TAKE web1\n" },
 	{ "vm.evidence", keep_evidence, { create, start }, "EVIDENCE_TAKE web1\n" },
 	{ "vm.kill", kill_vm, { create, start, suspend_vm }, "STATE_REMOVE web1\n" },
+	{ "vm.backup",
+	  back_up,
+	  { create, start },
+	  "BACKUP_PREPARE web1\nBACKUP_COPY web1\nBACKUP_SEAL web1\nBACKUP_SETTLE web1\n" },
+	{ "backup.verify", verify_backup, { NULL }, "BACKUP_VERIFY root\n" },
+	{ "backup.prune", prune, { NULL }, "BACKUP_DELETE " BACKUP_ID "\nBACKUP_DELETE " OLDER_ID "\n" },
+	{ "backup.restore", restore_over, { create }, "VOLUME_RESTORE root\nVOLUME_SWAP root\n" },
+	{ "backup.restore", restore_new, { NULL }, "VM_DIR_MAKE web2\nVOLUME_RESTORE web2-root\n" },
 	{ "vm.clone", clone_vm, { create }, "VM_DIR_MAKE web2\nVOLUME_CLONE web2-root\n" },
 	{ "vm.delete", delete_vm, { create }, "VOLUME_DELETE web1-root\nVM_DIR_REMOVE web1\n" },
 	{ "image.import",

@@ -57,6 +57,13 @@
 	X(VM_AGENT_CONNECTED, "vm.agent-connected", "info")  \
 	X(VM_AGENT_GONE,     "vm.agent-gone",     "info")    \
 	X(VM_TOOLS_OLD,      "vm.tools-old",      "warning") \
+	X(VM_BACKED_UP,      "vm.backed-up",      "info")    \
+	X(VM_FREEZE_FAILED,  "vm.freeze-failed",  "warning") \
+	X(VM_THAWED,         "vm.thawed",         "info")    \
+	X(VM_THAW_WAITS,     "vm.thaw-waits",     "error")   \
+	X(VM_RESTORED,       "vm.restored",       "info")    \
+	X(BACKUP_VERIFIED,   "backup.verified",   "info")    \
+	X(BACKUP_DELETED,    "backup.deleted",    "info")    \
 	X(VM_DISK_ERROR,     "vm.disk-error",     "error")   \
 	X(VM_MEMORY_IGNORED, "vm.memory-ignored", "warning") \
 	X(VM_IDLE_COSTLY,    "vm.idle-costly",    "warning") \

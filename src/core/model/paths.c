@@ -41,6 +41,11 @@ char *path_vm_state(const Folders *f, const char *vm_id)
 	return in_vm_dir(f, vm_id, "state");
 }
 
+char *path_vm_backup_dir(const Folders *f, const char *vm_id)
+{
+	return in_vm_dir(f, vm_id, "backup");
+}
+
 char *path_vm_tpm_dir(const Folders *f, const char *vm_id)
 {
 	return in_vm_dir(f, vm_id, "tpm");

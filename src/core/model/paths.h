@@ -25,6 +25,8 @@ char *path_vm_seed(const Folders *f, const char *vm_id);
 char *path_vm_nvram(const Folders *f, const char *vm_id);
 /* What a guest that is suspended to disk was doing. */
 char *path_vm_state(const Folders *f, const char *vm_id);
+/* What a backup of it needs while it runs. */
+char *path_vm_backup_dir(const Folders *f, const char *vm_id);
 char *path_vm_tpm_dir(const Folders *f, const char *vm_id);
 
 /* The folder of a running vm's sockets. */

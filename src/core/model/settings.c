@@ -142,6 +142,8 @@ const Setting host_settings[] = {
 	{ "evidence.quota", SETTING_SIZE, APPLIES_NOW, 0, 64 * TIB, NULL, "20GiB",
 	  "How much all kept evidence of the host's guests may take; the oldest goes first." },
 	{ "evidence.keep", SETTING_INT, APPLIES_NOW, 1, 1000, NULL, "5", "How many bundles of evidence are kept of one vm." },
+	{ "backup.repository", SETTING_PATH, APPLIES_NOW, 0, 0, NULL, "none",
+	  "Folder where backups are kept when a request names none." },
 };
 // clang-format on
 const size_t n_host_settings = G_N_ELEMENTS(host_settings);

@@ -32,6 +32,8 @@
 	X(reset,      0, 1, 1, 0, 0)            \
 	X(reboot,     0, 1, 0, 0, 0)            \
 	X(migrate,    0, 1, 1, 0, 0)            \
+	X(backup,     0, 1, 1, 0, 0)            \
+	X(restore,    1, 0, 0, 1, 0)            \
 	X(nmi,        0, 1, 0, 0, 0)            \
 	X(dump,       0, 1, 1, 0, 0)            \
 	X(inspect,    0, 1, 1, 0, 0)            \

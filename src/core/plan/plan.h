@@ -64,6 +64,14 @@
 	X(STATE_LOAD,       false,  false,     false,   true,  "taking up the guest's state")       \
 	X(STATE_REMOVE,     false,  true,      true,    false, "removing the saved state")          \
 	X(EVIDENCE_TAKE,    true,   false,     false,   true,  "keeping evidence")                  \
+	X(BACKUP_PREPARE,   true,   false,     true,    false, "preparing the backup")              \
+	X(BACKUP_COPY,      true,   false,     true,    true,  "copying disks")                     \
+	X(BACKUP_SEAL,      true,   false,     true,    true,  "hashing the backup")                \
+	X(BACKUP_SETTLE,    false,  true,      false,   false, "tidying up")                        \
+	X(BACKUP_VERIFY,    false,  false,     false,   true,  "reading the backup")                \
+	X(BACKUP_DELETE,    false,  true,      true,    true,  "removing the backup")               \
+	X(VOLUME_RESTORE,   true,   false,     true,    true,  "restoring disks")                   \
+	X(VOLUME_SWAP,      false,  true,      true,    false, "putting the disks in place")        \
 	X(IMAGE_FETCH,      true,   false,     true,    true,  "reading the source")                \
 	X(IMAGE_INSPECT,    false,  false,     false,   true,  "checking the image")                \
 	X(IMAGE_CONVERT,    true,   false,     true,    true,  "converting")                        \

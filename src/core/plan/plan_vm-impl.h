@@ -5,6 +5,8 @@
 #include "core/model/vm_state.h"
 #include "core/plan/plan_vm.h"
 
+/* plan_vm_create() as an operation of another kind. */
+Operation *plan_vm_make(const PlanRequest *req, const char *kind, const Vm *vm, GPtrArray *wish);
 /* An operation on `vm` without lock or steps. */
 Operation *vm_operation_new(const PlanRequest *req, const char *kind, const Vm *vm);
 /* The same, checked against the vm's state and holding its lock. NULL when it is not allowed. */

@@ -110,7 +110,7 @@ static void add_records(Operation *op, const PlanRequest *req, const Vm *vm)
 	operation_on_failed(op, name, NULL);
 }
 
-static Operation *plan_new_vm(const PlanRequest *req, const char *kind, const Vm *vm, GPtrArray *wish)
+Operation *plan_vm_make(const PlanRequest *req, const char *kind, const Vm *vm, GPtrArray *wish)
 {
 	Operation *op = vm_operation_new(req, kind, vm);
 
@@ -124,7 +124,7 @@ static Operation *plan_new_vm(const PlanRequest *req, const char *kind, const Vm
 
 Operation *plan_vm_create(const PlanRequest *req, const Vm *vm, GPtrArray *wish)
 {
-	return plan_new_vm(req, "vm.create", vm, wish);
+	return plan_vm_make(req, "vm.create", vm, wish);
 }
 
 Operation *plan_vm_clone(const PlanRequest *req, const VmSeen *src, const Vm *vm, GPtrArray *wish,
@@ -134,7 +134,7 @@ Operation *plan_vm_clone(const PlanRequest *req, const VmSeen *src, const Vm *vm
 
 	if (!vm_allows(src->vm->name, src->runtime, VM_ACTION_clone, err))
 		return NULL;
-	op = plan_new_vm(req, "vm.clone", vm, wish);
+	op = plan_vm_make(req, "vm.clone", vm, wish);
 	/* The source is locked too: its disks must rest while they are read. */
 	operation_lock_vm(op, src);
 	vm_operation_end(op, src->vm, NULL);

@@ -42,6 +42,7 @@ typedef struct VolumeWish {
 	const char *image_path;    /* NULL unless it is an overlay */
 	const char *clone_of;      /* path to copy from, or NULL */
 	const char *clone_backing; /* the image that clone_of is an overlay of, or NULL */
+	Json *backup;              /* backup_sources() of what it is restored from, or NULL */
 	const char
 	    *image_key; /* the image's key and revision, so that it can't be deleted meanwhile; or NULL */
 	int64_t image_rev;

@@ -21,7 +21,16 @@ static Json *volume_args(const VolumeWish *wish)
 		json_put_str(args, "source_format", v->format);
 		json_put_str(args, "source_backing", wish->clone_backing);
 	}
+	if (wish->backup != NULL)
+		json_put(args, "sources", json_deep_copy(wish->backup));
 	return args;
+}
+
+static StepKind step_of(const VolumeWish *wish)
+{
+	if (wish->backup != NULL)
+		return STEP_VOLUME_RESTORE;
+	return wish->clone_of != NULL ? STEP_VOLUME_CLONE : STEP_VOLUME_CREATE;
 }
 
 void operation_make_volume(Operation *op, const VolumeWish *wish)
@@ -34,8 +43,7 @@ void operation_make_volume(Operation *op, const VolumeWish *wish)
 	operation_on_begin(op, name, 0, json_string(wish->volume->id));
 	if (wish->image_key != NULL)
 		operation_expect(op, wish->image_key, wish->image_rev);
-	plan_add(op->plan, wish->clone_of != NULL ? STEP_VOLUME_CLONE : STEP_VOLUME_CREATE,
-		 wish->volume->name, volume_args(wish));
+	plan_add(op->plan, step_of(wish), wish->volume->name, volume_args(wish));
 	json_put_str(ready, "status", "ready");
 	operation_merge_on_done(op, key, ready);
 	operation_on_failed(op, key, NULL);

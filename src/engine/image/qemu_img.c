@@ -168,7 +168,9 @@ bool qemu_img_create(const struct qemu_img *q, const char *path, ImageFormat f, 
 	g_ptr_array_add(argv, (gpointer) "-f");
 	g_ptr_array_add(argv, (gpointer)image_format_name(f));
 	if (backing != NULL) {
-		g_assert(g_path_is_absolute(backing));
+		g_assert(g_path_is_absolute(backing) || size != 0);
+		if (!g_path_is_absolute(backing))
+			g_ptr_array_add(argv, (gpointer) "-u");
 		g_ptr_array_add(argv, (gpointer) "-b");
 		g_ptr_array_add(argv, (gpointer)backing);
 		g_ptr_array_add(argv, (gpointer) "-F");
@@ -188,6 +190,14 @@ bool qemu_img_grow(const struct qemu_img *q, const char *path, ImageFormat f, ui
 	const char *const argv[] = {
 		"qemu-img", "resize", "-q", "-f", image_format_name(f), path, bytes, NULL
 	};
+	struct limited l = limits_of(q, argv);
+
+	return run(q, &l, NULL, err);
+}
+
+bool qemu_img_check(const struct qemu_img *q, const char *path, ImageFormat f, GError **err)
+{
+	const char *const argv[] = { "qemu-img", "check", "-q", "-f", image_format_name(f), path, NULL };
 	struct limited l = limits_of(q, argv);
 
 	return run(q, &l, NULL, err);

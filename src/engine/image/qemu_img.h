@@ -36,8 +36,13 @@ bool qemu_img_info(const struct qemu_img *q, const char *path, ImageFormat f, st
 /* To a new file, whole, sparse. `virtual_size` is for the progress. */
 bool qemu_img_convert(const struct qemu_img *q, const char *from, ImageFormat from_format, const char *to,
 		      ImageFormat to_format, uint64_t virtual_size, GError **err);
-/* An empty file, or an overlay when `backing` is an absolute path; `size` 0: the backing file's. */
+/*
+ * An empty file, or an overlay of `backing`; `size` 0: the backing file's. A
+ * relative path is only written down, and not opened: it needs a size.
+ */
 bool qemu_img_create(const struct qemu_img *q, const char *path, ImageFormat f, const char *backing,
 		     ImageFormat backing_format, uint64_t size, GError **err);
+/* Are its tables whole? ERR_QEMU when not. */
+bool qemu_img_check(const struct qemu_img *q, const char *path, ImageFormat f, GError **err);
 /* Only larger. */
 bool qemu_img_grow(const struct qemu_img *q, const char *path, ImageFormat f, uint64_t size, GError **err);

@@ -29,6 +29,11 @@ struct volume_make {
 	const char *source;
 	ImageFormat source_format;
 	const char *source_backing;
+	/*
+	 * volume_clone(): all files that the source is made of, NULL-terminated, which nobody but the daemon
+	 * may read; NULL: source and source_backing.
+	 */
+	const char *const *chain;
 	uid_t uid; /* the owner, when we are root; LIMITED_KEEP_USER */
 	gid_t gid;
 	const struct hooks *hooks;
@@ -50,6 +55,9 @@ bool volume_create(const struct volume_make *v, uint64_t *ret_size, GError **err
 bool volume_clone(const struct volume_make *v, uint64_t *ret_size, GError **err);
 /* Absent is fine. Undoes the two above. */
 bool volume_delete(const char *path, GError **err);
+
+/* Put what volume_clone() made at `path` in the place of the volume `target`. Done again it is fine. */
+bool volume_swap(const char *path, const char *target, GError **err);
 
 struct volume_info {
 	uint64_t virtual_size; /* bytes that the guest sees */

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plim backup: of running guests, and back. */
+#include "base/str.h"
+#include "cli/nouns.h"
+#include "cli/output.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void put_text(const Cli *c, const char *option, const char *member, Json *body)
+{
+	if (cli_text(c, option) != NULL)
+		json_put_str(body, member, cli_text(c, option));
+}
+
+static bool put_parsed(const Cli *c, const char *option, const char *member,
+		       bool (*parse)(const char *text, uint64_t *ret, GError **err), Json *body, GError **err)
+{
+	uint64_t value;
+
+	if (cli_text(c, option) == NULL)
+		return true;
+	if (!parse(cli_text(c, option), &value, err)) {
+		g_prefix_error(err, "--%s: ", option);
+		return false;
+	}
+	json_put_uint(body, member, value);
+	return true;
+}
+
+/* Ask, wait, and leave the operation's result in *ret; NULL when nothing is to be shown. Takes `body`. */
+static bool operate(Cli *c, const char *method, const char *path, Json *body, Json **ret, GError **err)
+{
+	_cleanup_json_ Json *sent = body, *op = NULL, *end = NULL;
+
+	*ret = NULL;
+	if (cli_has(c, "dry-run") || cli_has(c, "no-wait"))
+		return cli_operate(c, method, path, NULL, g_steal_pointer(&sent), "", err);
+	op = client_call(c->client, method, path, sent, err);
+	if (op == NULL || !cli_follow(c, op, &end, err))
+		return false;
+	*ret = json_deep_copy(json_obj(end, "result"));
+	return true;
+}
+
+/* ---- create ---- */
+
+static void print_backup(const char *vm, const Json *r)
+{
+	g_autofree char *size = print_size(json_uint(r, "bytes", 0)),
+			*freeze = print_duration(json_uint(r, "freeze", 0));
+	const char *note = json_str(r, "note"), *warning = json_str(r, "warning");
+
+	printf("%s was backed up: %s backup %s, %s in %s\n", vm, json_str(r, "kind"), json_str(r, "backup"),
+	       size, json_str(r, "repository"));
+	if (note == NULL)
+		printf("its file systems were at rest, for %s\n", freeze);
+	else
+		printf("it is as after a power cut: %s\n", note);
+	if (warning != NULL)
+		fprintf(stderr, "plim: %s\n", warning);
+}
+
+static bool backup_create(Cli *c, GError **err)
+{
+	g_autofree char *path = cli_path("vms", cli_arg(c, 0), "/actions/backup");
+	_cleanup_json_ Json *body = json_object(), *result = NULL;
+
+	put_text(c, "to", "repository", body);
+	if (cli_has(c, "incremental"))
+		json_put_bool(body, "incremental", true);
+	if (cli_has(c, "crash-consistent"))
+		json_put_bool(body, "crash_consistent", true);
+	if (!put_parsed(c, "freeze-budget", "freeze_budget", parse_duration, body, err) ||
+	    !put_parsed(c, "bandwidth", "bandwidth", parse_size, body, err) ||
+	    !operate(c, "POST", path, g_steal_pointer(&body), &result, err))
+		return false;
+	if (result != NULL)
+		print_backup(cli_arg(c, 0), result);
+	return true;
+}
+
+/* ---- list ---- */
+
+static char *print_freeze(const Json *value, const Json *backup)
+{
+	const char *note = json_str(backup, "note");
+
+	return note != NULL ? g_strdup("-") : print_duration((uint64_t)json_integer_value(value));
+}
+
+static const Column columns[] = {
+	{ "BACKUP", "id", NULL, false },
+	{ "VM", "vm.name", NULL, false },
+	{ "CREATED", "created_at", NULL, false },
+	{ "KIND", "kind", NULL, false },
+	{ "CONSISTENCY", "consistency", NULL, false },
+	{ "FROZEN", "freeze", print_freeze, true },
+	{ "SIZE", "bytes", print_bytes, true },
+	{ "RESTS ON", "parent", NULL, false },
+	{ 0 },
+};
+
+/* A path is a repository, anything else a vm. */
+static char *list_path(const Cli *c)
+{
+	g_autoptr(GString) q = g_string_new(NULL);
+	const char *from = cli_text(c, "from"), *arg = c->args[0];
+
+	if (arg != NULL && arg[0] == '/')
+		from = arg;
+	else if (arg != NULL)
+		query_add(q, "vm", arg);
+	if (from != NULL)
+		query_add(q, "repository", from);
+	return g_strconcat("/v1/backups", q->str, NULL);
+}
+
+static void tell_broken(const Json *list)
+{
+	const Json *b;
+	size_t i;
+
+	json_array_foreach((Json *)list, i, b)
+	    fprintf(stderr, "plim: '%s' can't be used: %s\n", json_str(b, "path"),
+		    json_str(json_obj(b, "error"), "message"));
+}
+
+static bool backup_list(Cli *c, GError **err)
+{
+	g_autofree char *path = list_path(c);
+	_cleanup_json_ Json *answer = client_call(c->client, "GET", path, NULL, err);
+
+	if (answer == NULL || !output_list(c, json_object_get(answer, "backups"), columns, err))
+		return false;
+	tell_broken(json_arr(answer, "broken"));
+	return true;
+}
+
+/* ---- verify, restore, delete, prune ---- */
+
+static bool backup_verify(Cli *c, GError **err)
+{
+	g_autofree char *path = cli_path("backups", cli_arg(c, 0), "/actions/verify"),
+			*done = g_strdup_printf("%s is what was written", cli_arg(c, 0));
+	Json *body = json_object();
+
+	put_text(c, "from", "repository", body);
+	return cli_operate(c, "POST", path, NULL, body, done, err);
+}
+
+static bool backup_restore(Cli *c, GError **err)
+{
+	g_autofree char *path = cli_path("backups", cli_arg(c, 0), "/actions/restore");
+	_cleanup_json_ Json *body = json_object(), *result = NULL;
+
+	put_text(c, "from", "repository", body);
+	put_text(c, "name", "name", body);
+	put_text(c, "over", "vm", body);
+	if (!operate(c, "POST", path, g_steal_pointer(&body), &result, err))
+		return false;
+	if (result != NULL)
+		printf("%s was restored from %s\n", json_str(result, "vm"), json_str(result, "backup"));
+	return true;
+}
+
+static bool one_backup_delete(Cli *c, const char *name, GError **err)
+{
+	g_autofree char *path = cli_path("backups", name, NULL),
+			*done = g_strdup_printf("%s was deleted", name);
+	g_autoptr(GString) q = g_string_new(NULL);
+
+	if (cli_text(c, "from") != NULL)
+		query_add(q, "repository", cli_text(c, "from"));
+	return cli_operate(c, "DELETE", path, q->str, NULL, done, err);
+}
+
+static bool backup_delete(Cli *c, GError **err)
+{
+	return each_name(c, one_backup_delete, err);
+}
+
+static bool parse_count(const char *text, uint64_t *ret, GError **err)
+{
+	return parse_uint(text, 0, 100000, ret, err);
+}
+
+static void print_deleted(const Json *list)
+{
+	const Json *id;
+	size_t i;
+
+	json_array_foreach((Json *)list, i, id) printf("%s was deleted\n", json_string_value(id));
+	if (json_array_size(list) == 0)
+		printf("nothing had to be deleted\n");
+}
+
+static bool backup_prune(Cli *c, GError **err)
+{
+	_cleanup_json_ Json *body = json_object(), *result = NULL;
+
+	put_text(c, "from", "repository", body);
+	if (c->args[0] != NULL)
+		json_put_str(body, "vm", c->args[0]);
+	if (!put_parsed(c, "keep-last", "keep_last", parse_count, body, err) ||
+	    !put_parsed(c, "keep-daily", "keep_daily", parse_count, body, err) ||
+	    !put_parsed(c, "keep-weekly", "keep_weekly", parse_count, body, err) ||
+	    !operate(c, "POST", "/v1/backups/actions/prune", g_steal_pointer(&body), &result, err))
+		return false;
+	if (result != NULL)
+		print_deleted(json_arr(result, "deleted"));
+	return true;
+}
+
+#define FROM                                                                                                 \
+	{                                                                                                    \
+		"from", 0, OPTION_TEXT, "REPOSITORY", "Folder on the host (its backup.repository)"           \
+	}
+
+static const Option create_options[] = {
+	{ "to", 0, OPTION_TEXT, "REPOSITORY", "Folder on the vm's host (its backup.repository)" },
+	{ "incremental", 0, OPTION_FLAG, NULL, "Only what changed since the last backup there" },
+	{ "crash-consistent", 0, OPTION_FLAG, NULL, "Don't freeze the guest's file systems" },
+	{ "freeze-budget", 0, OPTION_TEXT, "TIME", "How long they may stand still at most (5s)" },
+	{ "bandwidth", 0, OPTION_TEXT, "SIZE", "At most so much a second, of all disks together" },
+	{ 0 },
+};
+
+static const Option from_options[] = { FROM, { 0 } };
+
+static const Option restore_options[] = {
+	FROM,
+	{ "name", 0, OPTION_TEXT, "NAME", "Name of the new vm (the one that it had)" },
+	{ "over", 0, OPTION_TEXT, "VM", "Replace the disks of this vm, which must be off" },
+	{ 0 },
+};
+
+static const Option prune_options[] = {
+	FROM,
+	{ "keep-last", 0, OPTION_TEXT, "N", "Keep the newest N" },
+	{ "keep-daily", 0, OPTION_TEXT, "N", "Keep the newest of each of N days" },
+	{ "keep-weekly", 0, OPTION_TEXT, "N", "Keep the newest of each of N weeks" },
+	{ 0 },
+};
+
+#define OPERATION (GROUP_CHANGE | GROUP_WAIT)
+#define CREATE_TEXT                                                                                                  \
+	"The guest's agent runs its hooks and freezes all file systems; QEMU holds on to that moment on all disks, " \
+	"the guest thaws, and the copy is made while it goes on. When the freeze does not come in time the "         \
+	"backup goes on without it, as after a power cut, and says so. No guest is left frozen. An incremental "     \
+	"backup that has nothing to rest on is made a full one, with a warning that says why."
+
+const Command backup_commands[] = {
+	{ "backup", "create", "VM", "Back up a running guest", CREATE_TEXT,
+	  "plim backup create web1 --to /srv/backup\nplim backup create web1 --to /srv/backup --incremental",
+	  1, 1, "vms", OPERATION, create_options, backup_create },
+	{ "backup", "list", "[REPOSITORY|VM]", "List backups, the newest first",
+	  "An argument that begins with a slash is a repository, another one the name or id of a vm.",
+	  "plim backup list /srv/backup\nplim backup list web1 --from /srv/backup", 0, 1, NULL, GROUP_OUTPUT,
+	  from_options, backup_list },
+	{ "backup", "verify", "BACKUP",
+	  "Read a backup and all that it rests on, and compare it with what was written", NULL, NULL, 1, 1,
+	  NULL, OPERATION, from_options, backup_verify },
+	{ "backup", "restore", "BACKUP", "Restore a backup as a new vm, or over the disks of its own",
+	  "All files are read and compared with what was written first. The new vm has its network cards' addresses "
+	  "only when the old one is gone.",
+	  "plim backup restore 20261121T093000Z-1a2b3c4d --from /srv/backup --name web1-old\n"
+	  "plim backup restore 20261121T093000Z-1a2b3c4d --from /srv/backup --over web1",
+	  1, 1, NULL, OPERATION, restore_options, backup_restore },
+	{ "backup", "delete", "BACKUP...", "Delete backups on which no other rests", NULL, NULL, 1, 1000,
+	  NULL, OPERATION, from_options, backup_delete },
+	{ "backup", "prune", "[VM]", "Delete the backups that need not be kept",
+	  "Of each vm those are kept that an option names, and what they rest on. Days and weeks are those of UTC.",
+	  "plim backup prune --from /srv/backup --keep-last 7 --keep-weekly 8", 0, 1, "vms", OPERATION,
+	  prune_options, backup_prune },
+	{ 0 },
+};

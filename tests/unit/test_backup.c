@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/backup/follow.h"
+#include "core/backup/prune.h"
+
+#include <string.h>
+
+#define VM "11111111-1111-4111-8111-111111111111"
+#define HASH                                                                                                 \
+	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"                                   \
+	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define MIB (UINT64_C(1) << 20)
+
+static Json *manifest(const char *id, const char *parent, const char *at)
+{
+	Json *j =
+	    json_pack("{s:s,s:i,s:s,s:s,s:s,s:s,s:i,s:{s:s,s:s,s:s,s:[{s:s,s:s}]},s:[{s:s,s:s,s:i,s:i,s:s}]}",
+		      "format", "plimsoll-backup", "version", 1, "id", id, "created_at", at, "host", "h1",
+		      "consistency", "file-system", "freeze", 1500, "vm", "id", VM, "name", "web1",
+		      "created_at", at, "disks", "name", "root", "path", "/x/root.qcow2", "disks", "name",
+		      "root", "file", "root.qcow2", "size", (int)MIB, "bytes", 4096, "sha512", HASH);
+
+	json_put_str(j, "parent", parent);
+	return j;
+}
+
+static Backup *backup(const char *id, const char *parent, const char *at)
+{
+	_cleanup_json_ Json *j = manifest(id, parent, at);
+	g_autoptr(GError) err = NULL;
+	Backup *b = backup_of_json(j, &err);
+
+	g_assert_no_error(err);
+	return b;
+}
+
+static void drop(gpointer p)
+{
+	backup_free(p);
+}
+
+/* "DAY HOUR [PARENT]" of January 2026 each; an id is made of its place in the list. */
+static GPtrArray *backups(const char *const *row)
+{
+	GPtrArray *all = g_ptr_array_new_with_free_func(drop);
+
+	for (int i = 0; row[i] != NULL; i++) {
+		g_auto(GStrv) word = g_strsplit(row[i], " ", 3);
+		g_autofree char *id = g_strdup_printf("20260101T000000Z-%08x", i),
+				*at = g_strdup_printf("2026-01-%sT%s:00:00Z", word[0], word[1]),
+				*parent = NULL;
+
+		if (word[2] != NULL)
+			parent = g_strdup_printf("20260101T000000Z-%08x", atoi(word[2]));
+		g_ptr_array_add(all, backup(id, parent, at));
+	}
+	return all;
+}
+
+static void test_a_manifest_comes_back_as_it_was_written(void)
+{
+	g_autoptr(Backup) b = backup("20260102T030405Z-0a1b2c3d", NULL, "2026-01-02T03:04:05.123456Z");
+	_cleanup_json_ Json *once = backup_to_json(b), *twice = NULL;
+	g_autofree char *text = json_print(once);
+	g_autoptr(GError) err = NULL;
+	g_autoptr(Backup) again = backup_parse(text, strlen(text), &err);
+
+	g_assert_no_error(err);
+	twice = backup_to_json(again);
+	g_assert_true(json_equal(once, twice));
+	g_assert_true(again->file_system);
+	g_assert_cmpuint(again->freeze, ==, 1500);
+	g_assert_cmpuint(backup_bytes(again), ==, 4096);
+	g_assert_cmpstr(((BackupDisk *)again->disk->pdata[0])->sha512, ==, HASH);
+}
+
+/* Every member is what it should be, or the manifest is refused with its name. */
+static void test_a_manifest_that_is_wrong_is_refused(void)
+{
+	static const struct {
+		const char *change, *word;
+	} wrong[] = {
+		{ "{\"format\":\"x\"}", "no manifest" },
+		{ "{\"version\":2}", "version" },
+		{ "{\"id\":\"../../etc\"}", "id" },
+		{ "{\"id\":\"20260102T030405Z-0A1B2C3D\"}", "id" },
+		{ "{\"parent\":\"..\"}", "parent" },
+		{ "{\"parent\":\"20260102T030405Z-0a1b2c3d\"}", "parent" },
+		{ "{\"created_at\":\"yesterday\"}", "created_at" },
+		{ "{\"consistency\":\"good\"}", "consistency" },
+		{ "{\"freeze\":-1}", "freeze" },
+		{ "{\"note\":\"two\\nlines\"}", "note" },
+		{ "{\"more\":1}", "more" },
+		{ "{\"vm\":{\"name\":\"x\"}}", "vm" },
+		{ "{\"vm\":{\"name\":\"/x\",\"id\":\"" VM "\"}}", "vm" },
+		{ "{\"disks\":[]}", "disks" },
+		{ "{\"disks\":[1]}", "disks" },
+		{ "{\"disks\":[{\"name\":\"data\"}]}", "disk" },
+		{ "{\"disks\":[{\"name\":\"root\",\"file\":\"../root.qcow2\"}]}", "file" },
+		{ "{\"disks\":[{\"name\":\"root\",\"file\":\"root.qcow2\",\"sha512\":\"ff\"}]}", "sha512" },
+		{ "{\"left_out\":[\"data\"]}", "left_out" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
+		_cleanup_json_ Json *j = manifest("20260102T030405Z-0a1b2c3d", NULL, "2026-01-02T03:04:05Z"),
+				    *change = json_parse(wrong[i].change, strlen(wrong[i].change), NULL);
+		g_autoptr(GError) err = NULL;
+
+		json_object_update(j, change);
+		g_assert_null(backup_of_json(j, &err));
+		g_assert_true(g_error_matches(err, ERR, ERR_INVALID) ||
+			      g_error_matches(err, ERR, ERR_UNSUPPORTED));
+		g_assert_nonnull(strstr(err->message, wrong[i].word));
+	}
+	g_assert_null(backup_parse("[", 1, NULL));
+}
+
+static void test_names_say_what_they_are_of(void)
+{
+	g_autofree char *id = backup_id_of("2026-11-21T09:30:00.123456Z",
+					   "1a2b3c4d-1111-4111-8111-111111111111"),
+			*bitmap = backup_bitmap(id), *backing = backup_backing(id, "root");
+
+	g_assert_cmpstr(id, ==, "20261121T093000Z-1a2b3c4d");
+	g_assert_true(backup_id_valid(id));
+	g_assert_false(backup_id_valid("20261121T093000Z-1a2b3c4"));
+	g_assert_false(backup_id_valid(NULL));
+	g_assert_cmpstr(bitmap, ==, "plim-20261121T093000Z-1a2b3c4d");
+	g_assert_true(backup_is_bitmap(bitmap));
+	g_assert_false(backup_is_bitmap("plim-x"));
+	g_assert_false(backup_is_bitmap(NULL));
+	g_assert_cmpstr(backing, ==, "../20261121T093000Z-1a2b3c4d/root.qcow2");
+}
+
+/* ---- what the next one can rest on ---- */
+
+static Json *blocks(uint64_t size, const char *bitmap, bool inconsistent)
+{
+	return json_pack("[{s:s,s:{s:s,s:{s:I},s:[{s:s,s:b,s:b,s:b,s:b},{s:s,s:b,s:b,s:b}]}}]", "device", "",
+			 "inserted", "node-name", "disk-root", "image", "virtual-size", (json_int_t)size,
+			 "dirty-bitmaps", "name", bitmap, "recording", !inconsistent, "busy", 0, "persistent",
+			 1, "inconsistent", inconsistent, "name", "other", "recording", 1, "busy", 0,
+			 "persistent", 1);
+}
+
+static void check_follow(const GPtrArray *all, Json *b, const char *const *names, const char *word)
+{
+	g_autofree char *why = NULL;
+	_cleanup_json_ Json *own = b;
+	const Backup *on = backup_follow(all, own, names, &why);
+
+	g_assert_true((on == NULL) == (why != NULL));
+	if (word == NULL)
+		g_assert_true(on == all->pdata[0]);
+	else
+		g_assert_nonnull(strstr(why, word));
+}
+
+static void test_an_incremental_backup_needs_all_that_it_rests_on(void)
+{
+	static const char *const root[] = { "root", NULL }, *const two[] = { "root", "data", NULL },
+				 *const none[] = { NULL };
+	static const char id[] = "20260101T000000Z-00000000", bitmap[] = "plim-20260101T000000Z-00000000";
+	g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(drop);
+
+	check_follow(all, blocks(MIB, bitmap, false), root, "no backup of it yet");
+	g_ptr_array_add(all, backup(id, NULL, "2026-01-02T03:04:05Z"));
+	check_follow(all, blocks(MIB, bitmap, false), root, NULL);
+	check_follow(all, blocks(2 * MIB, bitmap, false), root, "another size");
+	check_follow(all, blocks(MIB, "plim-20260101T000000Z-00000009", false), root, "is lost");
+	check_follow(all, blocks(MIB, bitmap, true), root, "not whole");
+	check_follow(all, NULL, root, "another size");
+	check_follow(all, blocks(MIB, bitmap, false), two, "no disk 'data'");
+	check_follow(all, blocks(MIB, bitmap, false), none, "is gone");
+	g_ptr_array_set_size(all, 0);
+	g_ptr_array_add(all, backup(id, "20260101T000000Z-00000005", "2026-01-02T03:04:05Z"));
+	check_follow(all, blocks(MIB, bitmap, false), root, "is not there");
+}
+
+static void test_bitmaps_without_a_use_go(void)
+{
+	static const char *const root[] = { "root", NULL };
+	static const char id[] = "20260101T000000Z-00000000", bitmap[] = "plim-20260101T000000Z-00000000";
+	g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(drop);
+	_cleanup_json_ Json *b = blocks(MIB, bitmap, false), *broken = blocks(MIB, bitmap, true),
+			    *none = NULL, *one = NULL, *two = NULL, *many = NULL;
+	Json *list;
+
+	none = backup_spare_bitmaps(all, b, root);
+	g_assert_cmpuint(json_array_size(none), ==, 0);
+	one = backup_spare_bitmaps(all, broken, root);
+	g_assert_cmpuint(json_array_size(one), ==, 1);
+	g_ptr_array_add(all, backup(id, NULL, "2026-01-02T03:04:05Z"));
+	two = backup_spare_bitmaps(all, b, root);
+	g_assert_cmpuint(json_array_size(two), ==, 1);
+	g_assert_cmpstr(json_str(json_array_get(two, 0), "bitmap"), ==, bitmap);
+	g_assert_cmpstr(json_str(json_array_get(two, 0), "disk"), ==, "root");
+	/* Of other repositories: the oldest go. */
+	list = json_arr(json_obj(json_array_get(b, 0), "inserted"), "dirty-bitmaps");
+	for (int i = 9; i > 4; i--) {
+		g_autofree char *name = g_strdup_printf("plim-20260101T000000Z-0000000%d", i);
+
+		json_array_append_new(list, json_pack("{s:s,s:b}", "name", name, "recording", 1));
+	}
+	many = backup_spare_bitmaps(all, b, root);
+	g_assert_cmpuint(json_array_size(many), ==, 3);
+	g_assert_cmpstr(json_str(json_array_get(many, 1), "bitmap"), ==, "plim-20260101T000000Z-00000005");
+}
+
+/* ---- which are kept ---- */
+
+static char *pruned(const GPtrArray *all, uint64_t last, uint64_t daily, uint64_t weekly)
+{
+	const struct backup_policy p = { last, daily, weekly };
+	g_autoptr(GError) err = NULL;
+	g_autoptr(GPtrArray) out = backup_prune(all, &p, &err);
+	GString *s = g_string_new(NULL);
+
+	g_assert_no_error(err);
+	for (guint i = 0; i < out->len; i++)
+		g_string_append_printf(
+		    s, "%s%ld", i > 0 ? " " : "",
+		    strtol(((Backup *)out->pdata[i])->id + strlen("20260101T000000Z-"), NULL, 16));
+	return g_string_free(s, FALSE);
+}
+
+static void test_a_policy_keeps_what_it_says_and_what_that_rests_on(void)
+{
+	/* 2026-01-05 is a Monday. */
+	static const char *const full[] = { "03 10", "04 10", "05 10", "05 20", "06 10", "12 10", NULL };
+	static const char *const chain[] = { "03 10", "03 11 0", "03 12 1", "04 10 2",
+					     "05 10", "05 11 4", NULL };
+	static const struct {
+		const char *const *all;
+		uint64_t last, daily, weekly;
+		const char *gone;
+	} cases[] = {
+		{ full, 1, 0, 0, "4 3 2 1 0" }, { full, 6, 0, 0, "" },         { full, 100, 0, 0, "" },
+		{ full, 0, 3, 0, "2 1 0" },     { full, 0, 0, 2, "3 2 1 0" },  { full, 0, 0, 3, "3 2 0" },
+		{ full, 2, 0, 3, "3 2 0" },     { chain, 1, 0, 0, "3 2 1 0" }, { chain, 0, 2, 0, "" },
+		{ chain, 2, 0, 0, "3 2 1 0" },  { chain, 3, 0, 0, "" },        { chain, 0, 0, 1, "3 2 1 0" },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(GPtrArray) all = backups(cases[i].all);
+		g_autofree char *gone = pruned(all, cases[i].last, cases[i].daily, cases[i].weekly);
+
+		g_assert_cmpstr(gone, ==, cases[i].gone);
+	}
+}
+
+static void test_a_policy_that_keeps_nothing_is_refused(void)
+{
+	static const char *const one[] = { "03 10", NULL };
+	const struct backup_policy p = { 0 };
+	g_autoptr(GPtrArray) all = backups(one);
+	g_autoptr(GError) err = NULL;
+
+	g_assert_null(backup_prune(all, &p, &err));
+	g_assert_error(err, ERR, ERR_INVALID);
+	g_assert_nonnull(err_advice(err));
+}
+
+/* Whatever rests on whatever: none is deleted before what rests on it, nor when something kept does. */
+static void test_no_chain_is_ever_broken(void)
+{
+	g_autoptr(GRand) rand = g_rand_new_with_seed(7);
+
+	for (int round = 0; round < 300; round++) {
+		int n = g_rand_int_range(rand, 1, 20);
+		g_autofree const char **row = g_new0(const char *, (gsize)n + 1);
+		const struct backup_policy p = { (uint64_t)g_rand_int_range(rand, 1, 4),
+						 (uint64_t)g_rand_int_range(rand, 0, 4), 0 };
+		g_autoptr(GPtrArray) all = NULL, out = NULL;
+
+		for (int i = 0; i < n; i++)
+			row[i] = i > 0 && g_rand_boolean(rand)
+				     ? g_strdup_printf("%02d 10 %d", g_rand_int_range(rand, 1, 28),
+						       g_rand_int_range(rand, 0, i))
+				     : g_strdup_printf("%02d 10", g_rand_int_range(rand, 1, 28));
+		all = backups(row);
+		out = backup_prune(all, &p, NULL);
+		g_assert_cmpuint(out->len, <, all->len);
+		for (guint i = 0; i < all->len; i++) {
+			const Backup *b = all->pdata[i];
+			guint at, parent_at;
+
+			if (b->parent == NULL ||
+			    !g_ptr_array_find(out, backup_find(all, b->parent), &parent_at))
+				continue;
+			g_assert_true(g_ptr_array_find(out, b, &at));
+			g_assert_cmpuint(at, <, parent_at);
+		}
+		for (int i = 0; i < n; i++)
+			g_free((char *)row[i]);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	g_test_init(&argc, &argv, NULL);
+	g_test_add_func("/backup/manifest", test_a_manifest_comes_back_as_it_was_written);
+	g_test_add_func("/backup/manifest-wrong", test_a_manifest_that_is_wrong_is_refused);
+	g_test_add_func("/backup/names", test_names_say_what_they_are_of);
+	g_test_add_func("/backup/follow", test_an_incremental_backup_needs_all_that_it_rests_on);
+	g_test_add_func("/backup/spare-bitmaps", test_bitmaps_without_a_use_go);
+	g_test_add_func("/backup/prune", test_a_policy_keeps_what_it_says_and_what_that_rests_on);
+	g_test_add_func("/backup/prune-nothing", test_a_policy_that_keeps_nothing_is_refused);
+	g_test_add_func("/backup/prune-chains", test_no_chain_is_ever_broken);
+	return g_test_run();
+}
