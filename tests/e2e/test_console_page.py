@@ -242,7 +242,7 @@ def test_a_guest_is_used_in_a_browser(daemon, browser):
     folder.mkdir(mode=0o755)
     kernel, initrd = screen_guest(folder)
     daemon.ok("vm", "create", "s", "--memory", "256MiB", "--kernel", kernel, "--initrd", initrd, "--nic", "none",
-              "--set", "platform.video=std", "--set", "platform.vnc=true", "--set", "boot.cmdline=console=tty1 quiet")
+              "--set", "platform.video=std", "--set", "platform.vnc=true", "--set", "boot.cmdline=console=tty1 quiet no_timer_check")
     daemon.ok("vm", "start", "s")
     until(lambda: "screen " in log(daemon), "the guest's screen", SLOW)
     assert "screen 1920,1080" in log(daemon)

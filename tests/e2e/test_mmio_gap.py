@@ -26,7 +26,7 @@ def kernel():
 
 def windows(daemon, kernel, *settings):
     """(first, last) address of each window above the first MiB of a guest that has no more than a kernel."""
-    daemon.ok("vm", "create", "a", "--kernel", kernel, "--nic", "none", "--cmdline", "console=ttyS0",
+    daemon.ok("vm", "create", "a", "--kernel", kernel, "--nic", "none", "--cmdline", "console=ttyS0 no_timer_check",
               "platform.hvm_serial=pty", *settings)
     daemon.ok("vm", "start", "a")
     log = until(lambda: said(daemon), "end of the kernel's boot", 120)
