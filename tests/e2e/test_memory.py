@@ -21,7 +21,7 @@ MOVES = ("memory.min=224MiB", "memory.max=2GiB", "memory.buffer=40")
 def create(daemon, name, system, drivers, *settings):
     kernel, initrd = system
     daemon.ok("vm", "create", name, "--memory", START, *settings, "--kernel", kernel, "--initrd", initrd, "--nic", "none",
-              "--cmdline", f"quiet drivers={drivers}")
+              "--cmdline", f"quiet no_timer_check drivers={drivers}")
 
 
 @pytest.fixture(scope="module")
