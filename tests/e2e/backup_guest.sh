@@ -9,10 +9,8 @@ export PATH=/bin:/usr/sbin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
-grep -hE '^(virtio|failover|net_failover|crc|mbcache|jbd2|ext4)' /modules/order /modules/order.disk | while read -r module; do
-	insmod "/modules/$module"
-done
-rm -rf /modules /lab
+while read -r module; do insmod "/modules/$module"; done </modules/order
+rm -rf /modules
 mkdir -p /run /data /var
 mount -t tmpfs run /run
 mount -t ext4 /dev/vda /data
