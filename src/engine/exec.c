@@ -650,10 +650,16 @@ static void drop_operation(gpointer p)
 	operation_free(p);
 }
 
-/* Of another host's executor, which may be at it right now. */
-static bool is_foreign(const Exec *e, const Operation *op)
+/*
+ * Of another host's executor, which may be at it right now. More need not be understood of it: that host's
+ * version may be a newer one.
+ */
+static bool is_foreign(const Exec *e, const StoreItem *item)
 {
-	return e->config.host != NULL && op->host != NULL && !g_str_equal(op->host, e->config.host);
+	_cleanup_json_ Json *j = json_parse(item->value, strlen(item->value), NULL);
+	const char *host = json_str(j, "host");
+
+	return e->config.host != NULL && host != NULL && !g_str_equal(host, e->config.host);
 }
 
 bool exec_recover(Exec *e, ExecRecoverFunc each, void *data, GError **err)
@@ -664,15 +670,16 @@ bool exec_recover(Exec *e, ExecRecoverFunc each, void *data, GError **err)
 	if (items == NULL)
 		return false;
 	for (guint i = 0; i < items->len; i++) {
-		g_autoptr(Operation) op = parse_item(items->pdata[i], err);
+		g_autoptr(Operation) op = NULL;
 		bool forward;
 
+		if (is_foreign(e, items->pdata[i]))
+			continue;
+		op = parse_item(items->pdata[i], err);
 		if (op == NULL)
 			return err_advise(
 			    err,
 			    "This plimsolld is older than the one that wrote the record: install the newer one.");
-		if (is_foreign(e, op))
-			continue;
 		if (operation_ended(op)) {
 			g_ptr_array_add(ended, g_steal_pointer(&op));
 			continue;

@@ -944,7 +944,26 @@ static void adopted(const char *vm_id, const char *name, const GError *gone, voi
 
 typedef void (*VmFunc)(Supervisor *s, const char *vm_id, const Vm *vm, const Json *runtime);
 
-/* The vms that this host runs, or ran last: others have their own supervisors. */
+/*
+ * Those of one that this host runs, or ran last: others have their own supervisors. NULL and no error: it is
+ * another's, is deleted meanwhile, or can't be understood. One vm must not keep a daemon from all the others.
+ */
+static VmRecords *records_of_own(Supervisor *s, const char *vm_id, GError **err)
+{
+	g_autofree char *key = key_vm_runtime(vm_id);
+	g_autoptr(GError) e = NULL;
+	_cleanup_json_ Json *runtime = record_get(s->engine->store, key, NULL, &e);
+	VmRecords *r = NULL;
+
+	if (runtime != NULL && g_strcmp0(json_str(runtime, "host"), s->engine->host_id) == 0)
+		r = vm_records_load(s->engine->store, vm_id, &e);
+	if (g_error_matches(e, ERR, ERR_INVALID))
+		log_error("vm %s is not looked after, its records can't be read: %s", vm_id, e->message);
+	else if (e != NULL && !g_error_matches(e, ERR, ERR_NOT_FOUND))
+		g_propagate_error(err, g_steal_pointer(&e));
+	return r;
+}
+
 static bool each_vm(Supervisor *s, VmFunc func, GError **err)
 {
 	g_autoptr(GPtrArray) items = store_list(s->engine->store, KEYS_VMS, NULL, err);
@@ -955,14 +974,17 @@ static bool each_vm(Supervisor *s, VmFunc func, GError **err)
 		const StoreItem *item = items->pdata[i];
 		g_autofree char *c = NULL, *id = NULL, *rest = NULL;
 		g_autoptr(VmRecords) r = NULL;
+		g_autoptr(GError) e = NULL;
 
 		if (!key_split(item->key, &c, &id, &rest) || !g_str_equal(rest, "config"))
 			continue;
-		r = vm_records_load(s->engine->store, id, err);
-		if (r == NULL)
-			return false;
-		if (g_strcmp0(json_str(r->runtime, "host"), s->engine->host_id) == 0)
+		r = records_of_own(s, id, &e);
+		if (r != NULL)
 			func(s, id, r->vm, r->runtime);
+		if (e != NULL) {
+			g_propagate_error(err, g_steal_pointer(&e));
+			return false;
+		}
 	}
 	return true;
 }

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What starts with its host: the daemon sees a boot id of the test's own, so that a new one is a restart of the host."""
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import uuid
 
@@ -75,3 +77,30 @@ def test_guests_that_ended_with_their_host_come_back_with_it(host):
     host.wait_state("without", "crashed")
     assert host.runtime("without")["reason"] == "it ended with its host"
     assert until(lambda: host.runtime("with")["state"] == "running" and host.runtime("with")["pid"], "guest") != pids[0]
+
+
+def written(d, key, value):
+    """What was there. The daemon must not run."""
+    with contextlib.closing(sqlite3.connect(d.state / "state.db")) as db, db:
+        was = db.execute("SELECT value FROM item WHERE key = ?", (key,)).fetchone()[0]
+        db.execute("UPDATE item SET value = ? WHERE key = ?", (value, key))
+    return was
+
+
+def test_a_vm_that_is_not_understood_keeps_nobody_from_the_others(host):
+    make(host, "strange", "autostart=true")
+    make(host, "good", "autostart=true")
+    host.ok("vm", "start", "strange", "good")
+    host.ok("vm", "kill", "strange", "good")
+    key = f"/plimsoll/v1/vms/{host.vm('strange')['id']}/config"
+    host.stop()
+    was = written(host, key, '{"of": "a newer version"}')
+    host.boot()
+    host.start()
+    host.wait_state("good", "running")
+    assert "is not looked after" in host.said()
+    host.stop()
+    written(host, key, was)
+    host.boot()
+    host.start()
+    host.wait_state("strange", "running")

@@ -441,6 +441,9 @@ static void test_operations_of_other_hosts_are_left_alone(void)
 	operation_free(stored(b.store, "mine", "h1", OPERATION_RUNNING));
 	operation_free(stored(b.store, "other", "h2", OPERATION_RUNNING));
 	operation_free(stored(b.store, "old", NULL, OPERATION_RUNNING));
+	/* Its version may be a newer one, with steps that nobody knows here. */
+	put(b.store, "/plimsoll/v1/operations/newer",
+	    "{\"id\":\"newer\",\"host\":\"h2\",\"plan\":[{\"step\":\"TELEPORT\",\"target\":\"x\",\"args\":{}}]}");
 	b.exec = exec_new(&(struct exec_config){
 	    .store = b.store, .pool = b.pool, .steps = sim_steps, .engine = b.sim, .host = "h1" });
 	g_assert_true(exec_recover(b.exec, count_recovered, found, &err));
