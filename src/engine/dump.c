@@ -240,7 +240,7 @@ static void await_running(Vmm *v)
 static bool write_all(Vmm *v, const char *format, struct sink *s, StepContext *ctx, struct dump_told *ret,
 		      GError **err)
 {
-	bool ran = is_running(v), rests = ctx != NULL && step_rest(ctx), ok;
+	bool ran = is_running(v), ok;
 	uint64_t begin = time_monotonic();
 
 	ok = stream(v, format, s, ctx, err);
@@ -249,8 +249,6 @@ static bool write_all(Vmm *v, const char *format, struct sink *s, StepContext *c
 		await_running(v);
 	ret->still = ran ? time_monotonic() - begin : 0;
 	ok = ok && finish(s, err);
-	if (rests)
-		step_wake(ctx);
 	ret->bytes = s->size;
 	return ok;
 }
@@ -276,12 +274,14 @@ static bool write_file(Engine *e, Vmm *v, const char *folder, const char *path, 
 bool dump_write(Engine *e, Vmm *v, const char *folder, const char *path, const char *format, bool unasked,
 		StepContext *ctx, struct dump_told *ret, GError **err)
 {
-	bool ok;
+	bool rests = ctx != NULL && step_rest(ctx), ok = wait_for_turn(e, ctx, err);
 
 	*ret = (struct dump_told){ 0 };
-	if (!wait_for_turn(e, ctx, err))
-		return false;
-	ok = write_file(e, v, folder, path, format, unasked, ctx, ret, err);
-	g_mutex_unlock(&e->dumping);
+	if (ok) {
+		ok = write_file(e, v, folder, path, format, unasked, ctx, ret, err);
+		g_mutex_unlock(&e->dumping);
+	}
+	if (rests)
+		step_wake(ctx);
 	return ok;
 }

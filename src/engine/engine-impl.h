@@ -6,6 +6,7 @@
 #include "engine/backup/freeze.h"
 #include "engine/engine.h"
 #include "engine/fence.h"
+#include "engine/hang.h"
 #include "engine/lease.h"
 #include "engine/ledger.h"
 #include "engine/membership.h"
@@ -45,6 +46,7 @@ struct Engine {
 	Fleet *fleet;
 	Supervisor *supervisor;
 	Ledger *ledger;
+	HangWatch *hang;
 	uint64_t sample;        /* us between two looks at guests' threads; 0: the usual */
 	WakeWatch *watch;       /* from the start to the stop; NULL when it is simulated */
 	uint64_t memory_sample; /* us between two looks at guests' memory; 0: the usual */

@@ -400,6 +400,7 @@ static bool open_parts(Engine *e, const struct engine_config *config, GError **e
 		open_sim(e);
 	e->supervisor = supervisor_new(e);
 	e->ledger = ledger_new(e);
+	e->hang = hang_watch_new(e);
 	e->receptions = receptions_new();
 	e->moves = moves_new();
 	if (!config->sim)
@@ -803,6 +804,7 @@ Engine *engine_close(Engine *e)
 	level_keeper_free(e->level);
 	host_cpu_free(e->cpu);
 	supervisor_free(e->supervisor);
+	hang_watch_free(e->hang);
 	fence_close(e->fence);
 	receptions_free(e->receptions);
 	moves_free(e->moves);

@@ -43,17 +43,15 @@ static ssize_t thread_file(pid_t pid, int tid, const char *name, char *buf, size
 }
 
 /* "RAN_NS WAITED_NS TIMES" */
-bool qemu_thread_times(pid_t pid, int tid, uint64_t *ret_runs, uint64_t *ret_cpu)
+bool qemu_thread_times(pid_t pid, int tid, struct thread_times *ret)
 {
 	char buf[128], *end;
-	uint64_t ran;
 
 	if (thread_file(pid, tid, "schedstat", buf, sizeof buf) <= 0)
 		return false;
-	ran = g_ascii_strtoull(buf, &end, 10);
-	g_ascii_strtoull(end, &end, 10);
-	*ret_runs = g_ascii_strtoull(end, NULL, 10);
-	*ret_cpu = ran / NS_PER_US;
+	ret->cpu = g_ascii_strtoull(buf, &end, 10) / NS_PER_US;
+	ret->wait = g_ascii_strtoull(end, &end, 10) / NS_PER_US;
+	ret->runs = g_ascii_strtoull(end, NULL, 10);
 	return true;
 }
 
@@ -76,10 +74,11 @@ static bool voluntary_switches(pid_t pid, int tid, uint64_t *ret)
 static bool read_thread(pid_t pid, int tid, struct wake_thread *t)
 {
 	char name[64];
-	uint64_t runs;
+	struct thread_times times;
 
-	if (!voluntary_switches(pid, tid, &t->wakeups) || !qemu_thread_times(pid, tid, &runs, &t->cpu))
+	if (!voluntary_switches(pid, tid, &t->wakeups) || !qemu_thread_times(pid, tid, &times))
 		return false;
+	t->cpu = times.cpu;
 	if (thread_file(pid, tid, "comm", name, sizeof name) < 0)
 		return false;
 	t->tid = tid;

@@ -21,9 +21,11 @@ GArray *qemu_threads_read(pid_t pid, GError **err);
 /* What came in between, by thread. New array. */
 GArray *qemu_threads_between(const GArray *before, const GArray *after);
 
-/*
- * The same of one thread with a single small file: how often it began to run
- * and for how long (us). For an idle thread the first is how often it was
- * woken. False when it is gone.
- */
-bool qemu_thread_times(pid_t pid, int tid, uint64_t *ret_runs, uint64_t *ret_cpu);
+struct thread_times {
+	uint64_t runs; /* how often it began to run; for an idle thread how often it was woken */
+	uint64_t cpu;  /* us for which it ran */
+	uint64_t wait; /* us for which it could have run, and others did */
+};
+
+/* The same of one thread with a single small file. False when it is gone. */
+bool qemu_thread_times(pid_t pid, int tid, struct thread_times *ret);

@@ -3,6 +3,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "core/evidence/hang.h"
 #include "core/model/keys.h"
 #include "core/model/settings.h"
 #include "core/wake/budget.h"
@@ -24,7 +25,7 @@
 #define PERCENT UINT64_C(10000) /* us of a second */
 
 struct counts {
-	uint64_t main_wakeups, vcpu_wakeups, main_cpu, vcpu_cpu, exits, halts;
+	uint64_t main_wakeups, vcpu_wakeups, main_cpu, vcpu_cpu, vcpu_wait, exits, halts;
 };
 
 typedef struct Guest {
@@ -38,7 +39,8 @@ typedef struct Guest {
 	uint64_t duration; /* of `last`; 0: there is none yet */
 	struct idle_state state;
 	struct idle_cost cost;
-	bool seen; /* in this round */
+	struct hang_state hang; /* of the thread alone */
+	bool seen;              /* in this round */
 } Guest;
 
 struct WakeWatch {
@@ -105,16 +107,19 @@ static uint64_t kvm_count(const Guest *g, const char *name)
 
 static bool read_counts(Guest *g, struct counts *c)
 {
-	*c = (struct counts){ 0 };
-	if (!qemu_thread_times(g->pid, g->pid, &c->main_wakeups, &c->main_cpu))
-		return false;
-	for (guint i = 0; i < g->vcpu->len; i++) {
-		uint64_t runs, cpu;
+	struct thread_times t;
 
-		if (!qemu_thread_times(g->pid, g_array_index(g->vcpu, int, i), &runs, &cpu))
+	*c = (struct counts){ 0 };
+	if (!qemu_thread_times(g->pid, g->pid, &t))
+		return false;
+	c->main_wakeups = t.runs;
+	c->main_cpu = t.cpu;
+	for (guint i = 0; i < g->vcpu->len; i++) {
+		if (!qemu_thread_times(g->pid, g_array_index(g->vcpu, int, i), &t))
 			return false;
-		c->vcpu_wakeups += runs;
-		c->vcpu_cpu += cpu;
+		c->vcpu_wakeups += t.runs;
+		c->vcpu_cpu += t.cpu;
+		c->vcpu_wait += t.wait;
 	}
 	if (g->kvm != NULL) {
 		c->exits = kvm_count(g, "exits");
@@ -135,6 +140,7 @@ static struct counts counts_between(const struct counts *a, const struct counts 
 		.vcpu_wakeups = risen(a->vcpu_wakeups, b->vcpu_wakeups),
 		.main_cpu = risen(a->main_cpu, b->main_cpu),
 		.vcpu_cpu = risen(a->vcpu_cpu, b->vcpu_cpu),
+		.vcpu_wait = risen(a->vcpu_wait, b->vcpu_wait),
 		.exits = risen(a->exits, b->exits),
 		.halts = risen(a->halts, b->halts),
 	};
@@ -252,6 +258,23 @@ static void keep(WakeWatch *w, Guest *g, const struct idle_cost *cost, const str
 	g_mutex_unlock(&w->lock);
 }
 
+static void look_for_hang(WakeWatch *w, Guest *g)
+{
+	const struct hang_sample s = { g->duration, g->last.vcpu_wakeups, g->last.vcpu_cpu,
+				       g->last.vcpu_wait };
+
+	switch (hang_judge(&g->hang, &s)) {
+	case HANG_NOTHING:
+		return;
+	case HANG_ASK:
+		hang_ask(w->engine->hang, g->vm_id, w->period);
+		return;
+	case HANG_OVER:
+		hang_over(w->engine->hang, g->vm_id);
+		return;
+	}
+}
+
 /* Judges one guest; the lock is not held while records are read. Entries are changed by this thread alone. */
 static void judge(WakeWatch *w, Guest *g, GArray *verdicts)
 {
@@ -259,6 +282,7 @@ static void judge(WakeWatch *w, Guest *g, GArray *verdicts)
 	struct idle_state state = g->state;
 	struct verdict v = { .cost = idle_cost_of(&s) };
 
+	look_for_hang(w, g);
 	if (costs_nothing(&state, &v.cost)) {
 		state = (struct idle_state){ 0 };
 	} else if (v.cost.idle) {

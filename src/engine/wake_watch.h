@@ -6,7 +6,8 @@
  * Judges idle guests by their budget (core/wake/budget.h; settings idle.wakeups
  * and idle.cpu of the vm, else of the host). When one is exceeded the ledger
  * looks at that guest for some seconds, and one event names the culprit and
- * what to change. From any thread; it has its own.
+ * what to change. The same counts tell whom to ask whether it hangs (hang.h).
+ * From any thread; it has its own.
  */
 #pragma once
 

@@ -249,7 +249,15 @@ def dump_is_gone(linux, ident, status):
     assert left(linux) == [] and linux.runtime("web")["state"] == "running" and in_guest(linux, "echo alive") == "alive"
 
 
-def test_a_linux_guest_is_dumped_and_goes_on_then_panics_and_its_dump_tells_why(linux, tmp_path):
+# The agent stops and a processor spins: so does the guest for who is outside. Until an NMI comes: then the kernel panics.
+HANG = """
+ga=$(pidof qemu-ga)
+{ sleep 1; kill -STOP $ga; n=$(grep NMI: /proc/interrupts); while [ "$(grep NMI: /proc/interrupts)" = "$n" ]; do :; done
+echo c >/proc/sysrq-trigger; } >/dev/null 2>&1 &
+"""
+
+
+def test_a_linux_guest_is_dumped_and_goes_on_then_hangs_and_panics_and_its_dump_tells_why(linux, tmp_path):
     said = linux.ok("vm", "dump", "web", "--to", tmp_path / "live")
     assert "kdump-zlib" in said and "stood still for" in said and evidence(linux) == []
     assert "Linux version" in dmesg(tmp_path / "live")
@@ -260,11 +268,17 @@ def test_a_linux_guest_is_dumped_and_goes_on_then_panics_and_its_dump_tells_why(
     dump_is_gone(linux, ident, "cancelled")
     ident = dump_begun(linux)
     linux.kill9()
+    linux.args = ("--sample", "1")
     linux.start()
     dump_is_gone(linux, ident, "failed")
+    assert not linux.events("vm.hung"), "a guest that stood still for a dump does not hang"
     in_guest(linux, "rm /tmp/x")
-    linux.plim("vm", "exec", "web", "--timeout", "3s", "--", "/bin/sh", "-c", "echo c >/proc/sysrq-trigger")
+    in_guest(linux, HANG)
+    linux.wait_event("vm.hung", "web")
+    assert kept(linux, "hang")["dump"] is None and linux.runtime("web")["state"] == "running"
+    assert "is kept" in linux.ok("vm", "nmi", "web", "--evidence")
     assert "panicked" in linux.wait_state("web", "crashed")["reason"]
+    assert len(linux.events("vm.hung")) == 1, "it is told once"
     bundle = kept(linux, "panic")
     files = export(linux, bundle, tmp_path / "panic")
     message = "Kernel panic - not syncing: sysrq triggered crash"
