@@ -11,6 +11,7 @@ typedef struct Rig {
 	Loop *loop;
 	Agent *agent;
 	FakeAgent *fake;
+	FakeAgentFunc *script; /* of rig_play() */
 	char *dir;
 	unsigned n_changes;
 	/* for workers */
@@ -42,6 +43,16 @@ static void rig_init(Rig *r, const FakeAgentFunc *script)
 	agent_set_open(r->agent, true);
 }
 
+/* An agent that does one thing. */
+static void rig_play(Rig *r, FakeAgentFunc what)
+{
+	FakeAgentFunc *script = g_new0(FakeAgentFunc, 2);
+
+	script[0] = what;
+	rig_init(r, script);
+	r->script = script;
+}
+
 static void rig_done(Rig *r)
 {
 	agent_close(r->agent);
@@ -52,6 +63,7 @@ static void rig_done(Rig *r)
 	g_free(r->dir);
 	g_clear_error(&r->error);
 	json_unref(r->reply);
+	g_free(r->script);
 }
 
 static void run_work(void *data)
@@ -67,6 +79,16 @@ static void worker(Rig *r, void (*work)(Rig *r))
 {
 	r->work = work;
 	drive_worker(r->loop, run_work, r);
+}
+
+static void goes_well(FakeAgentFunc what, void (*work)(Rig *r))
+{
+	Rig r;
+
+	rig_play(&r, what);
+	worker(&r, work);
+	g_assert_no_error(r.error);
+	rig_done(&r);
 }
 
 static void ping(Rig *r)
@@ -88,10 +110,9 @@ static void script_ping_twice(FakeAgent *f)
 
 static void test_a_session_is_synchronised_once(void)
 {
-	static const FakeAgentFunc script[] = { script_ping_twice, NULL };
 	Rig r;
 
-	rig_init(&r, script);
+	rig_play(&r, script_ping_twice);
 	worker(&r, ping);
 	g_assert_no_error(r.error);
 	worker(&r, ping);
@@ -113,13 +134,7 @@ static void script_stale(FakeAgent *f)
 
 static void test_stale_answers_are_skipped(void)
 {
-	static const FakeAgentFunc script[] = { script_stale, NULL };
-	Rig r;
-
-	rig_init(&r, script);
-	worker(&r, ping);
-	g_assert_no_error(r.error);
-	rig_done(&r);
+	goes_well(script_stale, ping);
 }
 
 static void script_late_to_wake(FakeAgent *f)
@@ -131,13 +146,7 @@ static void script_late_to_wake(FakeAgent *f)
 
 static void test_the_sync_is_repeated_until_it_is_answered(void)
 {
-	static const FakeAgentFunc script[] = { script_late_to_wake, NULL };
-	Rig r;
-
-	rig_init(&r, script);
-	worker(&r, ping);
-	g_assert_no_error(r.error);
-	rig_done(&r);
+	goes_well(script_late_to_wake, ping);
 }
 
 /* As qemu-ga does: it complains of the mark, then answers behind one. */
@@ -167,10 +176,9 @@ static void script_slow(FakeAgent *f)
 
 static void test_a_slow_agent_s_answers_to_all_syncs_are_waited_for(void)
 {
-	static const FakeAgentFunc script[] = { script_slow, NULL };
 	Rig r;
 
-	rig_init(&r, script);
+	rig_play(&r, script_slow);
 	worker(&r, ping);
 	g_assert_no_error(r.error);
 	worker(&r, ping);
@@ -369,10 +377,9 @@ static void script_refuse(FakeAgent *f)
 
 static void test_refusals_keep_the_agents_words(void)
 {
-	static const FakeAgentFunc script[] = { script_refuse, NULL };
 	Rig r;
 
-	rig_init(&r, script);
+	rig_play(&r, script_refuse);
 	worker(&r, ping);
 	g_assert_error(r.error, ERR, ERR_UNSUPPORTED);
 	worker(&r, ping);
@@ -448,11 +455,10 @@ static void close_agent(void *data)
 
 static void test_close_ends_calls_once(void)
 {
-	static const FakeAgentFunc script[] = { script_silent, NULL };
 	LoopSource *t;
 	Rig r;
 
-	rig_init(&r, script);
+	rig_play(&r, script_silent);
 	t = loop_add_timer(r.loop, SECONDS / 10, close_agent, r.agent);
 	worker(&r, ping);
 	g_assert_error(r.error, ERR, ERR_CANCELLED);
@@ -500,10 +506,9 @@ static void ping_from_threads(Rig *r)
 
 static void test_many_threads_take_turns(void)
 {
-	static const FakeAgentFunc script[] = { script_ping_many, NULL };
 	Rig r;
 
-	rig_init(&r, script);
+	rig_play(&r, script_ping_many);
 	worker(&r, ping_from_threads);
 	rig_done(&r);
 }
@@ -533,10 +538,9 @@ static void crowd(Rig *r)
 
 static void test_calls_that_wait_are_bounded_and_keep_their_deadlines(void)
 {
-	static const FakeAgentFunc script[] = { script_silent, NULL };
 	Rig r;
 
-	rig_init(&r, script);
+	rig_play(&r, script_silent);
 	worker(&r, crowd);
 	/* One may be at the agent, the bound waits. */
 	g_assert_cmpuint(r.n_busy, >=, 3);
@@ -606,10 +610,9 @@ static void ask_all(Rig *r)
 
 static void test_what_the_guest_tells_is_cut_and_sorted_out(void)
 {
-	static const FakeAgentFunc script[] = { script_info, NULL };
 	Rig r;
 
-	rig_init(&r, script);
+	rig_play(&r, script_info);
 	worker(&r, ask_all);
 	rig_done(&r);
 }
@@ -638,6 +641,7 @@ static void exec_cat(Rig *r)
 	gsize n;
 
 	r->ok = agent_exec(r->agent, &e, r->timeout, &got, &r->error);
+	g_assert_cmpint(r->ok, ==, r->error == NULL);
 	if (!r->ok)
 		return;
 	g_assert_cmpint(got.pid, ==, 42);
@@ -653,14 +657,7 @@ static void exec_cat(Rig *r)
 
 static void test_exec_waits_for_the_program_and_brings_its_output(void)
 {
-	static const FakeAgentFunc script[] = { script_exec, NULL };
-	Rig r;
-
-	rig_init(&r, script);
-	worker(&r, exec_cat);
-	g_assert_no_error(r.error);
-	g_assert_true(r.ok);
-	rig_done(&r);
+	goes_well(script_exec, exec_cat);
 }
 
 static void script_exec_for_ever(FakeAgent *f)
@@ -675,10 +672,9 @@ static void script_exec_for_ever(FakeAgent *f)
 
 static void test_a_program_that_does_not_end_meets_the_deadline(void)
 {
-	static const FakeAgentFunc script[] = { script_exec_for_ever, NULL };
 	Rig r;
 
-	rig_init(&r, script);
+	rig_play(&r, script_exec_for_ever);
 	r.timeout = SECONDS / 4;
 	worker(&r, exec_cat);
 	g_assert_error(r.error, ERR, ERR_TIMEOUT);
@@ -705,10 +701,9 @@ static void exec_until_over(Rig *r)
 
 static void test_a_program_is_not_waited_for_when_the_caller_ends(void)
 {
-	static const FakeAgentFunc script[] = { script_exec_for_ever, NULL };
 	Rig r;
 
-	rig_init(&r, script);
+	rig_play(&r, script_exec_for_ever);
 	worker(&r, exec_until_over);
 	g_assert_error(r.error, ERR, ERR_CANCELLED);
 	rig_done(&r);
@@ -763,10 +758,9 @@ static void read_files(Rig *r)
 
 static void test_files_are_read_to_a_bound(void)
 {
-	static const FakeAgentFunc script[] = { script_file, NULL };
 	Rig r;
 
-	rig_init(&r, script);
+	rig_play(&r, script_file);
 	worker(&r, read_files);
 	rig_done(&r);
 }
@@ -801,10 +795,9 @@ static void script_disobey(FakeAgent *f)
 
 static void test_silence_is_obedience_when_told_to_shut_down(void)
 {
-	static const FakeAgentFunc script[] = { script_obey, NULL };
 	Rig r;
 
-	rig_init(&r, script);
+	rig_play(&r, script_obey);
 	r.timeout = SECONDS / 4;
 	worker(&r, shut_down);
 	g_assert_no_error(r.error);
@@ -814,11 +807,10 @@ static void test_silence_is_obedience_when_told_to_shut_down(void)
 
 static void test_so_is_a_port_that_closes(void)
 {
-	static const FakeAgentFunc script[] = { script_obey, NULL };
 	LoopSource *t;
 	Rig r;
 
-	rig_init(&r, script);
+	rig_play(&r, script_obey);
 	t = loop_add_timer(r.loop, SECONDS / 10, close_port, r.agent);
 	worker(&r, shut_down);
 	g_assert_no_error(r.error);
@@ -841,10 +833,9 @@ static void test_so_is_a_qemu_that_ends(void)
 
 static void test_a_refusal_to_shut_down_is_told(void)
 {
-	static const FakeAgentFunc script[] = { script_disobey, NULL };
 	Rig r;
 
-	rig_init(&r, script);
+	rig_play(&r, script_disobey);
 	worker(&r, shut_down);
 	g_assert_error(r.error, ERR, ERR_AGENT);
 	g_assert_nonnull(strstr(r.error->message, "not now"));
@@ -853,10 +844,9 @@ static void test_a_refusal_to_shut_down_is_told(void)
 
 static void test_an_order_that_was_never_read_is_not_obeyed(void)
 {
-	static const FakeAgentFunc script[] = { fake_wait_hang_up, NULL };
 	Rig r;
 
-	rig_init(&r, script);
+	rig_play(&r, fake_wait_hang_up);
 	r.timeout = SECONDS / 4;
 	worker(&r, shut_down); /* not even the sync is answered */
 	g_assert_error(r.error, ERR, ERR_TIMEOUT);
