@@ -49,8 +49,9 @@ bool api_pool_init(ApiCall *c, GError **err)
 	static const char *const known_etcd[] = { "url", "ca", "cert", "key", "user", "password_file", NULL };
 	const Json *body = call_body(c, err), *etcd;
 	struct pool_init r = { 0 };
+	bool dry_run;
 
-	if (body == NULL || !check_texts(body, known, err))
+	if (body == NULL || !check_texts(body, known, err) || !call_flag(c, "dry_run", false, &dry_run, err))
 		return false;
 	etcd = json_obj(body, "etcd");
 	if (etcd != NULL && !check_texts(etcd, known_etcd, err))
@@ -63,7 +64,7 @@ bool api_pool_init(ApiCall *c, GError **err)
 	r.etcd_key = json_str(etcd, "key");
 	r.etcd_user = json_str(etcd, "user");
 	r.etcd_password_file = json_str(etcd, "password_file");
-	return answer(c, pool_init(c->engine, &r, err));
+	return answer(c, pool_init(c->engine, &r, dry_run, err));
 }
 
 bool api_pool_token(ApiCall *c, GError **err)

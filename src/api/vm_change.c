@@ -127,7 +127,8 @@ static bool is_pending(const Json *pending, const char *name)
 static Json *change_report(const Json *was, const Json *is, const VmSeen *seen, Json *view)
 {
 	VmState state = vm_runtime_state(seen->runtime);
-	bool runs = state == VM_RUNNING || state == VM_PAUSED;
+	/* A suspended one goes on with the QEMU that it had. */
+	bool runs = state == VM_RUNNING || state == VM_PAUSED || state == VM_SUSPENDED;
 	_cleanup_json_ Json *waiting = vm_differences(was, is);
 	Json *now = json_array(), *later = json_array(), *j = json_object(), *v;
 	const char *key;

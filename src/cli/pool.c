@@ -46,8 +46,32 @@ static void put_path(const Cli *c, Json *body, const char *option, const char *m
 		json_put_str(body, member, path);
 }
 
+static char *changing(const Cli *c, const char *path)
+{
+	return g_strconcat(path, cli_has(c, "dry-run") ? "?dry_run=true" : "", NULL);
+}
+
+/* "a, b", or `none`. Caller frees. */
+static char *print_list(const Json *names, const char *none)
+{
+	g_auto(GStrv) list = json_strv(names);
+
+	return list[0] != NULL ? g_strjoinv(", ", list) : g_strdup(none);
+}
+
+static bool print_init(const Json *would)
+{
+	g_autofree char *vms = print_list(json_arr(would, "vms"), "no vms"),
+			*etcd = print_list(json_arr(would, "etcd"), "an etcd of its own");
+
+	printf("this host would be the pool %s, reached at %s, with %s; the records would be in %s\n",
+	       json_str(would, "name"), json_str(would, "address"), vms, etcd);
+	return true;
+}
+
 static bool pool_init(Cli *c, GError **err)
 {
+	g_autofree char *path = changing(c, "/v1/pool/actions/init");
 	_cleanup_json_ Json *body = json_object(), *etcd = json_object(), *pool = NULL;
 
 	put_text(c, body, "name", "name");
@@ -60,7 +84,9 @@ static bool pool_init(Cli *c, GError **err)
 	put_path(c, etcd, "etcd-password-file", "password_file");
 	if (json_object_size(etcd) > 0)
 		json_put(body, "etcd", json_incref(etcd));
-	pool = client_call(c->client, "POST", "/v1/pool/actions/init", body, err);
+	pool = client_call(c->client, "POST", path, body, err);
+	if (pool != NULL && cli_has(c, "dry-run"))
+		return print_init(pool);
 	if (pool == NULL || !wait_anew(c, json_str(pool, "id"), err))
 		return false;
 	printf("the pool %s has one host; `plim pool token` lets another one in\n", json_str(pool, "name"));
@@ -86,11 +112,6 @@ static bool pool_token(Cli *c, GError **err)
 	fprintf(stderr, "On the new host, until %s:\n  plim pool join %s --token TOKEN\n",
 		json_str(token, "expires_at"), json_str(token, "url"));
 	return true;
-}
-
-static char *changing(const Cli *c, const char *path)
-{
-	return g_strconcat(path, cli_has(c, "dry-run") ? "?dry_run=true" : "", NULL);
 }
 
 #define TOKEN_MAX 4096
@@ -158,11 +179,9 @@ static bool pool_leave(Cli *c, GError **err)
 	_cleanup_json_ Json *left = client_call(c->client, "POST", path, NULL, err);
 
 	if (left != NULL && cli_has(c, "dry-run")) {
-		g_auto(GStrv) vms = json_strv(json_arr(left, "vms"));
-		g_autofree char *names = g_strjoinv(", ", vms);
+		g_autofree char *names = print_list(json_arr(left, "vms"), "no vms");
 
-		printf("this host would leave the pool %s, with %s\n", json_str(left, "name"),
-		       vms[0] != NULL ? names : "no vms");
+		printf("this host would leave the pool %s, with %s\n", json_str(left, "name"), names);
 		return true;
 	}
 	if (left == NULL || !wait_anew(c, NULL, err))
@@ -403,7 +422,8 @@ static const Option whatif_options[] = {
 const Command pool_commands[] = {
 	{ "pool", "init", "", "Make a pool of this host; its guests run on",
 	  "The daemon makes the pool's certificates, moves the records into etcd and begins anew.",
-	  "plim pool init --name rack1 --address 192.0.2.1", 0, 0, NULL, 0, init_options, pool_init },
+	  "plim pool init --name rack1 --address 192.0.2.1", 0, 0, NULL, GROUP_CHANGE, init_options,
+	  pool_init },
 	{ "pool", "token", "", "Print a token with which one host can join, once", NULL, NULL, 0, 0, NULL,
 	  GROUP_OUTPUT, token_options, pool_token },
 	{ "pool", "join", "[URL]", "Join the pool that made the token; run it on the new host",

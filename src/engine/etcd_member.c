@@ -234,9 +234,19 @@ static GPtrArray *argv_of(const char *folder, const EtcdMember *m, const char *p
 	return argv;
 }
 
+char *etcd_member_program(GError **err)
+{
+	char *program = g_find_program_in_path("etcd");
+
+	if (program == NULL)
+		fail_advice(err, ERR_NOT_FOUND, "Install the package etcd-server.",
+			    "there is no etcd on this host");
+	return program;
+}
+
 static bool spawn_member(const char *folder, const EtcdMember *m, int *ret_pidfd, GError **err)
 {
-	g_autofree char *program = g_find_program_in_path("etcd"),
+	g_autofree char *program = etcd_member_program(err),
 			*log_path = g_build_filename(folder, "etcd.log", NULL);
 	g_autoptr(GPtrArray) argv = NULL;
 	struct found_by f;
@@ -245,8 +255,7 @@ static bool spawn_member(const char *folder, const EtcdMember *m, int *ret_pidfd
 	bool ok;
 
 	if (program == NULL)
-		return fail_advice(err, ERR_NOT_FOUND, "Install the package etcd-server.",
-				   "there is no etcd on this host");
+		return false;
 	log = vmm_log_open(log_path, err);
 	if (log < 0)
 		return false;

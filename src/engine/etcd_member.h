@@ -53,6 +53,9 @@ bool etcd_member_make(const char *folder, const EtcdMember *m, GError **err);
 /* NULL without error: there is none. */
 EtcdMember *etcd_member_load(const char *folder, GError **err);
 
+/* The path of the program; NULL and ERR_NOT_FOUND when it is not installed. Caller frees. */
+char *etcd_member_program(GError **err);
+
 /*
  * Start it unless it runs, and wait until it takes clients (for as long as `timeout`); a member that joins
  * takes them when the others have caught it up. ERR_NOT_FOUND: etcd is not installed. A failure that ended it

@@ -31,9 +31,11 @@ struct pool_init {
 
 /*
  * Make a pool of this one host, its records and guests included. ERR_BAD_STATE
- * when it is in one. The daemon begins anew after the answer: {id, name}.
+ * when it is in one. The daemon begins anew after the answer: {id, name}. With
+ * `dry_run` nothing is changed, only what can fail is looked at: {name, address,
+ * etcd: [URL] or null, vms: [name]}.
  */
-Json *pool_init(Engine *e, const struct pool_init *r, GError **err);
+Json *pool_init(Engine *e, const struct pool_init *r, bool dry_run, GError **err);
 
 /* A token that one host may join with, for `life` (us). {token, expires_at}. */
 Json *pool_token_make(Engine *e, const char *user, uint64_t life, GError **err);

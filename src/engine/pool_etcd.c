@@ -22,7 +22,6 @@
 #define START_TIME UINT64_C(60000000)
 /* A host that is away for so long counts as offline: a reboot is no reason to copy the data. */
 #define AWAY_TIME UINT64_C(300000000)
-#define STORE_PREFIX "cache:etcd:"
 
 static char *etcd_folder(const char *state)
 {
@@ -111,9 +110,9 @@ static void cluster_done(Cluster *c)
 
 static bool cluster_open(Cluster *c, const char *store, GError **err)
 {
-	if (!g_str_has_prefix(store, STORE_PREFIX))
+	if (!g_str_has_prefix(store, POOL_STORE_PREFIX))
 		return fail(err, ERR_UNSUPPORTED, "the pool's store is no etcd");
-	c->config = etcd_config_parse(store + strlen(STORE_PREFIX), err);
+	c->config = etcd_config_parse(store + strlen(POOL_STORE_PREFIX), err);
 	c->client = c->config != NULL ? etcd_client_new(c->config, err) : NULL;
 	c->peers = c->client != NULL ? etcd_cluster_list(c->client, err) : NULL;
 	return c->peers != NULL;

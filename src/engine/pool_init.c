@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A pool out of a single host. */
+#include "base/fd.h"
 #include "base/str.h"
 #include "base/time.h"
 #include "core/model/keys.h"
+#include "engine/etcd_member.h"
 #include "engine/pool-impl.h"
+#include "store/etcd_client.h"
 
 #include <string.h>
 
@@ -75,7 +78,65 @@ static bool found(Engine *e, Membership *m, const struct pool_init *r, GError **
 	return claim(m, err) && pool_convert(e, m, RECORDS_ALL, err);
 }
 
-Json *pool_init(Engine *e, const struct pool_init *r, GError **err)
+/* ---- tried out ---- */
+
+/* Reads one key of the etcd that is there already: nothing answers that, or refuses, without a reason. */
+static bool ask_etcd(const char *url, const char *root, GError **err)
+{
+	g_autoptr(EtcdConfig) config = etcd_config_parse(url + strlen(POOL_STORE_PREFIX), err);
+	g_autoptr(EtcdClient) client = config != NULL ? etcd_client_new(config, err) : NULL;
+	g_autofree char *key = g_base64_encode((const guchar *)root, strlen(root)),
+			*body = g_strdup_printf("{\"key\":\"%s\",\"limit\":1}", key);
+	EtcdCall call = { .path = "kv/range", .body = body };
+	_cleanup_json_ Json *answer = client != NULL ? etcd_client_call(client, &call, err) : NULL;
+
+	return answer != NULL;
+}
+
+/* With its certificates in a folder that goes again. */
+static bool try_etcd(const Engine *e, const Json *access, GError **err)
+{
+	g_autofree char *folder = g_build_filename(e->folders.run, "pool-trial-XXXXXX", NULL), *url = NULL;
+	bool ok;
+
+	if (json_bool(access, "own", false)) {
+		g_autofree char *program = etcd_member_program(err);
+
+		return program != NULL;
+	}
+	if (g_mkdtemp(folder) == NULL)
+		return fail_errno(err, errno, "can't make a folder in '%s'", e->folders.run);
+	url = pool_store_url(access, folder);
+	ok = pool_store_save(access, folder, err) && ask_etcd(url, json_str(access, "root"), err);
+	dir_remove(folder, NULL);
+	return ok;
+}
+
+static Json *would_be(const Engine *e, const Membership *m, const Json *access, GError **err)
+{
+	g_autoptr(GPtrArray) items = records_collect(e->store, e->host_id, RECORDS_ALL, err);
+	_cleanup_json_ Json *names = items != NULL ? records_names(items) : NULL;
+	Json *vms = json_arr(names, "vms"), *j;
+
+	if (items == NULL)
+		return NULL;
+	j = json_object();
+	json_put_str(j, "name", m->pool_name);
+	json_put_str(j, "address", m->address);
+	json_put(j, "etcd",
+		 json_bool(access, "own", false) ? json_null() : json_ref(json_arr(access, "endpoints")));
+	json_put(j, "vms", vms != NULL ? json_ref(vms) : json_array());
+	return j;
+}
+
+static Json *try_out(Engine *e, const Membership *m, const struct pool_init *r, GError **err)
+{
+	_cleanup_json_ Json *access = pool_store_of_request(r, m->pool_id, err);
+
+	return access != NULL && try_etcd(e, access, err) ? would_be(e, m, access, err) : NULL;
+}
+
+Json *pool_init(Engine *e, const struct pool_init *r, bool dry_run, GError **err)
 {
 	g_autoptr(Membership) m = NULL;
 	Json *j;
@@ -83,6 +144,8 @@ Json *pool_init(Engine *e, const struct pool_init *r, GError **err)
 	if (!pool_need_none(e, err))
 		return NULL;
 	m = membership_of_request(e, r, err);
+	if (m != NULL && dry_run)
+		return try_out(e, m, r, err);
 	if (m == NULL || !exec_freeze(e->exec, POOL_FREEZE_TIME, err))
 		return NULL;
 	if (!found(e, m, r, err)) {

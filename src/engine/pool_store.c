@@ -105,7 +105,7 @@ char *pool_store_url(const Json *access, const char *folder)
 {
 	g_auto(GStrv) endpoints = json_strv(json_arr(access, "endpoints"));
 	g_autofree char *list = g_strjoinv(",", endpoints);
-	GString *url = g_string_new("cache:etcd:");
+	GString *url = g_string_new(POOL_STORE_PREFIX);
 
 	g_string_append(url, list);
 	if (json_str(access, "root") != NULL && json_str(access, "root")[0] != '\0')

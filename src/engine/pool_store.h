@@ -17,5 +17,6 @@ Json *pool_store_of_request(const struct pool_init *r, const char *pool_id, GErr
 /* Keep it in `folder`. */
 bool pool_store_save(const Json *access, const char *folder, GError **err);
 Json *pool_store_load(const char *folder, GError **err);
-/* For store_open(). Caller frees. */
+/* For store_open(): POOL_STORE_PREFIX and what etcd_config_parse() takes. Caller frees. */
+#define POOL_STORE_PREFIX "cache:etcd:"
 char *pool_store_url(const Json *access, const char *folder);

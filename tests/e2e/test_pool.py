@@ -41,6 +41,27 @@ def test_a_host_becomes_a_pool_with_all_it_has(make_pool):
     assert any(k.endswith(f"/vms/{ident}/config") for k in p.etcd.keys())
 
 
+def test_an_init_can_be_tried_out(make_pool):
+    p = make_pool(1, joined=False)
+    host = p[0]
+    make_vm(host, "web1")
+    before, files = p.etcd.keys(), sorted(os.listdir(host.state))
+
+    def attempt(*more):
+        return host.plim("pool", "init", "--dry-run", "--name", "lab", "--address", host.address, *more)
+    ran = attempt("--etcd", p.etcd.url)
+    assert ran.status == 0 and f"the pool lab, reached at {host.address}, with web1" in ran.out and p.etcd.url in ran.out, ran
+    assert "an etcd of its own" in attempt().out
+    for more, words in ((("--etcd", "http://127.0.0.1:1"), "127.0.0.1:1"), (("--etcd", "ftp://x"), "address of an etcd"),
+                        (("--etcd", p.etcd.url, "--etcd-ca", "/nowhere"), "/nowhere")):
+        ran = attempt(*more)
+        assert ran.status != 0 and words in ran.err and len(ran.err.splitlines()) >= 2, ran
+    assert host.get("/v1")["pool"] is None and sorted(os.listdir(host.state)) == files and p.etcd.keys() == before
+    assert not list(host.run.glob("pool-trial-*"))
+    p.init()
+    assert attempt().status == 6, "it is in one"
+
+
 def test_three_hosts_share_their_records(pool):
     assert {n: h["state"] for n, h in pool.status().items()} == {"h0": "online", "h1": "online", "h2": "online"}
     make_vm(pool[1], "web1")

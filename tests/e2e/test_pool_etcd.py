@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pool in an etcd that was there before: with certificates for its clients, with users, full, and set back."""
+import json
+import os
 import shutil
+import signal
 import time
 
 import pytest
@@ -240,6 +243,46 @@ def test_the_member_that_lets_a_host_in_dies(make_pool):
     until(lambda: p.status()["h2"]["state"] == "online", "the new host")
     p[1].start()
     p.wait_status("h1", "online")
+
+
+def voters(host):
+    """Hosts whose member of etcd votes; nothing while the daemon begins anew."""
+    try:
+        return sorted(h["name"] for h in host.get("/v1/pool")["hosts"] if h["etcd"] == "voter")
+    except (OSError, AssertionError):
+        return []
+
+
+def test_a_voter_is_lost_while_a_host_joins(make_pool):
+    p = make_pool(4, joined=False, own_etcd=True)
+    p.init()
+    for host in p.hosts[1:3]:
+        p.join(host)
+    until(lambda: voters(p[0]) == ["h0", "h1", "h2"], "three voters", 180)
+    known = [host.address.split(":")[0] for host in p.hosts[:3]]
+    until(lambda: all(address in json.loads((h.state / "pool.json").read_text())["store"] for h in p.hosts[:3] for address in known),
+          "addresses of all voters on all hosts", 180)
+    until(lambda: all(h.said().count("ready on") > h.said().count("beginning anew") for h in p.hosts[:3]), "all daemons", 120)
+    p[3].ok("vm", "create", "mine", "--kernel", PAYLOAD, "--nic", "none")
+    p[0].ok("vm", "create", "ours", "--kernel", PAYLOAD, "--nic", "none")
+    ran = p[3].begin("pool", "join", "--token", p.token(p[0]), "--address", p[3].address)
+    until(lambda: (p[3].state / "pool").exists() or ran.poll() is not None, "begin of the join")
+    p[2].kill9()
+    for pid in p[2].processes():
+        os.kill(pid, signal.SIGKILL)
+    err = ran.communicate(timeout=300)[1]
+    if ran.returncode != 0:
+        assert len(err.splitlines()) >= 2, err
+        assert p[3].get("/v1")["pool"] is None and not (p[3].state / "pool").exists() and p[3].vm("mine")
+        until(lambda: p[3].plim("pool", "join", "--token", p.token(p[0]), "--address", p[3].address).status == 0, "a new join", 180)
+    # Two of three voters are enough for all of them.
+    for host in (p[0], p[1], p[3]):
+        until(lambda: {v["name"] for v in host.get("/v1/vms")} == {"mine", "ours"}, f"all vms on {host.name}")
+    until(lambda: p.status(p[3])["h3"]["state"] == "online" and p.status(p[3])["h2"]["state"] == "offline", "who is there", 120)
+    until(lambda: p[3].plim("vm", "set", "ours", "vcpus=2").status == 0, "a change by the new host", 120)
+    p[2].start()
+    until(lambda: p.status(p[0])["h2"]["state"] == "online", "the voter is back", 180)
+    assert p[2].vm("mine")["id"] == p[3].vm("mine")["id"]
 
 
 def test_applications_that_make_no_sense_are_refused(make_pool):

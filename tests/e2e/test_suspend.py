@@ -62,6 +62,8 @@ def test_a_guest_is_suspended_and_goes_on_where_it_was(daemon):
     daemon.kill9()
     daemon.start()
     assert daemon.runtime("g")["state"] == "suspended" and file.exists()
+    assert daemon.ok("vm", "set", "g", "platform.usb=true", "restart=never").splitlines() == \
+        ["applied now: restart", "at the next start: platform.usb"]
     plan = daemon.ok("vm", "start", "g", "--dry-run")
     assert plan.index("STATE_LOAD") < plan.index("STATE_REMOVE") < plan.index("QEMU_CONT")
     daemon.ok("vm", "start", "g")
