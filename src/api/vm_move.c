@@ -9,15 +9,15 @@
 #define TELL_TIMEOUT (UINT64_C(60) * 1000000)
 
 static const char *const known_options[] = { "host",          "bandwidth", "downtime", "timeout",
-					     "auto_converge", "post_copy", NULL };
+					     "auto_converge", "post_copy", "disks",    NULL };
 
 /* The id of the host that is named, or of one that is chosen. Caller frees. */
-static char *target(ApiCall *c, const VmRecords *r, const Json *body, GError **err)
+static char *target(ApiCall *c, const VmRecords *r, const Json *body, bool disks, GError **err)
 {
 	const Json *host = json_object_get(body, "host");
 
 	if (host == NULL || json_is_null(host))
-		return move_choose(c->engine, r, err);
+		return move_choose(c->engine, r, disks, err);
 	if (!json_is_string(host)) {
 		fail(err, ERR_INVALID, "'host' is the name of a host");
 		return NULL;
@@ -39,7 +39,7 @@ bool api_vm_migrate(ApiCall *c, GError **err)
 	r = call_vm(c, err);
 	if (r == NULL)
 		return false;
-	host = target(c, r, body, err);
+	host = target(c, r, body, settings.disks, err);
 	if (host == NULL)
 		return false;
 	req = engine_request_new(c->engine, c->user);
@@ -51,28 +51,30 @@ bool api_vm_moves(ApiCall *c, GError **err)
 	const char *to = call_query(c, "to");
 	g_autoptr(VmRecords) r = call_vm(c, err);
 	g_autofree char *host = NULL;
+	bool disks;
 	Json *j;
 
-	if (r == NULL)
+	if (r == NULL || !call_flag(c, "disks", false, &disks, err))
 		return false;
 	if (to != NULL) {
 		host = record_resolve(engine_store(c->engine), "hosts", to, err);
 		if (host == NULL)
 			return false;
 	}
-	j = move_survey(c->engine, r, host, err);
+	j = move_survey(c->engine, r, host, disks, err);
 	return j != NULL && call_answer(c, 200, j);
 }
 
 bool api_host_evacuation(ApiCall *c, GError **err)
 {
 	g_autofree char *id = record_resolve(engine_store(c->engine), "hosts", call_path(c, "host"), err);
-	bool back;
+	bool back, disks;
 	Json *j;
 
-	if (id == NULL || !call_flag(c, "back", false, &back, err))
+	if (id == NULL || !call_flag(c, "back", false, &back, err) ||
+	    !call_flag(c, "disks", false, &disks, err))
 		return false;
-	j = evacuation_plan(c->engine, id, back, err);
+	j = evacuation_plan(c->engine, id, back, disks, err);
 	return j != NULL && call_answer(c, 200, j);
 }
 

@@ -50,6 +50,8 @@ static Json *options(const Cli *c, GError **err)
 		json_put_bool(body, "auto_converge", false);
 	if (cli_has(c, "post-copy"))
 		json_put_bool(body, "post_copy", true);
+	if (cli_has(c, "disks"))
+		json_put_bool(body, "disks", true);
 	return json_ref(body);
 }
 
@@ -58,10 +60,17 @@ static char *moved_line(const char *name, const Json *op)
 	const Json *r = json_obj(op, "result");
 	g_autofree char *total = print_duration(json_uint(r, "total", 0)),
 			*down = print_duration(json_uint(r, "downtime", 0)),
-			*bytes = print_size(json_uint(r, "bytes", 0) + json_uint(r, "disk_bytes", 0));
+			*bytes = print_size(json_uint(r, "bytes", 0) + json_uint(r, "disk_bytes", 0)),
+			*clock = NULL;
 
-	return g_strdup_printf("%s moved in %s; it stood still for %s; %s went over in %" PRIu64 " rounds",
-			       name, total, down, bytes, json_uint(r, "rounds", 0));
+	if (json_uint(r, "clock_set", 0) > 0) {
+		g_autofree char *late = print_duration(json_uint(r, "clock_set", 0));
+
+		clock = g_strdup_printf("; its clock was late by %s, and was set", late);
+	}
+	return g_strdup_printf("%s moved in %s; it stood still for %s; %s went over in %" PRIu64 " rounds%s",
+			       name, total, down, bytes, json_uint(r, "rounds", 0),
+			       clock != NULL ? clock : "");
 }
 
 static bool vm_migrate(Cli *c, GError **err)
@@ -95,7 +104,8 @@ static const Column move_columns[] = {
 
 static void print_move(const Json *move)
 {
-	const Json *blockers = json_arr(move, "blockers"), *b;
+	const Json *blockers = json_arr(move, "blockers"), *b, *d;
+	const Json *copied = json_bool(move, "possible", false) ? json_arr(move, "copied") : NULL;
 	const char *name = json_str(json_obj(move, "host"), "name");
 	g_autofree char *free = print_size(json_uint(move, "free_memory", 0));
 	size_t i;
@@ -106,6 +116,8 @@ static void print_move(const Json *move)
 		printf("%s: yes, %s of memory are free\n", name, free);
 	else
 		printf("%s: no\n", name);
+	json_array_foreach(copied, i, d)
+	    printf("  its disk '%s' would be copied to %s\n", json_str(d, "name"), json_str(d, "path"));
 	json_array_foreach(blockers, i, b)
 	{
 		const char *advice = json_str(b, "advice");
@@ -123,6 +135,8 @@ static Json *moves_of(Cli *c, const char *name, const char *to, GError **err)
 
 	if (to != NULL)
 		query_add(query, "to", to);
+	if (cli_has(c, "disks"))
+		query_add(query, "disks", "true");
 	path = cli_path("vms", name, "/moves");
 	g_string_prepend(query, path);
 	return client_call(c->client, "GET", query->str, NULL, err);
@@ -189,7 +203,9 @@ static Leaving *leaving_at(const Evacuation *e, guint i)
 
 static bool plan_all(Evacuation *e, const char *host, bool back, GError **err)
 {
-	g_autofree char *path = cli_path("hosts", host, back ? "/evacuation?back=true" : "/evacuation");
+	g_autofree char *rest = g_strdup_printf("/evacuation?back=%s&disks=%s", back ? "true" : "false",
+						cli_has(e->cli, "disks") ? "true" : "false"),
+			*path = cli_path("hosts", host, rest);
 	Json *guests, *guest;
 	size_t i;
 
@@ -306,6 +322,8 @@ static bool host_evacuate(Cli *c, GError **err)
 	      "How long the guest may stand still while the last memory is copied (300ms)" },                             \
 	    { "deadline", 0, OPTION_TEXT, "DURATION",                                                                     \
 	      "Give up, and leave the guest where it is, after this" },                                                   \
+	    { "disks", 0, OPTION_FLAG, NULL,                                                                              \
+	      "Disks that are no volumes move along, too: to the same path there; they are removed here" },               \
 	    { "no-auto-converge", 0, OPTION_FLAG, NULL,                                                                   \
 	      "Do not slow the vcpus of a guest that writes faster than can be sent" },                                   \
 	{                                                                                                                 \
@@ -316,6 +334,7 @@ static bool host_evacuate(Cli *c, GError **err)
 static const Option migrate_options[] = { MOVE_OPTIONS, { 0 } };
 static const Option explain_options[] = {
 	{ "to", 0, OPTION_TEXT, "HOST", "Only this host" },
+	{ "disks", 0, OPTION_FLAG, NULL, "As for a move with --disks" },
 	{ 0 },
 };
 static const Option evacuate_options[] = {
@@ -329,7 +348,7 @@ static const Option evacuate_options[] = {
 const Command move_commands[] = {
 	{ "vm", "migrate", "NAME [HOST]", "Move a running guest to another host",
 	  "Without HOST the one with the most free memory is taken, of those to which nothing blocks the way. "
-	  "Disks that only this host sees move along. Until the other host owns the guest it can be cancelled "
+	  "Volumes that only this host sees move along. Until the other host owns the guest it can be cancelled "
 	  "at any moment, and whatever fails leaves it running where it is.",
 	  "plim vm migrate web1 host2 --downtime 50ms", 1, 2, "vms", GROUP_CHANGE | GROUP_WAIT,
 	  migrate_options, vm_migrate },

@@ -8,7 +8,7 @@
 /* The year 2200: there is room for an offset behind it. */
 #define NS_MAX INT64_C(7258118400000000000)
 
-bool agent_clock_offset(Agent *a, int64_t *ret, GError **err)
+static bool ask(Agent *a, int64_t *ret, GError **err)
 {
 	uint64_t before = time_real(), after;
 	_cleanup_json_ Json *ns = agent_call(a, "guest-get-time", NULL, ASK_TIMEOUT, err);
@@ -24,6 +24,23 @@ bool agent_clock_offset(Agent *a, int64_t *ret, GError **err)
 	return true;
 }
 
+/* The first answer behind a new connection takes longer, and so may any of a guest that has much to do. */
+bool agent_clock_offset(Agent *a, int64_t *ret, GError **err)
+{
+	uint64_t until = time_monotonic() + ASK_TIMEOUT;
+
+	for (;;) {
+		g_autoptr(GError) e = NULL;
+
+		if (ask(a, ret, &e))
+			return true;
+		if (!g_error_matches(e, ERR, ERR_TIMEOUT) || time_monotonic() > until) {
+			g_propagate_error(err, g_steal_pointer(&e));
+			return false;
+		}
+	}
+}
+
 static bool set(Agent *a, int64_t us, GError **err)
 {
 	Json *args = json_pack("{s:I}", "time", (json_int_t)us * 1000);
@@ -32,18 +49,31 @@ static bool set(Agent *a, int64_t us, GError **err)
 	return reply != NULL;
 }
 
-bool agent_clock_restore(Agent *a, int64_t offset, int64_t *ret_late, GError **err)
+/* An agent of Linux sets the system's clock, and then complains where there is no clock of hardware to write
+ * to. */
+static bool is_set(Agent *a, int64_t offset)
 {
+	int64_t now;
+
+	return agent_clock_offset(a, &now, NULL) && ABS(offset - now) < CLOCK_LATE_MIN;
+}
+
+bool agent_clock_restore(Agent *a, int64_t offset, uint64_t since, uint64_t wait, int64_t *ret_late,
+			 GError **err)
+{
+	g_autoptr(GError) e = NULL;
 	int64_t now, late;
 
 	*ret_late = 0;
-	if (!agent_clock_offset(a, &now, err))
+	if (!agent_wait_open(a, wait, err) || !agent_clock_offset(a, &now, err))
 		return false;
 	late = offset - now;
-	if (late < CLOCK_LATE_MIN || late > CLOCK_LATE_MAX)
+	if (late < CLOCK_LATE_MIN || late - CLOCK_LATE_MIN > (int64_t)(time_real() - since))
 		return true;
-	if (!set(a, (int64_t)time_real() + offset, err))
+	if (!set(a, (int64_t)time_real() + offset, &e) && !is_set(a, offset)) {
+		g_propagate_error(err, g_steal_pointer(&e));
 		return false;
+	}
 	*ret_late = late;
 	return true;
 }

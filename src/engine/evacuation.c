@@ -15,7 +15,7 @@
 typedef struct Evacuation {
 	Engine *engine;
 	Json *host;
-	bool back;
+	bool back, disks;
 	GPtrArray *entry; /* Json, as evacuation_plan() tells them */
 	GPtrArray *hosts; /* GArray of struct evacuate_host */
 	GArray *guest;    /* struct evacuate_guest */
@@ -68,9 +68,9 @@ static Json *survey(const Evacuation *v, const VmRecords *r, GError **err)
 	g_autofree char *path = NULL;
 
 	if (g_strcmp0(at, v->engine->host_id) == 0)
-		return move_survey(v->engine, r, to, err);
-	path = to != NULL ? g_strdup_printf("/v1/vms/%s/moves?to=%s", r->vm->id, to)
-			  : g_strdup_printf("/v1/vms/%s/moves", r->vm->id);
+		return move_survey(v->engine, r, to, v->disks, err);
+	path = g_strdup_printf("/v1/vms/%s/moves?disks=%s%s%s", r->vm->id, v->disks ? "true" : "false",
+			       to != NULL ? "&to=" : "", to != NULL ? to : "");
 	return peer_call(v->engine, at, "GET", path, NULL, ASK_TIMEOUT, err);
 }
 
@@ -182,10 +182,10 @@ static Json *plan(Evacuation *v)
 	return j;
 }
 
-Json *evacuation_plan(Engine *e, const char *host_id, bool back, GError **err)
+Json *evacuation_plan(Engine *e, const char *host_id, bool back, bool disks, GError **err)
 {
 	g_autofree char *key = key_host(host_id);
-	Evacuation v = { .engine = e, .back = back };
+	Evacuation v = { .engine = e, .back = back, .disks = disks };
 	Json *j = NULL;
 
 	v.entry = g_ptr_array_new_with_free_func(drop_json);

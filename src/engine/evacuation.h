@@ -9,9 +9,9 @@ typedef struct Engine Engine;
 /*
  * Where each guest of the host could go and where it should, in the order to
  * move in; or, with `back`, those whose last move was away from there, to
- * there. Nothing is changed.
+ * there. `disks` as in the settings of a move. Nothing is changed.
  *
  * {host: {id, name}, stuck, guests: [{vm: {id, name}, memory, to: {id, name} or null, moves}]}; `moves` as
  * move_survey() tells. New reference.
  */
-Json *evacuation_plan(Engine *e, const char *host_id, bool back, GError **err);
+Json *evacuation_plan(Engine *e, const char *host_id, bool back, bool disks, GError **err);

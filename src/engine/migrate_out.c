@@ -274,6 +274,7 @@ static void read_sample(MigrateOut *m, const Json *reply, struct migrate_sample 
 		.rounds = json_uint(ram, "dirty-sync-count", 0),
 		.rate = (uint64_t)(MAX(json_number_value(mbps), 0) * 1e6 / 8),
 		.dirty_rate = json_uint(ram, "dirty-pages-rate", 0) * json_uint(ram, "page-size", 0),
+		.throttle = (unsigned)json_uint(reply, "cpu-throttle-percentage", 0),
 	};
 	m->stats.bytes = x->transferred;
 	m->stats.memory = x->total;

@@ -4,6 +4,7 @@
 #include "base/time.h"
 #include "core/model/keys.h"
 #include "engine/engine-impl.h"
+#include "engine/image/header_file.h"
 #include "engine/records.h"
 
 #include <fcntl.h>
@@ -132,6 +133,18 @@ static Json *applied_of(Engine *e, const Json *args, GError **err)
 	return j;
 }
 
+/* How large the guest sees a file of the user's own; nothing for what is none, which can't be copied. */
+static void describe_file(Json *disk)
+{
+	struct image_header h = { 0 };
+	ImageFormat format;
+
+	if (json_str(disk, "volume") == NULL && json_str(disk, "format") != NULL &&
+	    image_format_parse(json_str(disk, "format"), &format, NULL) &&
+	    image_file_check(json_str(disk, "path"), &format, IMAGE_VIRTUAL_SIZE_MAX, &h, NULL))
+		json_put_uint(disk, "size", h.virtual_size);
+}
+
 static Json *disks_with_markers(const Json *args)
 {
 	const Json *disks = json_arr(args, "disks"), *d;
@@ -147,6 +160,8 @@ static Json *disks_with_markers(const Json *args)
 
 		if (path != NULL && stat(path, &st) == 0)
 			json_put_uint(j, "allocated", (uint64_t)st.st_blocks * 512);
+		if (path != NULL)
+			describe_file(j);
 		json_put(j, "marker", folder != NULL ? marker_make(folder) : json_null());
 		json_array_append_new(list, j);
 	}
@@ -165,6 +180,7 @@ Json *move_request(Engine *e, const Json *args, GError **err)
 	json_put_bool(body, "run", json_bool(args, "run", true));
 	json_put_uint(body, "memory", memory_keeper_size(e->memory, json_str(args, "vm")));
 	json_put_bool(body, "post_copy", json_bool(json_obj(args, "settings"), "post_copy", false));
+	json_put_bool(body, "files", json_bool(json_obj(args, "settings"), "disks", false));
 	json_put(body, "applied", applied);
 	json_put(body, "disks", disks_with_markers(args));
 	json_put(body, "dir", marker_make(json_str(args, "dir")));

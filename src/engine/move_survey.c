@@ -105,9 +105,11 @@ static void ask(Engine *e, const VmRecords *r, const char *id, const Operation *
 	theirs = json_arr(answer, "blockers");
 	json_array_foreach(theirs, i, b) json_array_append(blockers, (Json *)b);
 	json_put_uint(entry, "free_memory", json_uint(answer, "free_memory", 0));
+	if (json_arr(answer, "copied") != NULL)
+		json_put(entry, "copied", json_incref(json_arr(answer, "copied")));
 }
 
-static Json *entry_of(Engine *e, const VmRecords *r, const Json *host)
+static Json *entry_of(Engine *e, const VmRecords *r, const Json *host, bool disks)
 {
 	g_autoptr(EngineRequest) req = engine_request_new(e, "plimsolld");
 	const char *id = json_str(host, "id");
@@ -122,6 +124,7 @@ static Json *entry_of(Engine *e, const VmRecords *r, const Json *host)
 	json_put(j, "host", ref);
 	json_put_bool(j, "current", current);
 	migrate_settings_init(&settings);
+	settings.disks = disks;
 	if (!current) {
 		look_at_record(r, host, blockers);
 		op = move_plan(e, &req->plan, &r->seen, id, &settings, &err);
@@ -137,7 +140,7 @@ static Json *entry_of(Engine *e, const VmRecords *r, const Json *host)
 
 /* ---- all of them ---- */
 
-Json *move_survey(Engine *e, const VmRecords *r, const char *host_id, GError **err)
+Json *move_survey(Engine *e, const VmRecords *r, const char *host_id, bool disks, GError **err)
 {
 	g_autoptr(GPtrArray) items = store_list(e->store, KEYS_HOSTS, NULL, err);
 	_cleanup_json_ Json *list = json_array();
@@ -151,7 +154,7 @@ Json *move_survey(Engine *e, const VmRecords *r, const char *host_id, GError **e
 		if (host == NULL || json_str(host, "id") == NULL ||
 		    (host_id != NULL && g_strcmp0(json_str(host, "id"), host_id) != 0))
 			continue;
-		json_array_append_new(list, entry_of(e, r, host));
+		json_array_append_new(list, entry_of(e, r, host, disks));
 	}
 	return json_ref(list);
 }
@@ -163,7 +166,7 @@ static bool fail_nowhere(const VmRecords *r, Json *survey, GError **err)
 	return err_detail(err, "hosts", json_ref(survey));
 }
 
-char *move_choose(Engine *e, const VmRecords *r, GError **err)
+char *move_choose(Engine *e, const VmRecords *r, bool disks, GError **err)
 {
 	_cleanup_json_ Json *survey = NULL;
 	const Json *entry, *best = NULL;
@@ -171,7 +174,7 @@ char *move_choose(Engine *e, const VmRecords *r, GError **err)
 
 	if (!vm_allows(r->vm->name, r->runtime, VM_ACTION_migrate, err))
 		return NULL;
-	survey = move_survey(e, r, NULL, err);
+	survey = move_survey(e, r, NULL, disks, err);
 	json_array_foreach(survey, i, entry)
 	{
 		if (json_bool(entry, "possible", false) &&

@@ -82,7 +82,8 @@ static bool move_volumes(Store *s, StoreTx *tx, const struct owner_change *c, GE
 
 	json_array_foreach(c->copied, i, d)
 	{
-		if (!move_volume(s, tx, c, d, err))
+		/* A file of the user's own has no record. */
+		if (json_str(d, "volume") != NULL && !move_volume(s, tx, c, d, err))
 			return false;
 	}
 	return true;

@@ -24,7 +24,7 @@ struct owner_change {
 	const char *from_host, *from_operation; /* must be in the record */
 	const char *to_host, *to_operation;     /* will be */
 	const Json *applied;                    /* the vm's record then; NULL: it stays */
-	const Json *copied;            /* [{volume, path, old_path, image}]: the volumes that went along */
+	const Json *copied;            /* [{volume (or null), path, old_path, image}]: what went along */
 	bool back;                     /* they are at old_path again, overlays of image */
 	const struct owner_seen *seen; /* or NULL */
 	/* Told once, when it has waited for a second to learn whether it happened; or NULL. */

@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <net/if.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 typedef struct Request {
@@ -121,18 +122,41 @@ static const char *keep(Request *r, char *take)
 	return take;
 }
 
+/* A file of the user's own: no volume, so that it would be made at the same path here. */
+static bool may_copy_file(const Request *r, const Json *d, const struct plan_receive_disk *disk, GError **err)
+{
+	g_autofree char *folder = g_path_get_dirname(disk->path);
+	const char *advice = NULL;
+
+	if (json_bool(d, "readonly", false))
+		advice = "Put it on storage that both hosts see under this path, or take it out of the vm.";
+	else if (json_uint(d, "size", 0) == 0)
+		advice = "It is no plain file, so it can't be copied: put it on storage that both hosts see "
+			 "under this path.";
+	else if (!json_bool(r->json, "files", false))
+		advice =
+		    "With --disks it moves along: it is copied to the same path there, and removed here. Or "
+		    "put it on storage that both hosts see under this path.";
+	if (advice != NULL)
+		return fail_advice(err, ERR_UNSUPPORTED, advice,
+				   "its disk '%s' is '%s', which the host does not see", disk->name,
+				   disk->path);
+	if (disk->path[0] != '/')
+		return fail(err, ERR_INVALID, "disk '%s' makes no sense", disk->name);
+	return access(folder, F_OK) == 0 ||
+	       fail_advice(err, ERR_NOT_FOUND, "Make the folder there, for the copy of the disk.",
+			   "its disk '%s' is in '%s', which the host does not have", disk->name, folder);
+}
+
 /* One that only the other host sees. */
 static bool take_copied(Request *r, const Json *d, struct plan_receive_disk *disk, GError **err)
 {
 	const char *volume = json_str(d, "volume"), *format = json_str(d, "format");
 	uint64_t size = json_uint(d, "size", 0);
 
-	if (volume == NULL)
-		return fail_advice(
-		    err, ERR_UNSUPPORTED,
-		    "Put it on storage that both hosts see under this path, or make a volume of it.",
-		    "its disk '%s' is '%s', which the host does not see", disk->name, json_str(d, "path"));
-	if (!uuid_valid(volume) || format == NULL ||
+	if (volume == NULL && !may_copy_file(r, d, disk, err))
+		return false;
+	if ((volume != NULL && !uuid_valid(volume)) || format == NULL ||
 	    (!g_str_equal(format, "qcow2") && !g_str_equal(format, "raw")))
 		return fail(err, ERR_INVALID, "disk '%s' makes no sense", disk->name);
 	if (!volume_check_size(disk->name, size, err))
@@ -142,7 +166,8 @@ static bool take_copied(Request *r, const Json *d, struct plan_receive_disk *dis
 	disk->volume = volume;
 	disk->format = format;
 	disk->size = size;
-	disk->path = keep(r, path_volume(&r->engine->folders, volume, format));
+	if (volume != NULL)
+		disk->path = keep(r, path_volume(&r->engine->folders, volume, format));
 	if (access(disk->path, F_OK) == 0)
 		return fail_advice(
 		    err, ERR_CONFLICT,
@@ -212,26 +237,56 @@ static void take_disks(Request *r)
 	}
 }
 
+/* Where the copy of disk `i` would be; false: there is none. */
+static bool folder_of_copy(const Request *r, guint i, char **ret, dev_t *ret_device)
+{
+	const struct plan_receive_disk *d = &g_array_index(r->disk, struct plan_receive_disk, i);
+	g_autofree char *folder = d->copied ? g_path_get_dirname(d->path) : NULL;
+	struct stat st;
+
+	if (folder == NULL || stat(folder, &st) < 0)
+		return false;
+	*ret_device = st.st_dev;
+	*ret = g_steal_pointer(&folder);
+	return true;
+}
+
+/* What all copies on this file system take. */
+static uint64_t wanted_of(const Request *r, dev_t device)
+{
+	const Json *disks = json_arr(r->json, "disks");
+	uint64_t want = 0;
+
+	for (guint i = 0; i < r->disk->len; i++) {
+		g_autofree char *folder = NULL;
+		dev_t at;
+
+		if (folder_of_copy(r, i, &folder, &at) && at == device)
+			want += json_uint(json_array_get(disks, i), "allocated", 0);
+	}
+	return want;
+}
+
 static bool need_space(Request *r, GError **err)
 {
-	g_autofree char *folder = g_build_filename(r->engine->folders.state, "volumes", NULL), *wants = NULL,
-			*has = NULL;
-	const Json *disks = json_arr(r->json, "disks");
-	uint64_t want = 0, free;
-	struct statvfs st;
+	for (guint i = 0; i < r->disk->len; i++) {
+		g_autofree char *folder = NULL, *wants = NULL, *has = NULL;
+		uint64_t want, free;
+		struct statvfs st;
+		dev_t device;
 
-	for (guint i = 0; i < r->disk->len; i++)
-		if (g_array_index(r->disk, struct plan_receive_disk, i).copied)
-			want += json_uint(json_array_get(disks, i), "allocated", 0);
-	if (want == 0 || statvfs(folder, &st) < 0)
-		return true;
-	free = (uint64_t)st.f_bavail * st.f_frsize;
-	if (free >= want)
-		return true;
-	wants = print_size(want);
-	has = print_size(free);
-	return fail_advice(err, ERR_NO_SPACE, "Make room there, or use storage that both hosts see.",
-			   "its disks need %s, and '%s' of the host has %s left", wants, folder, has);
+		if (!folder_of_copy(r, i, &folder, &device) || statvfs(folder, &st) < 0)
+			continue;
+		want = wanted_of(r, device);
+		free = (uint64_t)st.f_bavail * st.f_frsize;
+		if (free >= want)
+			continue;
+		wants = print_size(want);
+		has = print_size(free);
+		return fail_advice(err, ERR_NO_SPACE, "Make room there, or use storage that both hosts see.",
+				   "its disks need %s, and '%s' of the host has %s left", wants, folder, has);
+	}
+	return true;
 }
 
 /* ---- all of it ---- */
@@ -348,6 +403,21 @@ static void look(Request *r)
 	check(r, ok, g_steal_pointer(&e));
 }
 
+/* [{name, path}] of the disks that would be, or are, copied to here. */
+static Json *copied_of(const Request *r)
+{
+	Json *copied = json_array();
+
+	for (guint i = 0; i < r->disk->len; i++) {
+		const struct plan_receive_disk *d = &g_array_index(r->disk, struct plan_receive_disk, i);
+
+		if (d->copied)
+			json_array_append_new(copied,
+					      json_pack("{s:s,s:s}", "name", d->name, "path", d->path));
+	}
+	return copied;
+}
+
 static Request request_new(Engine *e, const char *source, const Json *json)
 {
 	return (Request){
@@ -369,6 +439,7 @@ Json *receive_check(Engine *e, const char *source, const Json *json, GError **er
 		return NULL;
 	look(&r);
 	j = json_object();
+	json_put(j, "copied", copied_of(&r));
 	json_put(j, "blockers", json_ref(r.blockers));
 	json_put_uint(j, "free_memory", host_memory_available());
 	return j;
@@ -412,18 +483,11 @@ static bool write_key(const Request *r, GError **err)
 
 static Json *answer_of(const Request *r)
 {
-	Json *j = json_object(), *copied = json_array();
+	Json *j = json_object();
 
-	for (guint i = 0; i < r->disk->len; i++) {
-		const struct plan_receive_disk *d = &g_array_index(r->disk, struct plan_receive_disk, i);
-
-		if (d->copied)
-			json_array_append_new(copied,
-					      json_pack("{s:s,s:s}", "name", d->name, "path", d->path));
-	}
 	json_put_str(j, "reception", r->req->op_id);
 	json_put(j, "applied", json_ref(r->applied));
-	json_put(j, "copied", copied);
+	json_put(j, "copied", copied_of(r));
 	json_put_bool(j, "shared_dir", r->from.shared_dir);
 	return j;
 }

@@ -28,6 +28,7 @@ static const struct {
 	[STEP_VOLUME_CLONE] = { ADDS, "volume", "volume" },
 	[STEP_VOLUME_DELETE] = { REMOVES, "volume", "volume" },
 	[STEP_VOLUME_GROW] = { NOTHING, NULL, NULL },
+	[STEP_DISK_MAKE] = { ADDS, "file", "path" },
 	[STEP_DISK_GROW] = { NOTHING, NULL, NULL },
 	[STEP_GUEST_GROW] = { NOTHING, NULL, NULL },
 	[STEP_SEED_WRITE] = { NOTHING, NULL, NULL }, /* a file in the folder, and so gone with it */
@@ -55,6 +56,7 @@ static const struct {
 	[STEP_RECEIVE_GUEST] = { NOTHING, NULL, NULL },
 	[STEP_STATE_SAVE] = { ADDS, "state", "vm" },
 	[STEP_STATE_LOAD] = { NOTHING, NULL, NULL },
+	[STEP_CLOCK_RESTORE] = { NOTHING, NULL, NULL },
 	[STEP_STATE_REMOVE] = { REMOVES, "state", "vm" },
 	[STEP_EVIDENCE_TAKE] = { NOTHING, NULL, NULL },
 	[STEP_BACKUP_PREPARE] = { ADDS, "backup-begun", "vm" },

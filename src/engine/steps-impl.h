@@ -12,3 +12,14 @@ void step_qemu_ids(StepContext *ctx, uid_t *ret_uid, gid_t *ret_gid);
 	bool step_##name##_undo(StepContext *ctx, const Json *args, GError **err);
 STEP_TABLE(X)
 #undef X
+
+/*
+ * For steps behind which a guest goes on that stood still: agent_clock_restore(), told as CLOCK_SET in the
+ * operation's result and in the log. What the guest refuses, or does not answer, is no failure. `since`: when
+ * the operation began in which it stood, as a stamp.
+ */
+void step_clock_restore(StepContext *ctx, const Json *args, int64_t offset, const char *since);
+/* A member of results: the time, in us, by which the guest's clock was late and was set; 0: it was not. */
+#define CLOCK_SET "clock_set"
+/* How far the guest's clock is from ours; false: it does not say. */
+bool step_clock_offset(StepContext *ctx, const Json *args, int64_t *ret);

@@ -4,10 +4,13 @@
 #include "engine/image/header_file.h"
 #include "engine/image/import.h"
 #include "engine/image/limited.h"
+#include "engine/image/scratch.h"
+#include "engine/receive.h"
 #include "engine/seed.h"
 #include "engine/steps-impl.h"
 #include "engine/volume/volume.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 void step_qemu_ids(StepContext *ctx, uid_t *ret_uid, gid_t *ret_gid)
@@ -165,10 +168,97 @@ bool step_VOLUME_CLONE_run(StepContext *ctx, const Json *args, GError **err)
 	return volume_step(ctx, args, volume_clone, err);
 }
 
+/* A guest that came, and whose QEMU then failed, is this host's with all its disks. */
+static bool keeps_disks(StepContext *ctx)
+{
+	return json_bool(step_operation(ctx)->facts, RECEPTION_KEEPS, false);
+}
+
 bool step_VOLUME_CREATE_undo(StepContext *ctx, const Json *args, GError **err)
 {
-	(void)ctx;
-	return volume_delete(json_str(args, "path"), err);
+	return keeps_disks(ctx) || volume_delete(json_str(args, "path"), err);
+}
+
+/*
+ * DISK_MAKE: an empty disk {disk, path, format, size} where a user has his own files. It is made under
+ * another name beside its place, which nothing else can have; which file that is stands in the operation
+ * before it gets its own name. So nothing that was there is ever replaced, nor removed by the undo.
+ */
+
+static char *made_fact(const Json *args)
+{
+	return g_strconcat("made-", json_str(args, "disk"), NULL);
+}
+
+static char *spare_path(StepContext *ctx, const Json *args)
+{
+	g_autofree char *dir = g_path_get_dirname(json_str(args, "path"));
+
+	return g_strdup_printf("%s/.plimsoll-%s-%s", dir, step_operation(ctx)->id, json_str(args, "disk"));
+}
+
+static bool is_made_by(StepContext *ctx, const Json *args)
+{
+	g_autofree char *name = made_fact(args);
+	const Json *made = json_obj(step_operation(ctx)->facts, name);
+	struct stat st;
+
+	return made != NULL && lstat(json_str(args, "path"), &st) == 0 &&
+	       json_int(made, "dev", -1) == (int64_t)st.st_dev &&
+	       json_int(made, "ino", -1) == (int64_t)st.st_ino;
+}
+
+static bool note_made(StepContext *ctx, const Json *args, const char *spare, GError **err)
+{
+	g_autofree char *name = made_fact(args);
+	Json *made;
+	struct stat st;
+
+	if (lstat(spare, &st) < 0)
+		return fail_errno(err, errno, "can't look at '%s'", spare);
+	made = json_object();
+	json_put_int(made, "dev", (int64_t)st.st_dev);
+	json_put_int(made, "ino", (int64_t)st.st_ino);
+	step_fact(ctx, name, made);
+	step_say(ctx, "making disks");
+	return true;
+}
+
+static bool give_name(const char *spare, const char *path, GError **err)
+{
+	if (link(spare, path) == 0)
+		return unlink(spare) == 0 || fail_errno(err, errno, "can't remove '%s'", spare);
+	if (errno == EEXIST)
+		return fail_advice(err, ERR_CONFLICT, "Move it away first.", "there is a file '%s' already",
+				   path);
+	return fail_errno(err, errno, "can't make '%s'", path);
+}
+
+bool step_DISK_MAKE_run(StepContext *ctx, const Json *args, GError **err)
+{
+	g_autofree char *spare = spare_path(ctx, args);
+	struct hooks hooks = hooks_of(ctx);
+	struct volume_make v;
+
+	if (is_made_by(ctx, args))
+		return volume_delete(spare, err);
+	if (!volume_make_of_args(args, &v, err))
+		return false;
+	v.path = spare;
+	v.hooks = &hooks;
+	return volume_create(&v, NULL, err) && note_made(ctx, args, spare, err) &&
+	       give_name(spare, json_str(args, "path"), err) && sync_dir_of(spare, err);
+}
+
+bool step_DISK_MAKE_undo(StepContext *ctx, const Json *args, GError **err)
+{
+	g_autofree char *spare = spare_path(ctx, args);
+
+	if (keeps_disks(ctx))
+		return true;
+	if (is_made_by(ctx, args) && unlink(json_str(args, "path")) < 0)
+		return fail_errno(err, errno, "can't remove '%s'", json_str(args, "path"));
+	return volume_delete(spare, err);
 }
 
 bool step_VOLUME_CLONE_undo(StepContext *ctx, const Json *args, GError **err)

@@ -4,6 +4,7 @@
  *   MIGRATE_PREPARE  those of MIGRATE_SEND, and source, run_as, dir, run_dir, machine, disks
  *   MIGRATE_SEND     vm, name, host and host_name (where to), address, run, settings
  *   MIGRATE_LEAVE    vm, name, dir
+ * A disk of `copied` without a volume is a file of the user's own, at the same path on both hosts.
  * Facts between them: reception, copied ([{name, volume, path, old_path, image}]), shared_dir,
  * own_applied (what the vm was started with here); and `migration`, what is told of it in the vm's record.
  */
@@ -13,13 +14,13 @@
 #include "base/time.h"
 #include "core/model/keys.h"
 #include "core/plan/plan_migrate.h"
-#include "engine/agent_clock.h"
 #include "engine/as_user.h"
 #include "engine/engine-impl.h"
 #include "engine/migrate_link.h"
 #include "engine/migrate_out.h"
 #include "engine/move.h"
 #include "engine/owner.h"
+#include "engine/receive.h"
 #include "engine/records.h"
 #include "engine/steps-impl.h"
 #include "engine/volume/volume.h"
@@ -27,11 +28,12 @@
 #define SECOND UINT64_C(1000000)
 #define PREPARE_TIMEOUT (120 * SECOND)
 #define ASK_TIMEOUT (30 * SECOND)
-#define TELL_TIMEOUT (30 * SECOND)
+#define TELL_TIMEOUT (10 * SECOND)
 #define ABORT_TIMEOUT (60 * SECOND)
-/* Between two looks at the other daemon while memory is copied. */
+/* Between two looks at the other daemon while memory is copied, and how long one may take. */
 #define LOOK (SECOND)
-/* How long a daemon that owns a guest now, and does not answer, is asked what became of it. */
+#define LOOK_TIMEOUT (20 * SECOND)
+/* How long a daemon that owns a guest now, and does not answer, is asked before people are told. */
 #define PATIENCE (30 * SECOND)
 /* For the other host's operation to end as well, so that who waited for ours can go on with the guest. */
 #define SETTLE_TIMEOUT (10 * SECOND)
@@ -102,11 +104,11 @@ static bool take_disks(StepContext *ctx, const Json *args, Move *m, const Json *
 		const char *name = json_str(d, "name"), *path = json_str(d, "path");
 		const Json *own = disk_named(args, name);
 
-		if (own == NULL || path == NULL || json_str(own, "volume") == NULL)
+		if (own == NULL || path == NULL)
 			break;
 		g_ptr_array_add(node, migrate_node(name));
 		json_array_append_new(m->copied,
-				      json_pack("{s:s,s:s,s:s,s:s,s:s?}", "name", name, "volume",
+				      json_pack("{s:s,s:s?,s:s,s:s,s:s?}", "name", name, "volume",
 						json_str(own, "volume"), "path", path, "old_path",
 						json_str(own, "path"), "image", json_str(own, "image")));
 	}
@@ -224,8 +226,9 @@ typedef struct Sending {
 	Vmm *vmm;       /* NULL: its QEMU has ended */
 	uint64_t looked_at;
 	OwnerSeen seen;
-	bool stands; /* the guest does: nothing may take long */
-	bool owned;  /* by the other host */
+	bool stands;      /* the guest does: nothing may take long */
+	bool owned;       /* by the other host */
+	bool interrupted; /* this daemon ends before it is known what became of it */
 	uint64_t ran_at;
 	Json *finish; /* what goes with the word to go on; NULL: nothing */
 } Sending;
@@ -241,7 +244,7 @@ static bool other_lives(Sending *s, GError **err)
 		return true;
 	s->looked_at = now;
 	owner_look(engine_of(s->ctx)->store, json_str(s->args, "vm"), &s->seen);
-	view = peer_link_call(s->link, "GET", path, NULL, ASK_TIMEOUT, err);
+	view = peer_link_call(s->link, "GET", path, NULL, LOOK_TIMEOUT, err);
 	if (view == NULL)
 		return false;
 	return g_strcmp0(json_str(view, "state"), "open") == 0 || fail_as_told(s->args, view, err);
@@ -322,17 +325,41 @@ static bool hand_over(Sending *s, GError **err)
 
 typedef enum Fate { FATE_RUNS, FATE_ENDED, FATE_UNKNOWN } Fate;
 
-/* Its daemon began anew and knows nothing of it: then it had given the guest up before, or decides by the
- * store. */
-static Fate fate_on_record(const Sending *s, const char *reception, GError **err)
+/* By two clocks, which is better than the time that went by until it was known. */
+static void take_ran_at(Sending *s, const Json *op)
+{
+	const char *stamp = json_str(json_obj(op, "result"), RECEPTION_RAN_AT);
+	uint64_t at, now = time_real();
+
+	if (stamp != NULL && time_parse(stamp, &at) && at < now && now - at < time_monotonic())
+		s->ran_at = time_monotonic() - (now - at);
+}
+
+/*
+ * What the other host wrote into the records, for when its daemon can't be
+ * asked, or began anew and has not come to this yet. All of it is for ever. *err
+ * is set for FATE_ENDED.
+ */
+static Fate fate_on_record(Sending *s, const char *reception, GError **err)
 {
 	g_autofree char *key = key_operation(reception);
-	_cleanup_json_ Json *op = record_get(engine_of(s->ctx)->store, key, NULL, NULL);
+	g_autoptr(GError) e = NULL;
+	_cleanup_json_ Json *op = record_get(engine_of(s->ctx)->store, key, NULL, &e);
+	Json *gave_up = json_obj(json_obj(op, "facts"), RECEPTION_GAVE_UP);
+	_cleanup_json_ Json *view = NULL;
 
-	if (json_str(op, "finished_at") == NULL || json_obj(op, "error") == NULL)
-		return FATE_RUNS;
-	fail_as_told(s->args, op, err);
-	return FATE_ENDED;
+	if (json_str(op, "finished_at") != NULL && json_obj(op, "error") != NULL)
+		gave_up = json_obj(op, "error");
+	if (gave_up != NULL) {
+		view = json_object();
+		json_put(view, "error", json_incref(gave_up));
+		fail_as_told(s->args, view, err);
+		return FATE_ENDED;
+	}
+	if (e != NULL || (op != NULL && json_str(op, "finished_at") == NULL))
+		return FATE_UNKNOWN;
+	take_ran_at(s, op);
+	return FATE_RUNS;
 }
 
 /* Tells the other host to let the guest go on. FATE_ENDED: it does not run there, and never will. */
@@ -344,11 +371,12 @@ static Fate tell_to_go_on(Sending *s, GError **err)
 	_cleanup_json_ Json *view = peer_link_call(s->link, "POST", path, s->finish, TELL_TIMEOUT, &e);
 
 	s->ran_at = time_monotonic() - json_uint(view, "ran_for", 0);
-	if (view == NULL && g_error_matches(e, ERR, ERR_NOT_FOUND))
-		return fate_on_record(s, reception, err);
 	if (view == NULL) {
-		g_propagate_error(err, g_steal_pointer(&e));
-		return FATE_UNKNOWN;
+		Fate fate = fate_on_record(s, reception, err);
+
+		if (fate == FATE_UNKNOWN)
+			g_propagate_error(err, g_steal_pointer(&e));
+		return fate;
 	}
 	if (json_obj(view, "error") == NULL)
 		return FATE_RUNS;
@@ -388,33 +416,63 @@ static bool is_back(const Sending *s)
 	       migrate_out_gave_up(s->vmm);
 }
 
+/* The other host has it, or not all of it, and neither it nor the records say which. */
+static void tell_unknown(const Sending *s, const GError *why)
+{
+	const char *name = json_str(s->args, "name"), *host = json_str(s->args, "host_name");
+
+	step_say(s->ctx, "waiting for %s to say whether it has the guest", host);
+	events_emit(
+	    engine_of(s->ctx)->events, EVENT_VM_MOVE_WAITS, "vm", json_str(s->args, "vm"), name, NULL,
+	    "%s moved to %s, which does not say whether it runs there: %s. Its QEMU here stands still and is kept "
+	    "until that is known. Bring %s back, or the network between the two hosts; if it is lost for good, "
+	    "`plim pool evict %s` ends this",
+	    name, host, why->message, host, host);
+}
+
 /*
- * Until it is known what became of a guest that is the other host's. On failure
- * it is ours again, or, with s->owned, it may not go on here.
+ * What became of a guest that is the other host's, however long that takes to
+ * know: here is all of it still, and the other host may lack a part. Unknown
+ * only when this daemon is to end.
  */
-static bool conclude(Sending *s, GError **err)
+static Fate await_fate(Sending *s, GError **err)
 {
 	uint64_t until = time_monotonic() + PATIENCE;
+	bool told = false, rests = false;
 
 	for (;;) {
 		g_autoptr(GError) e = NULL;
 		Fate fate = tell_to_go_on(s, &e);
 
-		if (fate == FATE_RUNS)
-			return true;
-		if (fate == FATE_ENDED || is_back(s)) {
-			take_back(s);
-			g_propagate_error(err, g_steal_pointer(&e));
-			return false;
+		if (fate == FATE_UNKNOWN && is_back(s))
+			fate = FATE_ENDED;
+		s->interrupted = fate == FATE_UNKNOWN && step_stopping(s->ctx);
+		if (fate != FATE_UNKNOWN || s->interrupted) {
+			if (rests)
+				step_wake(s->ctx);
+			if (s->interrupted)
+				fail(err, ERR_CANCELLED, "the daemon ends");
+			else if (e != NULL)
+				g_propagate_error(err, g_steal_pointer(&e));
+			return fate;
 		}
-		if (time_monotonic() > until) {
-			log_warning(
-			    "vm %s: %s could not be told to let it go on, and will find out by itself: %s",
-			    json_str(s->args, "name"), json_str(s->args, "host_name"), e->message);
-			return true;
+		if (!told && time_monotonic() > until) {
+			tell_unknown(s, e);
+			told = true;
+			rests = step_rest(s->ctx);
 		}
 		g_usleep(ASK_AGAIN);
 	}
+}
+
+/* On failure it is ours again, or, with s->owned, it may not go on here. */
+static bool conclude(Sending *s, GError **err)
+{
+	Fate fate = await_fate(s, err);
+
+	if (fate == FATE_ENDED)
+		take_back(s);
+	return fate == FATE_RUNS;
 }
 
 /* The guest goes first, and its memory follows: what fails here the other host notices, and says. */
@@ -468,7 +526,7 @@ static bool conclude_late(StepContext *ctx, const Json *args, Vmm *v, GError **e
 		return true;
 	ok = conclude(&s, err);
 	peer_link_free(s.link);
-	return ok || (s.owned && leave_damaged(&s, err));
+	return ok || (s.owned && !s.interrupted && leave_damaged(&s, err));
 }
 
 /* What is told of it in the operation's result, the vm's record and an event. */
@@ -515,11 +573,9 @@ static void tell(const Sending *s, const Json *numbers)
 /* A guest without an agent, or one that does not answer, keeps its own time. */
 static void ask_clock(Sending *s)
 {
-	g_autoptr(Agent) a = fleet_agent(engine_of(s->ctx)->fleet, json_str(s->args, "vm"));
 	int64_t offset;
 
-	if (a == NULL || !agent_is_open(a) || !json_bool(s->args, "run", true) ||
-	    !agent_clock_offset(a, &offset, NULL))
+	if (!json_bool(s->args, "run", true) || !step_clock_offset(s->ctx, s->args, &offset))
 		return;
 	s->finish = json_object();
 	json_put_int(s->finish, "clock_offset", offset);
@@ -584,7 +640,7 @@ bool step_MIGRATE_SEND_run(StepContext *ctx, const Json *args, GError **err)
 	if (ok)
 		return true;
 	if (s.owned)
-		return leave_damaged(&s, err);
+		return !s.interrupted && leave_damaged(&s, err);
 	/* A daemon that is being stopped undoes nothing now, but the guest must not wait for its return. */
 	come_back(e, args, (const char *const *)s.move->node, NULL);
 	return false;
@@ -624,6 +680,18 @@ static void await_end_there(StepContext *ctx, const Json *args)
 	}
 }
 
+/* What the other host did for it is told here, where it was asked for. */
+static void take_clock(StepContext *ctx)
+{
+	const char *reception = json_str(step_operation(ctx)->facts, "reception");
+	g_autofree char *key = reception != NULL ? key_operation(reception) : NULL;
+	_cleanup_json_ Json *op = key != NULL ? record_get(engine_of(ctx)->store, key, NULL, NULL) : NULL;
+	Json *set = json_object_get(json_obj(op, "result"), CLOCK_SET);
+
+	if (json_is_integer(set))
+		step_result(ctx, CLOCK_SET, json_incref(set));
+}
+
 bool step_MIGRATE_LEAVE_run(StepContext *ctx, const Json *args, GError **err)
 {
 	const Json *facts = step_operation(ctx)->facts, *copied = json_arr(facts, "copied"), *d;
@@ -638,5 +706,6 @@ bool step_MIGRATE_LEAVE_run(StepContext *ctx, const Json *args, GError **err)
 	if (!json_bool(facts, "shared_dir", false) && !dir_remove(json_str(args, "dir"), err))
 		return false;
 	await_end_there(ctx, args);
+	take_clock(ctx);
 	return true;
 }

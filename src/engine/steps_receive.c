@@ -9,10 +9,11 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "core/model/keys.h"
-#include "engine/agent_clock.h"
 #include "engine/engine-impl.h"
 #include "engine/migrate_in.h"
 #include "engine/migrate_link.h"
+#include "engine/owner.h"
+#include "engine/receive.h"
 #include "engine/records.h"
 #include "engine/steps-impl.h"
 #include "engine/vm_ops.h"
@@ -27,8 +28,10 @@
 #define REST_TIMEOUT (20 * SECOND)
 /* Between two looks at whether the source took back a guest that can't go on here. */
 #define TAKE_BACK_LOOK 20000
-/* For the agent's port to be open again over here. */
-#define CLOCK_TIMEOUT (3 * SECOND)
+/* Between two tries to write into the records that it can't. */
+#define NOTE_AGAIN (SECOND)
+/* For a source to take its guest back, before people are told that this waits. */
+#define PATIENCE (30 * SECOND)
 
 static Engine *engine_of(StepContext *ctx)
 {
@@ -65,6 +68,15 @@ bool step_RECEIVE_OPEN_run(StepContext *ctx, const Json *args, GError **err)
 
 typedef enum Verdict { UNDECIDED, OURS, THEIRS } Verdict;
 
+/* It keeps the lock while it undoes what it did, which takes long when it can't reach this host. */
+static bool source_gave_up(Engine *e, const Json *args)
+{
+	g_autofree char *key = key_operation(json_str(args, "operation"));
+	_cleanup_json_ Json *op = record_get(e->store, key, NULL, NULL);
+
+	return g_strcmp0(json_str(op, "status"), operation_state_name(OPERATION_UNDOING)) == 0;
+}
+
 /*
  * One reading tells: the lock of the vm names the source's operation until the
  * guest changes its owner and the lock with it, or until nothing will come any
@@ -81,7 +93,8 @@ static Verdict look(Engine *e, const Json *args, const char *own)
 		return UNDECIDED;
 	if (g_strcmp0(json_str(runtime, "host"), json_str(args, "host")) == 0 && g_strcmp0(lock, own) == 0)
 		return OURS;
-	return g_strcmp0(lock, json_str(args, "operation")) == 0 ? UNDECIDED : THEIRS;
+	return g_strcmp0(lock, json_str(args, "operation")) == 0 && !source_gave_up(e, args) ? UNDECIDED
+											     : THEIRS;
 }
 
 static bool fail_given_up(const Json *args, GError **err)
@@ -126,6 +139,11 @@ static bool go_on(StepContext *ctx, const Json *args, Vmm *v, GError **err)
 	if (!migrate_in_finish(v, &how, &ran_at, err))
 		return false;
 	reception_ran(engine_of(ctx)->receptions, own_id(ctx), ran_at);
+	if (ran_at != 0) {
+		g_autofree char *stamp = time_print(time_real() - (time_monotonic() - ran_at));
+
+		step_result(ctx, RECEPTION_RAN_AT, json_string(stamp));
+	}
 	return true;
 }
 
@@ -145,19 +163,8 @@ static bool source_has_ended(Engine *e, const Json *args)
 	return err == NULL && (op == NULL || json_str(op, "finished_at") != NULL);
 }
 
-/* Its guests stand still then (fence.h), and those that are not its own end before it has a lease again. */
-static bool source_lost_its_lease(Engine *e, const Json *args)
-{
-	g_autofree char *key = key_lease(json_str(args, "source"));
-	g_autoptr(GError) err = NULL;
-	g_autoptr(StoreItem) held = store_get(e->store, key, &err);
-
-	return err == NULL && held == NULL;
-}
-
-/* The vm is ours and nobody's business any more: the supervisor deals with it. `lease`: as long as it is not
- * there. */
-static bool unlock(Engine *e, const Json *args, const char *own, const char *lease, GError **err)
+/* The vm is ours and nobody's business any more: the supervisor deals with it. */
+static bool unlock(Engine *e, const Json *args, const char *own, GError **err)
 {
 	g_autofree char *key = key_vm_runtime(json_str(args, "vm")), *text = NULL;
 	g_autoptr(GError) e2 = NULL;
@@ -171,61 +178,85 @@ static bool unlock(Engine *e, const Json *args, const char *own, const char *lea
 	text = json_print(runtime);
 	tx = store_tx_new();
 	store_tx_set(tx, key, rev, text);
-	if (lease != NULL)
-		store_tx_expect(tx, lease, 0);
 	return store_commit(e->store, tx, STORE_DURABLE, NULL, err);
 }
 
 /* Nothing that is done over there will give the guest back. */
 static bool is_left_here(Engine *e, const Json *args, const char *own)
 {
-	g_autofree char *lease = key_lease(json_str(args, "source"));
-	Verdict verdict = look(e, args, own);
+	return look(e, args, own) == THEIRS || source_has_ended(e, args);
+}
 
-	if (verdict == THEIRS || source_has_ended(e, args))
-		return true;
-	if (!source_lost_its_lease(e, args))
-		return false;
-	return verdict == UNDECIDED || unlock(e, args, own, lease, NULL);
+/* The records have it, too, for a source that can't reach this host. True when they do. */
+static bool note_gave_up(StepContext *ctx, const GError *why)
+{
+	g_autofree char *key = key_operation(own_id(ctx));
+	_cleanup_json_ Json *op = NULL;
+
+	step_fact(ctx, RECEPTION_GAVE_UP, err_to_json(why));
+	step_say(ctx, "giving the guest back");
+	op = record_get(engine_of(ctx)->store, key, NULL, NULL);
+	return json_obj(json_obj(op, "facts"), RECEPTION_GAVE_UP) != NULL;
+}
+
+/* The only whole copy of the guest is on a host that can't be reached: nobody may start the vm meanwhile. */
+static void tell_waits(StepContext *ctx, const Json *args, const GError *why)
+{
+	Engine *e = engine_of(ctx);
+	const char *source = json_str(args, "source"), *name = json_str(args, "name");
+	g_autofree char *key = key_host(source);
+	_cleanup_json_ Json *host = record_get(e->store, key, NULL, NULL);
+	const char *from = json_str(host, "name") != NULL ? json_str(host, "name") : source;
+
+	step_say(ctx, "waiting for %s to take the guest back", from);
+	events_emit(
+	    e->events, EVENT_VM_MOVE_WAITS, "vm", json_str(args, "vm"), name, NULL,
+	    "%s did not come to this host from %s: %s. All of it stands still there. Bring %s back: then "
+	    "it goes on there; if it is lost for good, `plim pool evict %s`",
+	    name, from, why->message, from, from);
 }
 
 /*
- * The source may have the whole guest still, and may even run it again, if not all
+ * The source has the whole guest still, and may even run it again, if not all
  * of it came. It is told that the guest does not run here, when that is sure for
- * ever; whose it is, is judged when it was taken back, or can't be any more.
+ * ever; whose it is, is judged when it was taken back, or can't be any more
+ * because the source's operation has ended, as it does when its host is evicted.
  * False: this daemon is to end before that is known.
  */
 static bool offer_back(StepContext *ctx, const Json *args, Vmm *v, const GError *why)
 {
 	Engine *e = engine_of(ctx);
+	bool sure = false, noted = false, told = false;
+	uint64_t noted_at = 0, until = time_monotonic() + PATIENCE;
 
-	if (v == NULL || vmm_kill(v, KILL_TIMEOUT, NULL))
-		reception_end(e->receptions, own_id(ctx), why);
-	while (reception_wish(e->receptions, own_id(ctx), 0) != RECEPTION_ABORT &&
-	       !is_left_here(e, args, own_id(ctx))) {
+	for (;;) {
+		sure = sure || v == NULL || vmm_kill(v, KILL_TIMEOUT, NULL);
+		if (sure)
+			reception_end(e->receptions, own_id(ctx), why);
+		if (reception_wish(e->receptions, own_id(ctx), 0) == RECEPTION_ABORT ||
+		    is_left_here(e, args, own_id(ctx)))
+			return true;
 		if (step_stopping(ctx))
 			return false;
+		if (sure && !noted && time_monotonic() - noted_at > NOTE_AGAIN) {
+			noted = note_gave_up(ctx, why);
+			noted_at = time_monotonic();
+		}
+		if (!told && time_monotonic() > until) {
+			tell_waits(ctx, args, why);
+			told = true;
+		}
 		g_usleep(TAKE_BACK_LOOK);
 	}
-	return true;
 }
 
 /* After the guest runs, and only if it says what time it has. */
 static void restore_clock(StepContext *ctx, const Json *args)
 {
-	Engine *e = engine_of(ctx);
-	g_autoptr(Agent) a = fleet_agent(e->fleet, json_str(args, "vm"));
-	g_autoptr(GError) err = NULL;
-	int64_t offset, late;
+	int64_t offset;
 
-	if (a == NULL || !reception_clock(e->receptions, own_id(ctx), &offset))
-		return;
-	if (!agent_wait_open(a, CLOCK_TIMEOUT, &err) || !agent_clock_restore(a, offset, &late, &err))
-		log_info("vm %s: its clock was not looked at after its move: %s", json_str(args, "name"),
-			 err->message);
-	else if (late != 0)
-		log_info("vm %s: its clock was late by %" G_GINT64_FORMAT " ms after its move, and was set",
-			 json_str(args, "name"), late / 1000);
+	if (reception_clock(engine_of(ctx)->receptions, own_id(ctx), &offset))
+		step_clock_restore(ctx, args, offset, step_operation(ctx)->created_at);
 }
 
 static bool receive(StepContext *ctx, const Json *args, Vmm *v, GError **err)
@@ -239,6 +270,18 @@ static bool receive(StepContext *ctx, const Json *args, Vmm *v, GError **err)
 	return go_on(ctx, args, v, err);
 }
 
+/* Of a guest that was not taken back the disks are here, complete, and nowhere else. */
+static void note_owner(StepContext *ctx, const Json *args)
+{
+	Engine *e = engine_of(ctx);
+	bool ours = reception_wish(e->receptions, own_id(ctx), 0) != RECEPTION_ABORT;
+
+	/* It may have been taken back a moment ago. What can't be read is kept. */
+	if (ours && store_catch_up(e->store, NULL))
+		owner_is(e->store, json_str(args, "vm"), json_str(args, "host"), &ours, NULL);
+	step_fact(ctx, RECEPTION_KEEPS, json_boolean(ours));
+}
+
 bool step_RECEIVE_GUEST_run(StepContext *ctx, const Json *args, GError **err)
 {
 	Engine *e = engine_of(ctx);
@@ -250,6 +293,7 @@ bool step_RECEIVE_GUEST_run(StepContext *ctx, const Json *args, GError **err)
 		/* The next daemon goes on with a QEMU that nothing was done to. */
 		if (!step_stopping(ctx) && !offer_back(ctx, args, v, e2))
 			return fail(err, ERR_CANCELLED, "the daemon ends");
+		note_owner(ctx, args);
 		g_propagate_error(err, g_steal_pointer(&e2));
 		return false;
 	}
@@ -267,7 +311,7 @@ bool step_RECEIVE_GUEST_undo(StepContext *ctx, const Json *args, GError **err)
 	for (;;) {
 		g_autoptr(GError) e = NULL;
 
-		if (unlock(engine_of(ctx), args, own_id(ctx), NULL, &e))
+		if (unlock(engine_of(ctx), args, own_id(ctx), &e))
 			return true;
 		if (!g_error_matches(e, ERR, ERR_CONFLICT)) {
 			g_propagate_error(err, g_steal_pointer(&e));

@@ -146,11 +146,21 @@ static bool wait_for_stream(StepContext *ctx, Vmm *v, GError **err)
 
 /* ---- saving ---- */
 
+/* For when it is taken up again. */
+static void note_clock(StepContext *ctx, const Json *args)
+{
+	int64_t offset;
+	bool says = json_bool(args, "run", true) && step_clock_offset(ctx, args, &offset);
+
+	step_fact(ctx, "saved_clock", says ? json_integer(offset) : json_null());
+}
+
 static bool write_state(StepContext *ctx, const Json *args, Vmm *v, int fd, GError **err)
 {
 	g_autofree char *hex = NULL;
 	uint64_t bytes;
 
+	note_clock(ctx, args);
 	if (json_bool(args, "run", true) && !vm_pause(v, err))
 		return false;
 	if (!prepare_stream(v, fd, err) ||

@@ -71,6 +71,15 @@ class Cables:
     def heal(self, name):
         self.ip("hub", "link", "set", name, "master", "bridge")
 
+    def part(self, *names):
+        """These reach the hub and all others, but not each other."""
+        for name in names:
+            self.ip("hub", "link", "set", name, "type", "bridge_slave", "isolated", "on")
+
+    def join(self, *names):
+        for name in names:
+            self.ip("hub", "link", "set", name, "type", "bridge_slave", "isolated", "off")
+
     def close(self):
         for space in self.made:
             subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False, timeout=120)

@@ -13,6 +13,10 @@ mount -t devtmpfs devtmpfs /dev
 while read -r module; do insmod "/modules/$module"; done </modules/order
 rm -rf /modules
 
+# Without one the agent sets no clock.
+mkdir -p /sbin
+[ -e /sbin/hwclock ] || ln -s /bin/busybox /sbin/hwclock
+
 mkdir -p /run /tmp /var/tmp
 mount -t tmpfs run /run
 mount -t ext4 /dev/vda /var/tmp

@@ -107,13 +107,14 @@ class Etcd:
 class Pool:
     """Hosts h0, h1, ...; h0 makes the pool, the others join it."""
 
-    def __init__(self, engine="sim", joined=True, lease="6", args=(), own_etcd=False, sync=False, etcd=None):
+    def __init__(self, engine="sim", joined=True, lease="6", args=(), own_etcd=False, sync=False, etcd=None, prefixes=None):
         # Members of etcd have fixed ports: each host of each pool has an address of its own.
         self.own_etcd, self.net = own_etcd, f"127.{random.randint(1, 254)}.{random.randint(0, 254)}"
         if own_etcd and shutil.which("etcd") is None:
             pytest.skip("there is no program etcd")
         self.engine, self.joined, self.args = engine, joined, ("--lease", lease, *args)
         self.sync, self.etcd, self.hosts = sync, etcd, []
+        self.prefixes = prefixes or {}  # name of a host: words before its daemon's
 
     def __getitem__(self, i):
         return self.hosts[i]
@@ -132,6 +133,7 @@ class Pool:
     def add(self, name=None):
         host = Daemon(self.engine, name=name or f"h{len(self.hosts)}", args=self.args)
         host.address = f"{self.net}.{len(self.hosts) + 1}:7443" if self.own_etcd else f"127.0.0.1:{free_port()}"
+        host.prefix = self.prefixes.get(host.name, ())
         self.hosts.append(host)
         host.start()
         return host

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guests move between real daemons with real QEMUs: a pool on loopback, its records in a real etcd.
 
-The guests are payloads that write memory all the time and check what they wrote. Their RAM is no multiple of 256 KiB:
-QEMU 7.2 loses writes under TCG otherwise (docs/payload.md). Whatever goes wrong, the guest is whole and on one host, and
-the other host is clean.
+The guests are those of moving.py. Whatever goes wrong, the guest is whole and on one host, and the other host is clean.
+The hosts are the same for all cases: each takes its guests away again, and leaves daemons that run.
 """
 import contextlib
 import hashlib
@@ -11,23 +10,64 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
-import socket
 import subprocess
+import tempfile
 
 import pytest
 
 from daemon import PAYLOAD, PLIM, until
+from moving import MEMORY, WRITES, assert_clean, begin, good_lines, is_clean, lines, qemus, qmp
+from own_mounts import OWN_MOUNTS
+from pool import Pool
 
-MEMORY = "32640KiB"
-WRITES = "out=serial job=dirty:40:12"
-SLOW = "2MiB"  # a second: long enough to be in the middle of it
+class Shared:
+    """The pool that the cases share; a new one when a case left it as nobody can use it."""
+
+    def __init__(self):
+        self.pool = None
+
+    def get(self):
+        if self.pool is None:
+            self.pool = Pool(engine="qemu")
+            self.pool.start(2)
+        return self.pool
+
+    def tidy(self):
+        """Of the guests nothing is left, and every daemon runs."""
+        try:
+            for host in self.pool.hosts:
+                if host.process.poll() is not None:
+                    host.start()
+            a = self.pool[0]
+            for name in [vm["name"] for vm in a.get("/v1/vms")]:
+                until(lambda name=name: a.wait_idle(name) and a.plim("vm", "kill", name).status in (0, 6), f"end of {name}")
+                a.ok("vm", "delete", name)
+            for host in self.pool.hosts:
+                until(lambda host=host: is_clean(host) and not host.guests(), f"{host.name} is clean")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        pool, self.pool = self.pool, None
+        if pool is not None:
+            pool.close()
+
+
+@pytest.fixture(scope="module")
+def shared():
+    made = Shared()
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def two(make_pool):
+def two(shared):
     """Two hosts in a pool, with QEMU."""
-    return make_pool(2, engine="qemu")
+    yield shared.get()
+    shared.tidy()
 
 
 USERFAULTFD = pathlib.Path("/proc/sys/vm/unprivileged_userfaultfd")
@@ -62,48 +102,9 @@ def ids(pool):
     return {name: h["id"] for name, h in pool.status().items()}
 
 
-def good_lines(host, name):
-    """Lines of `dirty` on the serial console of the guest, there; none may tell of a bad page."""
-    answer = host.api("GET", f"/v1/vms/{name}/console/log?port=serial")
-    text = answer.body.decode(errors="replace") if isinstance(answer.body, bytes) else ""
-    found = re.findall(r"^dirty (\d+) (\d+) (\d+)\r?$", text, re.M)
-    assert "error" not in text, text
-    assert all(bad == "0" for _, _, bad in found), text
-    return len(found)
-
-
-def lines(host, name, more):
-    want = good_lines(host, name) + more
-    until(lambda: good_lines(host, name) >= want, f"life of {name} on {host.name}")
-
-
 def where(pool, name):
     host = pool[0].runtime(name)["host"]
     return next(h for h in pool.hosts if ids(pool)[h.name] == host)
-
-
-def qemus(host):
-    """Of guests: the QEMU in which a daemon proves its CPU, some seconds after its start, has no uuid."""
-    def is_guest(pid):
-        words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
-        return b"qemu-system" in words[0] and b"-uuid" in words
-    return [p for p in host.processes() if is_guest(p)]
-
-
-def is_clean(host):
-    """Nothing of a guest: no process, no folder, no volume."""
-    return not qemus(host) and not any(os.listdir(d) for d in (host.run / "vms", host.state / "vms", host.state / "volumes"))
-
-
-def assert_clean(host):
-    until(lambda: is_clean(host), f"{host.name} is clean: {[os.listdir(host.state / d) for d in ('vms', 'volumes')]}")
-
-
-def begin(host, name, to, *more):
-    """A move under way, with memory going over slowly."""
-    ident = host.ok("vm", "migrate", name, to.name, "--bandwidth", SLOW, "--no-auto-converge", *more, "--no-wait").strip()
-    until(lambda: host.get(f"/v1/operations/{ident}")["result"].get("progress"), "memory on its way")
-    return ident
 
 
 def assert_only_guest(host, runtime):
@@ -125,6 +126,7 @@ def assert_stayed(pool, name, here, there):
 def test_a_writing_guest_moves_there_and_back(two):
     a, b = two.hosts
     started(a, "g")
+    ident = a.vm("g")["id"]
     for here, there in ((a, b), (b, a)):
         out = here.ok("vm", "migrate", "g", there.name)
         assert re.search(r"g moved in .*; it stood still for .*; .* went over in \d+ rounds", out), out
@@ -136,8 +138,8 @@ def test_a_writing_guest_moves_there_and_back(two):
         assert 0 < told["downtime"] < told["total"] and told["rounds"] >= 1 and told["bytes"] > 1 << 20
         lines(there, "g", 1)
         assert_clean(here)
-    assert len(a.wait_event("vm.migrated", "g")) == 2
-    move = [o for o in a.get("/v1/operations") if o["kind"] == "vm.migrate"][0]
+    assert len([e for e in a.wait_event("vm.migrated", "g") if e["object"]["id"] == ident]) == 2
+    move = [o for o in a.get("/v1/operations") if o["kind"] == "vm.migrate" and o["target"]["id"] == ident][0]
     assert move["result"]["downtime"] > 0 and move["status"] == "done"
     a.ok("vm", "kill", "g")
 
@@ -154,22 +156,6 @@ def test_a_host_is_chosen_when_none_is_named_and_any_host_can_be_asked(two):
     a.ok("vm", "resume", "g")
     lines(a, "g", 1)
     assert before == 0
-
-
-def qmp(host, name, command, **arguments):
-    """What its QEMU answers, through the monitor for tools."""
-    with socket.socket(socket.AF_UNIX) as s:
-        s.connect(str(host.run / "vms" / host.vm(name)["id"] / "qmp2.sock"))
-        f = s.makefile("rw")
-        f.readline()
-        for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
-            f.write(json.dumps(request) + "\n")
-            f.flush()
-            answer = json.loads(f.readline())
-            while "event" in answer:
-                answer = json.loads(f.readline())
-    assert "return" in answer, answer
-    return answer["return"]
 
 
 def monitor(host, name, command):
@@ -243,7 +229,7 @@ def test_a_disk_moves_along_with_what_is_written_meanwhile(two):
     path = a.get("/v1/volumes")[0]["path"]
     for i in range(8):
         write(a, "g", 17 + i, f"{i * 2}M")
-    ident = begin(a, "g", b, "--downtime", "2s")
+    ident = begin(a, "g", b, "--downtime", "2s", bandwidth="4MiB")
     for i in range(8):
         write(a, "g", 99 + i, f"{i * 2 + 1}M")
     ended = a.wait_operation(ident)
@@ -278,6 +264,61 @@ def test_a_disk_that_both_hosts_see_is_not_copied(two, tmp_path):
     assert os.listdir(folder) == ["disk.raw"], "no marker stays"
     a.ok("vm", "kill", "g")
     assert path.read_bytes() == b"\7" * 65536 + before[65536:]
+
+
+@pytest.fixture
+def apart(make_pool):
+    """Two hosts with a folder of the same path that is another one on h1: (hosts, that path, the folder of h1)."""
+    base = pathlib.Path(tempfile.mkdtemp(prefix="plim-apart-"))
+    base.chmod(0o755)
+    here, theirs = base / "disks", base / "theirs"
+    for path in (here, theirs):
+        path.mkdir()
+        path.chmod(0o755)
+    words = [*OWN_MOUNTS, "sh", "-euc", 'mount --bind "$1" "$2"; shift 2; exec "$@"', "sh", theirs, here]
+    yield make_pool(2, engine="qemu", prefixes={"h1": words}).hosts, here, theirs
+    shutil.rmtree(base)
+
+
+def test_a_file_that_only_the_source_sees_moves_along_when_it_is_said_so(apart):
+    (a, b), here, theirs = apart
+    path, there = here / "disk.raw", theirs / "disk.raw"
+    path.write_bytes(os.urandom(3 << 20))
+    before = path.read_bytes()
+    started(a, "g", "--disk", f"name=root,path={path},format=raw")
+    for command in (("explain-move", "g", "--to", "h1"), ("migrate", "g", "h1")):
+        ran = a.plim("vm", *command)
+        assert f"'{path}', which the host does not see" in ran.out + ran.err and "--disks" in ran.out + ran.err, ran
+    # What is there is nobody's to replace.
+    there.write_bytes(b"precious")
+    for command in (("explain-move", "g", "--to", "h1"), ("migrate", "g", "h1")):
+        ran = a.plim("vm", *command, "--disks")
+        assert f"a file '{path}' already" in ran.out + ran.err, ran
+    assert there.read_bytes() == b"precious" and os.listdir(theirs) == ["disk.raw"]
+    there.unlink()
+    told = a.ok("vm", "explain-move", "g", "--to", "h1", "--disks")
+    assert f"its disk 'root' would be copied to {path}" in told, told
+    assert [g["to"]["name"] for g in a.get("/v1/hosts/h0/evacuation?disks=true")["guests"]] == ["h1"]
+    assert a.get("/v1/hosts/h0/evacuation")["stuck"] == 1
+    # A move that comes to nothing leaves nothing there, and the file here.
+    ident = begin(a, "g", b, "--disks")
+    assert there.exists()
+    a.ok("operation", "cancel", ident)
+    assert a.wait_operation(ident)["status"] == "cancelled"
+    until(lambda: os.listdir(theirs) == [], "nothing on h1")
+    a.wait_idle("g")
+    assert path.exists()
+    a.ok("vm", "migrate", "g", "h1", "--disks")
+    runtime = a.wait_idle("g")
+    assert runtime["migration"]["disk_bytes"] == 3 << 20
+    assert os.listdir(here) == [] and os.listdir(theirs) == ["disk.raw"]
+    write(b, "g", 7, "0")
+    lines(b, "g", 1)
+    a.ok("vm", "kill", "g")
+    until(lambda: there.stat().st_uid == 0, "the disk is given back to its owner")
+    assert there.read_bytes() == b"\7" * 65536 + before[65536:]
+    a.ok("vm", "start", "g", "--host", "h1")
+    lines(b, "g", 1)
 
 
 # Explained
@@ -316,6 +357,40 @@ def test_senseless_wishes_are_refused(two, body):
 def test_only_hosts_may_ask_for_a_reception(two):
     answer = two[0].api("POST", "/v1/peer/receptions", {})
     assert answer.status == 403, answer
+
+
+# A guest that writes faster than can be sent
+
+
+def test_what_is_tried_when_a_guest_writes_faster_than_the_link(two):
+    """It writes all of 1 MiB anew many times a round, which takes 125 ms to send."""
+    a, b = two.hosts
+    started(a, "g", job="out=serial job=dirty:200:1")
+    limits = ("--bandwidth", "8MiB", "--downtime", "40ms")
+    ident = a.ok("vm", "migrate", "g", "h1", *limits, "--no-auto-converge", "--no-wait").strip()
+    left = set()
+
+    def ended():
+        operation = a.get(f"/v1/operations/{ident}")
+        left.add((operation["result"].get("progress") or {}).get("left", 0))
+        return operation if operation["finished_at"] else None
+    operation = until(ended, "end of the move", 120)
+    assert operation["status"] == "failed" and operation["error"]["code"] == "busy", operation
+    assert "faster" in operation["error"]["message"] and "more downtime" in operation["error"]["advice"]
+    assert 0 < max(left) < 60 * 10**6, "the time that is left was told while memory was copied the first time"
+    assert_stayed(two, "g", a, b)
+    # Its vcpus are slowed, where that is allowed, and are as fast as before when the move has ended.
+    ident = a.ok("vm", "migrate", "g", "h1", *limits, "--no-wait").strip()
+    until(lambda: qmp(a, "g", "query-migrate").get("cpu-throttle-percentage", 0) > 11, "slower vcpus", 120)
+    a.ok("operation", "cancel", ident)
+    assert a.wait_operation(ident)["status"] == "cancelled"
+    assert_stayed(two, "g", a, b)
+    assert "cpu-throttle-percentage" not in qmp(a, "g", "query-migrate")
+    # With the downtime that it needs it comes through, when round by round enough of that is allowed.
+    a.ok("vm", "migrate", "g", "h1", "--bandwidth", "8MiB", "--downtime", "500ms")
+    told = a.wait_idle("g")["migration"]
+    assert told["to"] == ids(two)["h1"] and told["rounds"] > 2 and told["throttled"] == 0, told
+    lines(b, "g", 1)
 
 
 # It does not work
@@ -448,7 +523,7 @@ def test_the_other_hosts_disk_is_full(two):
         pytest.skip("mounting a small file system needs root")
     try:
         # It fits, as far as anybody can tell; then somebody else fills the room.
-        ident = begin(a, "g", b)
+        ident = begin(a, "g", b, bandwidth="8MiB")
         with open(volumes / "junk", "wb", buffering=0) as junk:
             try:
                 while junk.write(b"x" * 65536):
@@ -587,7 +662,7 @@ FASTER_THAN_THE_LINK = ("--bandwidth", "8MiB", "--no-auto-converge", "--downtime
 def test_memory_follows_a_guest_that_writes_faster_than_the_link(two, userfaultfd):
     a, b = two.hosts
     userfaultfd("1")
-    started(a, "g", job="out=serial job=dirty:200:12")
+    started(a, "g", job="out=serial job=dirty:200:4")
     a.ok("vm", "migrate", "g", b.name, *FASTER_THAN_THE_LINK)
     runtime = b.runtime("g")
     assert runtime["host"] == ids(two)[b.name] and runtime["migration"]["post_copy"]

@@ -4,15 +4,22 @@
 The hosts are network namespaces with a switch between them; plim, the other end of the connection, is beside the switch. The
 disk lies where both hosts see it.
 """
+import contextlib
 import json
 import os
+import pathlib
+import shutil
+import signal
 import subprocess
+import tempfile
+import time
 
 import pytest
 
-from cables import HUB, NETWORK, CabledHost, Cables
+from cables import HUB, NETWORK, CabledHost, Cables, run
 from daemon import PLIM, until
 from linux_guest import ext4_disk, linux_guest
+from moving import qemus
 from pool import Etcd
 
 NAMES = ("h0", "h1")
@@ -21,14 +28,14 @@ BOOT = 180
 TRIPS = int(os.environ.get("SOAK_LINUX_TRIPS", "2"))  # two to three seconds of processor time a move
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cables():
     made = Cables(NAMES, bridges=True)
     yield made
     made.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hosts(cables):
     etcd, made = Etcd(address=HUB, prefix=cables.prefix("hub")), []
     try:
@@ -46,7 +53,16 @@ def hosts(cables):
         etcd.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def folder():
+    """Seen by all hosts under one path, and QEMU's user may pass it."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="plim-shared-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
 def linux(hosts, folder):
     """A guest with a disk on shared storage and a card on br0, whose agent answers."""
     kernel, initrd = linux_guest(folder)
@@ -78,3 +94,61 @@ def test_files_and_a_tcp_connection_go_round_with_a_linux_guest(cables, hosts, l
     assert told["guests"][0]["watched_by"] == "agent"
     assert last["checked"] == 3 and last["bad"] == 0 and last["flow"] > 8 and last["broken"] == 0
     assert hosts[0].runtime(linux)["migration"]["disk_bytes"] == 0, "the disk is shared, not copied"
+
+
+# The clock
+
+STANDS = 2  # s for which the guest stands still
+
+
+def pass_time(seconds):
+    end = time.monotonic() + seconds
+    until(lambda: time.monotonic() > end, "time passes")
+
+
+def offset(host, vm):
+    """How many seconds the guest's clock is ahead of this machine's, give or take half a second."""
+    before = time.time()
+    answer = host.api("POST", f"/v1/vms/{vm}/agent/exec", {"command": ["/bin/date", "+%s"]})
+    assert answer.status == 200, answer
+    return int(answer.body["stdout"]) + 0.5 - (before + time.time()) / 2
+
+
+def assert_kept(host, vm, before):
+    """It did not stand still for its clock."""
+    assert abs(offset(host, vm) - before) < STANDS * 3 / 4
+
+
+def test_the_clock_is_right_after_a_move_that_took_long(cables, hosts, linux):
+    here = next(h for h in hosts if qemus(h))
+    there = next(h for h in hosts if h is not here)
+    before = offset(here, linux)
+    # So that all of it may be on its way while its QEMU over there does nothing.
+    for host, end in ((here, "tcp_wmem"), (there, "tcp_rmem")):
+        run(*cables.prefix(host.name), "sh", "-c", f"echo 4096 {1 << 28} {1 << 28} > /proc/sys/net/ipv4/{end}")
+    ident = here.ok("vm", "migrate", linux, there.name, "--bandwidth", "16MiB", "--no-wait").strip()
+    until(lambda: here.get(f"/v1/operations/{ident}")["result"].get("progress"), "memory on its way")
+    pid, = qemus(there)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        until(lambda: there.runtime(linux)["host"] == there.get("/v1/hosts/" + there.name)["id"], "change of the owner", 120)
+        pass_time(STANDS)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    ended = here.wait_operation(ident)
+    assert ended["status"] == "done" and ended["result"].get("clock_set", 0) >= STANDS * 1000000, (ended["result"], there.said())
+    assert_kept(there, linux, before)
+
+
+def test_the_clock_is_right_after_a_suspension(hosts, linux):
+    host = next(h for h in hosts if qemus(h))
+    before = offset(host, linux)
+    host.ok("vm", "suspend", linux)
+    pass_time(STANDS)
+    plan = host.ok("vm", "start", linux, "--dry-run")
+    assert plan.index("QEMU_CONT") < plan.index("CLOCK_RESTORE"), plan
+    host.ok("vm", "start", linux)
+    start, = [o for o in host.get("/v1/operations") if o["kind"] == "vm.start" and "clock_set" in o["result"]]
+    assert start["result"]["clock_set"] >= STANDS * 1000000, start
+    assert_kept(host, linux, before)

@@ -882,12 +882,14 @@ static void agent_is_late(FakeAgent *f)
 
 static void restore_twice(Rig *r)
 {
+	uint64_t since = time_real() - 60 * SECONDS;
 	int64_t late = 0;
 
 	/* It was five seconds ahead before, on purpose. */
-	r->ok = agent_clock_restore(r->agent, 5 * (int64_t)SECONDS, &late, &r->error);
+	r->ok = agent_clock_restore(r->agent, 5 * (int64_t)SECONDS, since, SECONDS, &late, &r->error);
 	g_assert_cmpint(late, >, (int64_t)SECONDS / 2);
-	g_assert_true(r->ok && agent_clock_restore(r->agent, 5 * (int64_t)SECONDS, &late, &r->error));
+	g_assert_true(r->ok &&
+		      agent_clock_restore(r->agent, 5 * (int64_t)SECONDS, since, SECONDS, &late, &r->error));
 	g_assert_cmpint(late, ==, 0);
 }
 

@@ -14,10 +14,12 @@
 /* Samples taken in one round. */
 #define SAMPLES 4
 #define ROUNDS_MAX 10000
+#define LAZY_POINT (SECOND * 4 / 10)
 
 struct world {
 	uint64_t memory, working_set, writes, link; /* bytes, bytes a second */
 	uint64_t dead_after;                        /* us; 0: the link lives */
+	bool lazy; /* QEMU slows the vcpus by a point in 400 ms, not at once */
 };
 
 struct run {
@@ -25,8 +27,9 @@ struct run {
 	const struct migrate_settings *s;
 	struct migrate_memory m;
 	struct migrate_sample x;
-	unsigned throttle;
-	bool moved; /* the guest itself */
+	unsigned throttle; /* allowed */
+	uint64_t late;     /* us towards its next point */
+	bool moved;        /* the guest itself */
 	GString *log;
 	GError *error;
 };
@@ -55,6 +58,15 @@ static void take(struct run *r, const struct migrate_decision *d)
 	}
 }
 
+static void slow_down(struct run *r, uint64_t us)
+{
+	uint64_t points = (r->late + us) / LAZY_POINT;
+
+	r->late = r->w->lazy ? (r->late + us) % LAZY_POINT : 0;
+	r->x.throttle =
+	    r->w->lazy ? MIN(r->throttle, r->x.throttle + (unsigned)MIN(points, 100)) : r->throttle;
+}
+
 /* One sample, `us` after the last one, with `bytes` sent meanwhile. False when it was given up. */
 static bool sample(struct run *r, uint64_t us, uint64_t bytes)
 {
@@ -65,6 +77,7 @@ static bool sample(struct run *r, uint64_t us, uint64_t bytes)
 	if (r->w->dead_after != 0 && r->x.at + us > r->w->dead_after)
 		bytes = 0;
 	r->x.at += us;
+	slow_down(r, us);
 	r->x.transferred += bytes;
 	r->x.remaining -= MIN(bytes, r->x.remaining);
 	ok = migrate_decide(r->s, &r->m, &r->x, &d, &r->error);
@@ -78,7 +91,7 @@ static bool sample(struct run *r, uint64_t us, uint64_t bytes)
 
 static uint64_t writes_now(const struct run *r)
 {
-	return r->w->writes * (100 - r->throttle) / 100;
+	return r->w->writes * (100 - r->x.throttle) / 100;
 }
 
 /* True while it goes on. */
@@ -131,61 +144,67 @@ static const struct {
 	const char *log;
 } cases[] = {
 	{ "an idle guest goes through in the second round",
-	  { 512 * MIB, 64 * MIB, 0, 1000 * MIB, 0 },
+	  { 512 * MIB, 64 * MIB, 0, 1000 * MIB, 0, false },
 	  true,
 	  false,
 	  0,
 	  "round 2: through\n" },
 	{ "a guest that writes slowly is held shortly",
-	  { 512 * MIB, 64 * MIB, 50 * MIB, 1000 * MIB, 0 },
+	  { 512 * MIB, 64 * MIB, 50 * MIB, 1000 * MIB, 0, false },
 	  true,
 	  false,
 	  0,
 	  "round 2: through\n" },
 	{ "more downtime is allowed round by round",
-	  { 512 * MIB, 100 * MIB, 2000 * MIB, 1000 * MIB, 0 },
+	  { 512 * MIB, 100 * MIB, 2000 * MIB, 1000 * MIB, 0, false },
 	  true,
 	  false,
 	  0,
 	  "round 3: limit 75 ms\nround 4: limit 112 ms\nround 5: through\n" },
 	{ "then the vcpus are slowed, step by step",
-	  { 4096 * MIB, 900 * MIB, 1200 * MIB, 1000 * MIB, 0 },
+	  { 4096 * MIB, 900 * MIB, 1200 * MIB, 1000 * MIB, 0, false },
 	  true,
 	  false,
 	  0,
 	  LIMITS "round 12: throttle 20\nround 39: through\n" },
+	{ "short rounds wait for QEMU, which slows the vcpus by the second",
+	  { 64 * MIB, 40 * MIB, 124 * MIB, 100 * MIB, 0, true },
+	  true,
+	  false,
+	  0,
+	  LIMITS "round 12: throttle 20\nround 34: throttle 40\nround 40: through\n" },
 	{ "what writes too fast at every speed is given up",
-	  { 4096 * MIB, 4096 * MIB, 9000 * MIB, 1000 * MIB, 0 },
+	  { 4096 * MIB, 4096 * MIB, 9000 * MIB, 1000 * MIB, 0, false },
 	  true,
 	  false,
 	  0,
 	  LIMITS THROTTLES "round 41: gives up: busy\n" },
 	{ "without auto-converge the vcpus are left alone",
-	  { 4096 * MIB, 900 * MIB, 1200 * MIB, 1000 * MIB, 0 },
+	  { 4096 * MIB, 900 * MIB, 1200 * MIB, 1000 * MIB, 0, false },
 	  false,
 	  false,
 	  0,
 	  LIMITS "round 29: gives up: busy\n" },
 	{ "post-copy is the last means, when it is allowed",
-	  { 4096 * MIB, 4096 * MIB, 9000 * MIB, 1000 * MIB, 0 },
+	  { 4096 * MIB, 4096 * MIB, 9000 * MIB, 1000 * MIB, 0, false },
 	  true,
 	  true,
 	  0,
 	  LIMITS THROTTLES "round 24: post-copy\n" },
 	{ "post-copy comes at once where nothing else is allowed",
-	  { 4096 * MIB, 4096 * MIB, 9000 * MIB, 1000 * MIB, 0 },
+	  { 4096 * MIB, 4096 * MIB, 9000 * MIB, 1000 * MIB, 0, false },
 	  false,
 	  true,
 	  0,
 	  LIMITS "round 12: post-copy\n" },
 	{ "a dead link is noticed",
-	  { 65536 * MIB, 64 * MIB, 0, 100 * MIB, 200 * SECOND },
+	  { 65536 * MIB, 64 * MIB, 0, 100 * MIB, 200 * SECOND, false },
 	  true,
 	  false,
 	  0,
 	  "round 1: gives up: unavailable\n" },
 	{ "time that was given is kept",
-	  { 65536 * MIB, 64 * MIB, 0, 100 * MIB, 0 },
+	  { 65536 * MIB, 64 * MIB, 0, 100 * MIB, 0, false },
 	  true,
 	  false,
 	  300 * SECOND,
@@ -263,7 +282,7 @@ static void test_settings_out_of_range_are_refused(void)
 	static const char *const bad[] = {
 		"{\"bandwidth\": 1}", "{\"bandwidth\": -5}",          "{\"bandwidth\": \"fast\"}",
 		"{\"downtime\": 0}",  "{\"downtime\": 2000000001}",   "{\"timeout\": 5}",
-		"{\"post_copy\": 1}", "{\"auto_converge\": \"yes\"}",
+		"{\"post_copy\": 1}", "{\"auto_converge\": \"yes\"}", "{\"disks\": 1}",
 	};
 	struct migrate_settings s = { .bandwidth = 77 };
 
@@ -287,6 +306,7 @@ static void test_settings_survive_json(void)
 	s.bandwidth = 5 * MIB;
 	s.downtime = 40000;
 	s.post_copy = true;
+	s.disks = true;
 	s.auto_converge = false;
 	s.timeout = 7 * SECOND;
 	j = migrate_settings_to_json(&s);
@@ -294,7 +314,7 @@ static void test_settings_survive_json(void)
 	g_assert_cmpuint(back.bandwidth, ==, s.bandwidth);
 	g_assert_cmpuint(back.downtime, ==, s.downtime);
 	g_assert_cmpuint(back.timeout, ==, s.timeout);
-	g_assert_true(back.post_copy && !back.auto_converge);
+	g_assert_true(back.post_copy && back.disks && !back.auto_converge);
 }
 
 int main(int argc, char **argv)

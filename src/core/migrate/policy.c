@@ -13,6 +13,8 @@
 #define PROGRESS_SHIFT 4
 /* Vain rounds before the next means is used. */
 #define MEANS_PATIENCE 3
+/* QEMU looks once a second whether to slow down more, and does at every second look, by 10 points. */
+#define THROTTLE_TIME (SECOND * 10)
 #define DEFAULT_DOWNTIME (SECOND * 3 / 10)
 #define DEFAULT_STALL (SECOND * 20)
 #define BANDWIDTH_MIN (UINT64_C(64) << 10)
@@ -64,7 +66,7 @@ bool migrate_settings_of_json(const Json *j, struct migrate_settings *ret, GErro
 	    !take_number(j, "downtime", DOWNTIME_MIN, MIGRATE_DOWNTIME_MAX, false, &s.downtime, err) ||
 	    !take_number(j, "timeout", SECOND, TIMEOUT_MAX, true, &s.timeout, err) ||
 	    !take_flag(j, "auto_converge", &s.auto_converge, err) ||
-	    !take_flag(j, "post_copy", &s.post_copy, err))
+	    !take_flag(j, "post_copy", &s.post_copy, err) || !take_flag(j, "disks", &s.disks, err))
 		return false;
 	*ret = s;
 	return true;
@@ -78,6 +80,7 @@ Json *migrate_settings_to_json(const struct migrate_settings *s)
 	json_put_uint(j, "downtime", s->downtime);
 	json_put_bool(j, "auto_converge", s->auto_converge);
 	json_put_bool(j, "post_copy", s->post_copy);
+	json_put_bool(j, "disks", s->disks);
 	json_put_uint(j, "timeout", s->timeout);
 	return j;
 }
@@ -96,12 +99,18 @@ uint64_t migrate_first_limit(const struct migrate_settings *s)
 	return limit_at(s, 1);
 }
 
+/* Rounds before the vcpus are as slow as they may be say nothing of what that brings. */
+static bool is_slowing(const struct migrate_memory *m, const struct migrate_sample *x)
+{
+	return x->throttle < m->percent && x->at - m->allowed_at < THROTTLE_TIME;
+}
+
 /* Rounds ended, one or more since the last sample: were they shorter than any before? */
 static void end_rounds(struct migrate_memory *m, const struct migrate_sample *x)
 {
 	uint64_t n = x->rounds - m->round, sent = x->transferred - MIN(m->round_began, x->transferred);
 	uint64_t each = MAX(sent / n, 1);
-	bool better = m->least == 0 || each < m->least - (m->least >> PROGRESS_SHIFT);
+	bool better = m->least == 0 || each < m->least - (m->least >> PROGRESS_SHIFT) || is_slowing(m, x);
 
 	m->vain = better ? 0 : m->vain + (unsigned)MIN(n, MIGRATE_PATIENCE);
 	m->least = better ? each : m->least;
@@ -185,6 +194,7 @@ static bool next_means(const struct migrate_settings *s, struct migrate_memory *
 {
 	if (s->auto_converge && m->percent < MIGRATE_THROTTLE_MAX) {
 		m->percent += MIGRATE_THROTTLE_STEP;
+		m->allowed_at = x->at;
 		ret->action = MIGRATE_THROTTLE;
 		ret->value = m->percent;
 		m->vain = 0;

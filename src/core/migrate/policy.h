@@ -11,7 +11,8 @@
  *   2. From the third round on another eighth is allowed with each round, until
  *      all of it is.
  *   3. If rounds still do not get shorter, QEMU may slow the guest's vcpus, by
- *      20 points more each time (auto-converge).
+ *      20 points more each time (auto-converge). QEMU does so once in some seconds,
+ *      however short the rounds are: what was allowed is waited for.
  *   4. With all of that used up, memory follows after the guest (post-copy),
  *      if that is allowed: the way that always ends, and that loses the guest
  *      when the link breaks meanwhile.
@@ -39,11 +40,13 @@ struct migrate_settings {
 	uint64_t bandwidth; /* bytes a second; 0: as fast as it goes */
 	uint64_t downtime;  /* us that the guest may stand still while the last memory is copied */
 	bool auto_converge, post_copy;
+	bool disks;       /* files of the user's own, that only the source sees, move along */
 	uint64_t timeout; /* us for all of it; 0: none */
 	uint64_t stall;   /* us without a byte until the link counts as dead */
 };
 
-/* Members bandwidth, downtime (us), auto_converge, post_copy, timeout; what is absent keeps its default. */
+/* Members bandwidth, downtime (us), auto_converge, post_copy, disks, timeout; what is absent keeps its
+ * default. */
 void migrate_settings_init(struct migrate_settings *s);
 /* ERR_INVALID for values out of range or of the wrong type. */
 bool migrate_settings_of_json(const Json *j, struct migrate_settings *ret, GError **err);
@@ -56,13 +59,15 @@ struct migrate_sample {
 	uint64_t rounds;     /* beginning with 1 */
 	uint64_t rate;       /* bytes a second now; 0: not known */
 	uint64_t dirty_rate; /* bytes a second that the guest writes anew; 0: not known */
+	unsigned throttle;   /* percent by which the vcpus are slowed */
 };
 
 /* What is remembered between samples. Zeroed before the first. */
 struct migrate_memory {
 	uint64_t limit;   /* downtime allowed now */
 	unsigned percent; /* of throttling allowed now */
-	bool post_copy;   /* was begun */
+	uint64_t allowed_at;
+	bool post_copy; /* was begun */
 	uint64_t transferred, moved_at;
 	uint64_t round, round_began; /* the round that goes on, and what was transferred before it */
 	uint64_t least;              /* the bytes of the shortest round */

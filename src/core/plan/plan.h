@@ -35,6 +35,7 @@
 	X(VOLUME_CLONE,     true,   false,     true,    true,  "copying disks")                     \
 	X(VOLUME_DELETE,    false,  true,      true,    true,  "removing disks")                    \
 	X(VOLUME_GROW,      false,  true,      true,    true,  "growing the disk")                  \
+	X(DISK_MAKE,        true,   false,     true,    true,  "making disks")                      \
 	X(DISK_GROW,        false,  true,      true,    false, "growing the disk")                  \
 	X(GUEST_GROW,       false,  false,     false,   true,  "growing the file system")           \
 	X(SEED_WRITE,       false,  false,     false,   false, "writing the cloud-init seed")       \
@@ -72,6 +73,7 @@
 	X(BACKUP_DELETE,    false,  true,      true,    true,  "removing the backup")               \
 	X(VOLUME_RESTORE,   true,   false,     true,    true,  "restoring disks")                   \
 	X(VOLUME_SWAP,      false,  true,      true,    false, "putting the disks in place")        \
+	X(CLOCK_RESTORE,    false,  false,     false,   true,  "setting the guest's clock")         \
 	X(IMAGE_FETCH,      true,   false,     true,    true,  "reading the source")                \
 	X(IMAGE_INSPECT,    false,  false,     false,   true,  "checking the image")                \
 	X(IMAGE_CONVERT,    true,   false,     true,    true,  "converting")                        \

@@ -47,7 +47,8 @@ struct plan_receive_disk {
 	const char *path;    /* on this host; a volume's that is made, or one that both hosts see */
 	const char *backing; /* what it is an overlay of, as its header must say; NULL: nothing */
 	bool copied;         /* it is made empty, and filled by the other host */
-	const char *volume, *format;
+	const char *volume;  /* NULL: a file of the user's own */
+	const char *format;
 	uint64_t size;
 };
 

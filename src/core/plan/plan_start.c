@@ -452,7 +452,9 @@ static void add_copies(Start *s)
 		json_put_str(args, "path", d->path);
 		json_put_str(args, "format", d->format);
 		json_put_uint(args, "size", d->size);
-		add(s, STEP_VOLUME_CREATE, _STEP_MAX, d->name, args);
+		if (d->volume == NULL)
+			json_put_str(args, "disk", d->name);
+		add(s, d->volume != NULL ? STEP_VOLUME_CREATE : STEP_DISK_MAKE, _STEP_MAX, d->name, args);
 	}
 }
 
@@ -675,6 +677,15 @@ static Json *restored_members(const Start *s, bool runs)
 	return m;
 }
 
+static Json *clock_args(const Start *s, const Json *saved)
+{
+	Json *args = vm_args(s->vm);
+
+	json_put_int(args, "offset", json_int(saved, "clock_offset", 0));
+	json_put_str(args, "since", json_str(saved, "at"));
+	return args;
+}
+
 static void add_restore(Start *s, const Json *saved, bool runs)
 {
 	Json *load = vm_state_args(s->req, s->vm);
@@ -687,6 +698,8 @@ static void add_restore(Start *s, const Json *saved, bool runs)
 	add(s, STEP_STATE_REMOVE, _STEP_MAX, s->vm->name, vm_state_args(s->req, s->vm));
 	if (runs)
 		add(s, STEP_QEMU_CONT, _STEP_MAX, s->vm->name, vm_args(s->vm));
+	if (runs && json_is_integer(json_object_get(saved, "clock_offset")))
+		add(s, STEP_CLOCK_RESTORE, _STEP_MAX, s->vm->name, clock_args(s, saved));
 }
 
 static Operation *plan_restoration(Start *s, GError **err)

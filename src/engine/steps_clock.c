@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The clock of a guest that goes on where it was suspended. Its arguments:
+ *   CLOCK_RESTORE  vm, name, offset (us, before it was suspended), since (when that was)
+ */
+#include "base/log.h"
+#include "base/time.h"
+#include "engine/agent_clock.h"
+#include "engine/engine-impl.h"
+#include "engine/steps-impl.h"
+
+/* For the agent's port to be open again in a new QEMU. */
+#define CLOCK_TIMEOUT UINT64_C(3000000)
+
+static Agent *agent_of(StepContext *ctx, const Json *args)
+{
+	Engine *e = step_engine(ctx);
+
+	return fleet_agent(e->fleet, json_str(args, "vm"));
+}
+
+bool step_clock_offset(StepContext *ctx, const Json *args, int64_t *ret)
+{
+	g_autoptr(Agent) a = agent_of(ctx, args);
+
+	return a != NULL && agent_is_open(a) && agent_clock_offset(a, ret, NULL);
+}
+
+void step_clock_restore(StepContext *ctx, const Json *args, int64_t offset, const char *since)
+{
+	g_autoptr(Agent) a = agent_of(ctx, args);
+	g_autoptr(GError) err = NULL;
+	const char *name = json_str(args, "name");
+	uint64_t from;
+	int64_t late;
+
+	if (a == NULL || !time_parse(since, &from))
+		return;
+	if (!agent_clock_restore(a, offset, from, CLOCK_TIMEOUT, &late, &err)) {
+		log_info("vm %s: its clock was not looked at after it stood still: %s", name, err->message);
+		return;
+	}
+	step_result(ctx, CLOCK_SET, json_integer(late));
+	if (late != 0)
+		log_info("vm %s: its clock was late by %" G_GINT64_FORMAT " ms, and was set", name,
+			 late / 1000);
+}
+
+bool step_CLOCK_RESTORE_run(StepContext *ctx, const Json *args, GError **err)
+{
+	(void)err;
+	step_clock_restore(ctx, args, json_int(args, "offset", 0), json_str(args, "since"));
+	return true;
+}

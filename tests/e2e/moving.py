@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Of guests that move between real daemons: what they say, where they are, how a move is under way.
+
+The guests are payloads that write memory all the time and check what they wrote. Their RAM is no multiple of 256 KiB:
+QEMU 7.2 loses writes under TCG otherwise (docs/payload.md).
+"""
+import json
+import os
+import re
+import socket
+
+from daemon import until
+
+MEMORY = "32640KiB"
+WRITES = "out=serial job=dirty:40:12"
+SLOW = "2MiB"  # a second: long enough to be in the middle of it
+
+
+def good_lines(host, name):
+    """Lines of `dirty` on the serial console of the guest, there; none may tell of a bad page."""
+    answer = host.api("GET", f"/v1/vms/{name}/console/log?port=serial")
+    text = answer.body.decode(errors="replace") if isinstance(answer.body, bytes) else ""
+    found = re.findall(r"^dirty (\d+) (\d+) (\d+)\r?$", text, re.M)
+    assert "error" not in text, text
+    assert all(bad == "0" for _, _, bad in found), text
+    return len(found)
+
+
+def lines(host, name, more):
+    want = good_lines(host, name) + more
+    until(lambda: good_lines(host, name) >= want, f"life of {name} on {host.name}")
+
+
+def qemus(host):
+    """Of guests: the QEMU in which a daemon proves its CPU, some seconds after its start, has no uuid."""
+    def is_guest(pid):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            return False
+        return b"qemu-system" in words[0] and b"-uuid" in words
+    return [p for p in host.processes() if is_guest(p)]
+
+
+def is_clean(host):
+    """Nothing of a guest: no process, no folder, no volume."""
+    return not qemus(host) and not any(os.listdir(d) for d in (host.run / "vms", host.state / "vms", host.state / "volumes"))
+
+
+def assert_clean(host):
+    until(lambda: is_clean(host), f"{host.name} is clean: {[os.listdir(host.state / d) for d in ('vms', 'volumes')]}")
+
+
+def begin(host, name, to, *more, bandwidth=SLOW):
+    """A move under way, with memory going over slowly."""
+    ident = host.ok("vm", "migrate", name, to.name, "--bandwidth", bandwidth, "--no-auto-converge", *more, "--no-wait").strip()
+    until(lambda: host.get(f"/v1/operations/{ident}")["result"].get("progress"), "memory on its way")
+    return ident
+
+
+def qmp(host, name, command, **arguments):
+    """What its QEMU answers, through the monitor for tools."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(host.run / "vms" / host.vm(name)["id"] / "qmp2.sock"))
+        f = s.makefile("rw")
+        f.readline()
+        for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+            f.write(json.dumps(request) + "\n")
+            f.flush()
+            answer = json.loads(f.readline())
+            while "event" in answer:
+                answer = json.loads(f.readline())
+    assert "return" in answer, answer
+    return answer["return"]
