@@ -255,25 +255,12 @@ bool api_backup_verify(ApiCall *c, GError **err)
 
 /* ---- removing ---- */
 
-static bool check_free(const Found *f, GError **err)
-{
-	for (guint i = 0; i < f->all->len; i++) {
-		const Backup *b = f->all->pdata[i];
-
-		if (g_strcmp0(b->parent, f->backup->id) == 0)
-			return fail_advice(
-			    err, ERR_CONFLICT, "Delete that one first; `plim backup prune` finds the order.",
-			    "backup %s can't be deleted: %s rests on it", f->backup->id, b->id);
-	}
-	return true;
-}
-
 bool api_backup_delete(ApiCall *c, GError **err)
 {
 	g_autoptr(EngineRequest) req = NULL;
 	_cleanup_found_ Found f = { 0 };
 
-	if (!find(c, call_query(c, "repository"), &f, err) || !check_free(&f, err))
+	if (!find(c, call_query(c, "repository"), &f, err) || !backup_check_free(f.all, f.backup->id, err))
 		return false;
 	req = engine_request_new(c->engine, c->user);
 	return call_submit(c, plan_backup_delete(&req->plan, f.repository, f.backup), err);

@@ -3,7 +3,10 @@
 #pragma once
 
 #include "engine/exec.h"
+#include "engine/image/hooks.h"
 
+/* Progress and cancellation of the step. */
+struct hooks step_hooks(StepContext *ctx);
 /* QEMU's user and group; the daemon's own when QEMU runs as the daemon. */
 void step_qemu_ids(StepContext *ctx, uid_t *ret_uid, gid_t *ret_gid);
 

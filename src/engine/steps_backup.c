@@ -15,22 +15,6 @@
 
 #include <stdio.h>
 
-static bool is_cancelled(void *data)
-{
-	return step_cancelled(data);
-}
-
-static void on_progress(uint64_t done, uint64_t total, void *data)
-{
-	if (total > 0)
-		step_progress(data, (unsigned)(done * 100 / total));
-}
-
-static struct hooks hooks_of(StepContext *ctx)
-{
-	return (struct hooks){ .cancelled = is_cancelled, .progress = on_progress, .data = ctx };
-}
-
 bool step_BACKUP_PREPARE_run(StepContext *ctx, const Json *args, GError **err)
 {
 	struct backup_place p;
@@ -62,7 +46,7 @@ typedef struct Copying {
 
 static bool copying_init(Copying *c, StepContext *ctx, const Json *args, GError **err)
 {
-	*c = (Copying){ .ctx = ctx, .args = args, .engine = step_engine(ctx), .hooks = hooks_of(ctx) };
+	*c = (Copying){ .ctx = ctx, .args = args, .engine = step_engine(ctx), .hooks = step_hooks(ctx) };
 	if (!backup_place_of_args(args, &c->place, err))
 		return false;
 	c->vmm = fleet_vmm(c->engine->fleet, json_str(args, "vm"));
@@ -173,20 +157,6 @@ static bool copy(const Copying *c, GError **err)
 	return ok && backup_copy_close(c->vmm, &c->copy, err);
 }
 
-bool step_BACKUP_COPY_run(StepContext *ctx, const Json *args, GError **err)
-{
-	Copying c;
-	bool ok;
-
-	if (!copying_init(&c, ctx, args, err))
-		return false;
-	if (c.vmm == NULL)
-		return fail(err, ERR_GONE, "QEMU of '%s' has ended", json_str(args, "name"));
-	ok = copy(&c, err);
-	vmm_unref(c.vmm);
-	return ok;
-}
-
 /* A daemon that died while the guest stood still for it. */
 static bool let_run(const Copying *c, GError **err)
 {
@@ -198,7 +168,13 @@ static bool let_run(const Copying *c, GError **err)
 	return status != NULL && (!g_str_equal(status, "paused") || vm_resume(c->vmm, err));
 }
 
-bool step_BACKUP_COPY_undo(StepContext *ctx, const Json *args, GError **err)
+static bool take_away(const Copying *c, GError **err)
+{
+	freeze_end(c->engine->freezes, json_str(c->args, "vm"), NULL);
+	return let_run(c, err) && backup_copy_drop(c->vmm, &c->copy, err);
+}
+
+bool step_BACKUP_COPY_run(StepContext *ctx, const Json *args, GError **err)
 {
 	Copying c;
 	bool ok;
@@ -206,9 +182,23 @@ bool step_BACKUP_COPY_undo(StepContext *ctx, const Json *args, GError **err)
 	if (!copying_init(&c, ctx, args, err))
 		return false;
 	if (c.vmm == NULL)
-		return true;
-	freeze_end(c.engine->freezes, json_str(args, "vm"), NULL);
-	ok = let_run(&c, err) && backup_copy_drop(c.vmm, &c.copy, err);
+		return fail(err, ERR_GONE, "QEMU of '%s' has ended", json_str(args, "name"));
+	ok = copy(&c, err);
+	/* A daemon that is being stopped undoes nothing now, but the guest need not wait for its return. */
+	if (!ok)
+		take_away(&c, NULL);
+	vmm_unref(c.vmm);
+	return ok;
+}
+
+bool step_BACKUP_COPY_undo(StepContext *ctx, const Json *args, GError **err)
+{
+	Copying c;
+	bool ok;
+
+	if (!copying_init(&c, ctx, args, err))
+		return false;
+	ok = c.vmm == NULL || take_away(&c, err);
 	vmm_unref(c.vmm);
 	return ok;
 }
@@ -247,7 +237,7 @@ static void tell_done(StepContext *ctx, const Json *args, uint64_t bytes)
 bool step_BACKUP_SEAL_run(StepContext *ctx, const Json *args, GError **err)
 {
 	_cleanup_json_ Json *manifest = manifest_of(ctx, args);
-	struct hooks hooks = hooks_of(ctx);
+	struct hooks hooks = step_hooks(ctx);
 	struct backup_place p;
 	uint64_t bytes;
 
@@ -282,7 +272,7 @@ bool step_BACKUP_SETTLE_run(StepContext *ctx, const Json *args, GError **err)
 
 bool step_BACKUP_VERIFY_run(StepContext *ctx, const Json *args, GError **err)
 {
-	struct hooks hooks = hooks_of(ctx);
+	struct hooks hooks = step_hooks(ctx);
 
 	return backup_sources_verify(json_arr(args, "sources"), true, &hooks, err);
 }
@@ -314,7 +304,7 @@ bool step_VOLUME_RESTORE_run(StepContext *ctx, const Json *args, GError **err)
 	const Json *sources = json_arr(args, "sources"),
 		   *last = json_array_get(sources, json_array_size(sources) - 1);
 	g_autoptr(GPtrArray) path = paths_of(sources);
-	struct hooks hooks = hooks_of(ctx);
+	struct hooks hooks = step_hooks(ctx);
 	struct volume_make v;
 
 	if (!volume_make_of_args(args, &v, err) || !backup_sources_verify(sources, false, &hooks, err))

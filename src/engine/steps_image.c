@@ -53,7 +53,7 @@ static void on_progress(uint64_t done, uint64_t total, void *data)
 		step_progress(data, (unsigned)(done * 100 / total));
 }
 
-static struct hooks hooks_of(StepContext *ctx)
+struct hooks step_hooks(StepContext *ctx)
 {
 	return (struct hooks){ .cancelled = is_cancelled, .progress = on_progress, .data = ctx };
 }
@@ -75,7 +75,7 @@ static bool take_args(StepContext *ctx, const Json *args, const struct hooks *ho
 
 static bool import_step(StepContext *ctx, const Json *args, ImportFunc func, GError **err)
 {
-	struct hooks hooks = hooks_of(ctx);
+	struct hooks hooks = step_hooks(ctx);
 	_cleanup_json_ Json *facts = NULL;
 	struct image_import im;
 	const char *key;
@@ -131,7 +131,7 @@ bool step_IMAGE_PUBLISH_undo(StepContext *ctx, const Json *args, GError **err)
 
 bool step_IMAGE_VERIFY_run(StepContext *ctx, const Json *args, GError **err)
 {
-	struct hooks hooks = hooks_of(ctx);
+	struct hooks hooks = step_hooks(ctx);
 
 	return image_verify(json_str(args, "target"), json_str(args, "sha512"), &hooks, err);
 }
@@ -148,7 +148,7 @@ typedef bool (*VolumeFunc)(const struct volume_make *v, uint64_t *ret_size, GErr
 
 static bool volume_step(StepContext *ctx, const Json *args, VolumeFunc func, GError **err)
 {
-	struct hooks hooks = hooks_of(ctx);
+	struct hooks hooks = step_hooks(ctx);
 	struct volume_make v;
 
 	if (!volume_make_of_args(args, &v, err))

@@ -2,6 +2,7 @@
 #include "engine/vm_ops.h"
 #include "base/fd.h"
 #include "core/guest/pin.h"
+#include "engine/backup/copy.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -77,6 +78,7 @@ bool vm_disk_grow(Vmm *v, const char *disk, uint64_t size, GError **err)
 		return false;
 	if (size_of_node(blocks, node) >= size)
 		return true;
+	backup_bitmaps_remove_broken(v, blocks, disk);
 	json_put_str(args, "node-name", node);
 	json_put_uint(args, "size", size);
 	reply = qmp_call(vmm_qmp(v), "block_resize", json_ref(args), 0, err);

@@ -16,12 +16,21 @@ mount -t tmpfs run /run
 mount -t ext4 /dev/vda /data
 
 # run/hang: the hook holds everybody up for some seconds. run/wait: it says so, and waits for an NMI; run/kill: then the
-# agent is killed soon after.
+# agent is killed when the file system stands still.
 cat > /run/hook <<'END'
 #!/bin/busybox sh
 nmis() {
 	set -- $(grep NMI: /proc/interrupts)
 	echo "$2"
+}
+kill_when_frozen() {
+	while true; do
+		touch /data/probe &
+		probe=$!
+		sleep 1.5
+		! kill -0 "$probe" || break
+	done
+	kill -9 "$(cat /run/agent.pid)"
 }
 [ "$1" = freeze ] || exit 0
 if [ -e /run/hang ]; then
@@ -35,7 +44,7 @@ if [ -e /run/wait ]; then
 	while [ "$(nmis)" = "$before" ]; do sleep 0.05; done
 	if [ -e /run/kill ]; then
 		rm /run/kill
-		(sleep 1; kill -9 "$(cat /run/agent.pid)") > /dev/null 2>&1 &
+		kill_when_frozen > /dev/null 2>&1 &
 	fi
 fi
 exit 0
@@ -60,6 +69,7 @@ while true; do
 		dd if=/dev/urandom of="/data/file$((n / 20 % 4))" bs=32k count=6 2> /dev/null
 		rm -f "/data/file$(((n / 20 + 2) % 4))"
 		echo "line $n" > /dev/ttyS0
+		echo "$n" | dd of=/dev/vdb bs=16 conv=sync,fsync 2> /dev/null
 		sleep 0.05
 	}
 done >> /data/journal

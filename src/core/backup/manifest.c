@@ -421,6 +421,19 @@ const Backup *backup_find(const GPtrArray *backups, const char *id)
 	return NULL;
 }
 
+bool backup_check_free(const GPtrArray *backups, const char *id, GError **err)
+{
+	for (guint i = 0; i < backups->len; i++) {
+		const Backup *b = backups->pdata[i];
+
+		if (g_strcmp0(b->parent, id) == 0)
+			return fail_advice(err, ERR_CONFLICT,
+					   "Delete that one first; `plim backup prune` finds the order.",
+					   "backup %s can't be deleted: %s rests on it", id, b->id);
+	}
+	return true;
+}
+
 static bool fail_chain(const Backup *b, const char *missing, GError **err)
 {
 	return fail_advice(err, ERR_CONFLICT, "Take an older backup; `plim backup list` shows them.",

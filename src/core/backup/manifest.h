@@ -75,6 +75,8 @@ uint64_t backup_bytes(const Backup *b);
 int backup_compare(gconstpointer a, gconstpointer b);
 /* In a list of backups; NULL when it has none of that id. Borrowed. */
 const Backup *backup_find(const GPtrArray *backups, const char *id);
+/* ERR_CONFLICT when another of `backups` rests on that one. */
+bool backup_check_free(const GPtrArray *backups, const char *id, GError **err);
 /*
  * `b` and what it needs, the full one first; borrowed, in a new array.
  * ERR_CONFLICT when one of them is missing in the list, is of another vm, or

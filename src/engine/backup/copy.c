@@ -2,6 +2,7 @@
 #include "engine/backup/copy.h"
 #include "base/fd.h"
 #include "base/time.h"
+#include "core/backup/follow.h"
 #include "engine/image/qemu_img.h"
 #include "engine/vm_ops.h"
 
@@ -431,4 +432,13 @@ void backup_bitmaps_remove(Vmm *v, const Json *list)
 	size_t i;
 
 	json_array_foreach((Json *)list, i, b) remove_bitmap(v, json_str(b, "disk"), json_str(b, "bitmap"));
+}
+
+void backup_bitmaps_remove_broken(Vmm *v, const Json *blocks, const char *disk)
+{
+	const char *const names[] = { disk, NULL };
+	g_autoptr(GPtrArray) none = g_ptr_array_new();
+	_cleanup_json_ Json *spare = backup_spare_bitmaps(none, blocks, names);
+
+	backup_bitmaps_remove(v, spare);
 }

@@ -48,5 +48,10 @@ bool backup_copy_close(Vmm *v, const struct backup_copy *c, GError **err);
 /* The same, and the new bitmap goes, too. */
 bool backup_copy_drop(Vmm *v, const struct backup_copy *c, GError **err);
 
+/*
+ * QEMU refuses to make a disk larger that has a bitmap which is not whole: those of backups go. `blocks` is
+ * its query-block.
+ */
+void backup_bitmaps_remove_broken(Vmm *v, const Json *blocks, const char *disk);
 /* [{disk, bitmap}]; those that are not there are fine. */
 void backup_bitmaps_remove(Vmm *v, const Json *list);

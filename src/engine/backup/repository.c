@@ -340,15 +340,7 @@ static bool check_free(const struct backup_place *p, GError **err)
 {
 	g_autoptr(GPtrArray) all = repository_list(p->repository, p->vm, NULL, err);
 
-	for (guint i = 0; all != NULL && i < all->len; i++) {
-		const Backup *b = all->pdata[i];
-
-		if (g_strcmp0(b->parent, p->id) == 0)
-			return fail_advice(err, ERR_CONFLICT,
-					   "Delete that one first; `plim backup prune` finds the order.",
-					   "backup %s can't be deleted: %s rests on it", p->id, b->id);
-	}
-	return all != NULL;
+	return all != NULL && backup_check_free(all, p->id, err);
 }
 
 /* It is no backup any more before the first of its files goes. */

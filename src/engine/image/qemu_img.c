@@ -202,3 +202,43 @@ bool qemu_img_check(const struct qemu_img *q, const char *path, ImageFormat f, G
 
 	return run(q, &l, NULL, err);
 }
+
+static bool is_broken(const Json *bitmap)
+{
+	const Json *flag;
+	size_t i;
+
+	json_array_foreach(json_arr(bitmap, "flags"), i, flag)
+	{
+		if (g_strcmp0(json_string_value(flag), "in-use") == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool drop_bitmap(const struct qemu_img *q, const char *path, const char *name, GError **err)
+{
+	const char *const argv[] = { "qemu-img", "bitmap", "--remove", "-f", "qcow2", path, name, NULL };
+	struct limited l = limits_of(q, argv);
+
+	return run(q, &l, NULL, err);
+}
+
+bool qemu_img_drop_broken_bitmaps(const struct qemu_img *q, const char *path, GError **err)
+{
+	_cleanup_info_ struct qemu_img_info info = { 0 };
+	const Json *data, *b;
+	size_t i;
+
+	if (!qemu_img_info(q, path, IMAGE_FORMAT_QCOW2, &info, err))
+		return false;
+	data = json_obj(json_obj(info.raw, "format-specific"), "data");
+	json_array_foreach(json_arr(data, "bitmaps"), i, b)
+	{
+		const char *name = json_str(b, "name");
+
+		if (name != NULL && name[0] != '-' && is_broken(b) && !drop_bitmap(q, path, name, err))
+			return false;
+	}
+	return true;
+}

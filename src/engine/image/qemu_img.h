@@ -42,6 +42,8 @@ bool qemu_img_convert(const struct qemu_img *q, const char *from, ImageFormat fr
  */
 bool qemu_img_create(const struct qemu_img *q, const char *path, ImageFormat f, const char *backing,
 		     ImageFormat backing_format, uint64_t size, GError **err);
+/* Remove the dirty bitmaps of a qcow2 file that are not whole: with one of them it can't be made larger. */
+bool qemu_img_drop_broken_bitmaps(const struct qemu_img *q, const char *path, GError **err);
 /* Are its tables whole? ERR_QEMU when not. */
 bool qemu_img_check(const struct qemu_img *q, const char *path, ImageFormat f, GError **err);
 /* Only larger. */

@@ -230,7 +230,10 @@ bool volume_grow(const struct volume_make *v, GError **err)
 	    !check_size(v, info.virtual_size, &size, err))
 		return false;
 	q.writable = writable;
-	return size == info.virtual_size || qemu_img_grow(&q, v->path, v->format, size, err);
+	if (size == info.virtual_size)
+		return true;
+	return (v->format != IMAGE_FORMAT_QCOW2 || qemu_img_drop_broken_bitmaps(&q, v->path, err)) &&
+	       qemu_img_grow(&q, v->path, v->format, size, err);
 }
 
 #define UNIT_OF_BLOCKS 512 /* of st_blocks */
