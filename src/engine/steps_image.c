@@ -237,7 +237,7 @@ static bool give_name(const char *spare, const char *path, GError **err)
 bool step_DISK_MAKE_run(StepContext *ctx, const Json *args, GError **err)
 {
 	g_autofree char *spare = spare_path(ctx, args);
-	struct hooks hooks = hooks_of(ctx);
+	struct hooks hooks = step_hooks(ctx);
 	struct volume_make v;
 
 	if (is_made_by(ctx, args))
