@@ -90,13 +90,14 @@ static bool is_zero(const uint8_t *bytes, size_t len)
 	return bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
 }
 
-/* Zeros are holes: much of a guest's memory was never touched. */
+/* Zeros behind the end are holes: much of a guest's memory was never touched. */
 static bool put_part(uint64_t offset, const uint8_t *bytes, size_t len, void *data, GError **err)
 {
 	struct sink *s = data;
+	bool hole = offset >= s->size && is_zero(bytes, len);
 
 	s->size = MAX(s->size, offset + len);
-	if (is_zero(bytes, len))
+	if (hole)
 		return true;
 	while (len > 0) {
 		ssize_t n = pwrite(s->fd, bytes, len, (off_t)offset);
