@@ -7,11 +7,12 @@ import pytest
 
 from daemon import PAYLOAD, until
 from debian import Debian
+from guest_tour import OPTIONS, PAGE, Tour, commands
 
 
 @pytest.fixture(scope="module")
 def debian():
-    guest = Debian("--memory", "512MiB", "--vcpus", "2", "--disk", "name=data,size=256MiB,format=raw")
+    guest = Debian(*OPTIONS)
     yield guest
     guest.close()
 
@@ -28,7 +29,7 @@ def test_the_count_of_nmis_before_and_after_is_told(debian):
     assert words == f"deb got an NMI; it counted {before} before and {before + 1} after\n"
     assert counted(debian) == before + 1
     answer = debian.daemon.api("POST", "/v1/vms/deb/actions/nmi")
-    assert answer.status == 200 and answer.body == {"before": before + 1, "after": before + 2, "note": None}
+    assert answer.status == 200 and answer.body == {"before": before + 1, "after": before + 2, "note": None, "evidence": None}
 
 
 def test_a_guest_without_an_agent_gets_its_nmi_and_we_say_so(debian):
@@ -141,3 +142,11 @@ def test_an_upgrade_that_restarts_the_agent_is_not_ended_with_it(debian):
     assert ran.status == 17 and "1 of 1 guests failed" in ran.err, "an agent that stays what it was passes no gate"
     until(lambda: debian.daemon.plim("vm", "exec", "deb", "--", "cat", "/run/upgraded").out == "it went on\n", "end of the upgrade")
     until(lambda: tools(debian)["agent"]["seen_at"] != before, "word of the agent that came after it")
+
+
+# ---- the tour ----
+
+def test_the_tour_goes_as_its_page_says(debian, tmp_path):
+    told = PAGE.read_text(encoding="utf-8").splitlines()
+    assert [line for line in told if line.startswith("$ ")] == commands(), "run tests/e2e/guest_tour.py, which writes the page"
+    Tour(debian, tmp_path).play()
