@@ -187,6 +187,27 @@ static void test_starts_under_way_count_against_the_limit_on_files(void)
 	bench_done(&b);
 }
 
+static void test_a_guest_that_gave_memory_back_makes_room(void)
+{
+	g_autoptr(GHashTable) own = g_hash_table_new(g_str_hash, g_str_equal);
+	g_autoptr(Operation) op = start_of("op", "b");
+	Bench b;
+
+	bench_init(&b);
+	g_hash_table_add(own, (gpointer) "a");
+	record(&b, "a", "running", HOST, NULL);
+	g_assert_true(admission_fill(b.admission, NULL));
+	admission_resize(b.admission, "a", 40 * MIB);
+	g_assert_cmpuint(admission_claims(b.admission).bytes, ==, 40 * MIB);
+	g_assert_cmpuint(admission_of_others(b.admission, own), ==, 0);
+	g_assert_true(admission_take(b.admission, &b.host, op, NULL));
+	admission_resize(b.admission, "b", MIB);      /* an operation has it */
+	admission_resize(b.admission, "nobody", MIB); /* nothing is promised to it */
+	g_assert_cmpuint(admission_claims(b.admission).bytes, ==, 140 * MIB);
+	g_assert_cmpuint(admission_of_others(b.admission, own), ==, 100 * MIB);
+	bench_done(&b);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -195,6 +216,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/admission/failed", test_a_start_that_failed_gives_its_memory_back);
 	g_test_add_func("/admission/two", test_of_two_starts_of_one_vm_the_faster_one_has_the_claim);
 	g_test_add_func("/admission/moved", test_a_guest_that_moved_away_takes_nothing_here);
+	g_test_add_func("/admission/resized", test_a_guest_that_gave_memory_back_makes_room);
 	g_test_add_func("/admission/files", test_starts_under_way_count_against_the_limit_on_files);
 	return g_test_run();
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/guest/profile.h"
+#include "core/host/memory.h"
 #include "guest_cases.h"
 
 #include <string.h>
+
+#define GIB (UINT64_C(1) << 30)
 
 /* A vm of one line: properties and settings as members of JSON objects. */
 static Vm *vm_with(const char *properties, const char *settings)
@@ -412,6 +415,30 @@ static void test_a_host_without_what_planners_need_is_refused(void)
 	g_assert_null(host_facts_of_json(NULL, NULL));
 }
 
+/* Whatever it boots with and may grow to, a start is promised memory.start and the overhead. */
+static void test_a_guest_that_may_grow_is_promised_what_it_starts_with(void)
+{
+	static const struct {
+		const char *os, *method;
+		uint64_t boots_with;
+	} rows[] = { { "linux", "virtio-mem", GIB },
+		     { "windows", "balloon", 4 * GIB },
+		     { "bsd", "balloon", 4 * GIB } };
+	g_autoptr(HostFacts) host = host_of_name("kvm");
+
+	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+		g_autofree char *os = g_strdup_printf("\"os_type\":\"%s\"", rows[i].os);
+		g_autoptr(Vm) vm = vm_with(os, "\"memory.start\":1073741824,\"memory.max\":4294967296");
+		g_autoptr(Profile) p = profile_of(vm, host, NULL, NULL, NULL);
+
+		g_assert_nonnull(p);
+		g_assert_cmpstr(profile_text(p, PROFILE_METHOD), ==, rows[i].method);
+		g_assert_cmpuint(profile_number(p, PROFILE_MEMORY), ==, rows[i].boots_with);
+		g_assert_cmpuint(memory_claim_of(p), ==, GIB + memory_overhead_of(p));
+		g_assert_cmpuint(profile_plug_region(p), ==, i == 0 ? 3 * GIB : 0);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -425,6 +452,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/profile/host-accel", test_the_host_may_choose_the_accelerator);
 	g_test_add_func("/profile/emulating-kvm", test_a_dev_kvm_that_only_emulates_is_named);
 	g_test_add_func("/profile/devices", test_disks_and_nics_may_say_themselves);
+	g_test_add_func("/profile/may-grow", test_a_guest_that_may_grow_is_promised_what_it_starts_with);
 	g_test_add_func("/profile/json", test_a_profile_prints_every_decision);
 	g_test_add_func("/host-facts/round-trip", test_facts_of_a_host_survive_the_record);
 	g_test_add_func("/host-facts/needed", test_a_host_without_what_planners_need_is_refused);

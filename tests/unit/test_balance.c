@@ -300,9 +300,6 @@ static void lie(struct balance_report *r, unsigned which)
 	case 3:
 		r->total = 0;
 		break;
-	case 4:
-		r->total = BALANCE_UNKNOWN;
-		break;
 	default:
 		r->caches = r->total * 2;
 		break;
@@ -311,7 +308,7 @@ static void lie(struct balance_report *r, unsigned which)
 
 static void test_who_reports_what_cannot_be_keeps_what_it_has_and_is_told_of_once(void)
 {
-	for (unsigned which = 0; which < 6; which++) {
+	for (unsigned which = 0; which < 5; which++) {
 		struct world w;
 		unsigned told = 0;
 
@@ -338,13 +335,12 @@ static void test_who_ignores_its_balloon_is_noticed_and_left_alone(void)
 
 	world_init(&w, 8 * GIB);
 	add(&w, "deaf", 256, 1024, 4096, 100)->deaf = true;
-	for (unsigned i = 0; i < 90; i++) {
+	for (unsigned i = 0; i < 300; i++) {
 		turn(&w);
 		told += w.guest[0].noticed;
 	}
 	g_assert_cmpuint(told, ==, 1);
-	g_assert_cmpint(w.guest[0].verdict, ==, BALANCE_DEAF);
-	g_assert_cmpuint(w.guest[0].target, ==, GIB);
+	g_assert_cmpuint(balance_size(&w.guest[0]), ==, GIB);
 	/* It may have learnt to listen. */
 	w.real[0].deaf = false;
 	turns(&w, BALANCE_ROUNDS_PARDON + 40);

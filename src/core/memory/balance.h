@@ -38,6 +38,7 @@
 #define BALANCE_ROUNDS_STALE 8   /* a report that is older says nothing */
 #define BALANCE_ROUNDS_DEAF 20   /* without a movement towards the target: it does not follow */
 #define BALANCE_ROUNDS_OFFLINE 5 /* that new memory may lie idle: its kernel does not take it into use */
+#define BALANCE_ROUNDS_LYING 3   /* of reports that can't be before it is told: one may be late */
 #define BALANCE_ROUNDS_PARDON 60 /* until one who did not follow is asked again */
 #define BALANCE_ROUNDS_SHORT 2   /* of a shortage before it is told */
 
@@ -100,6 +101,8 @@ struct balance_state {
 	bool took;                /* took memory back by itself since the round before */
 	bool deaf_up, deaf_down;  /* which way it did not follow */
 	uint64_t pardon_at;       /* when that is forgotten */
+	bool told_deaf;           /* that it did not follow was told, and it has not since */
+	unsigned lies;            /* since it booted */
 	unsigned offline;         /* rounds in which most of its new memory lay idle */
 	bool has_need, has_hidden;
 	bool clean;      /* the last report is of after the balloon moved */

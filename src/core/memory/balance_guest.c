@@ -90,7 +90,10 @@ static void see_size(struct balance_guest *g, uint64_t now)
 		s->ballooned_at = now;
 	s->size = size;
 	s->ballooned = g->ballooned;
-	s->arrived = s->arrived || is_near(size, s->target);
+	if (!s->arrived && is_near(size, s->target)) {
+		s->arrived = true;
+		s->told_deaf = false;
+	}
 	if (s->pardon_at != 0 && now >= s->pardon_at)
 		s->pardon_at = 0, s->deaf_up = s->deaf_down = false;
 }
@@ -110,7 +113,8 @@ static bool give_up(struct balance_guest *g, uint64_t now, uint64_t period)
 	*(s->target > s->size ? &s->deaf_up : &s->deaf_down) = true;
 	s->pardon_at = now + BALANCE_ROUNDS_PARDON * period;
 	/* One that has given most of it keeps what it can't give: that is no news. */
-	g->noticed = apart(s->size, s->asked_from) < apart(s->target, s->asked_from) / 4;
+	if (!s->told_deaf && apart(s->size, s->asked_from) < apart(s->target, s->asked_from) / 4)
+		s->told_deaf = g->noticed = true;
 	g->verdict = BALANCE_DEAF;
 	g->target = s->target = CLAMP(s->size, g->min, g->max);
 	s->arrived = true;
@@ -128,7 +132,7 @@ static bool is_lie(const struct balance_guest *g)
 {
 	const struct balance_report *r = &g->report;
 
-	return !knows(r->total) || r->total == 0 || r->total > g->state.ram_most ||
+	return r->total == 0 || r->total > g->state.ram_most ||
 	       (knows(r->available) && r->available > r->total) || (knows(r->free) && r->free > r->total) ||
 	       (knows(r->caches) && r->caches > r->total);
 }
@@ -141,7 +145,8 @@ static uint64_t spare_of(const struct balance_report *r)
 
 static bool tells(const struct balance_guest *g)
 {
-	return g->report.at != 0 && (knows(g->report.available) || knows(g->report.free));
+	return g->report.at != 0 && knows(g->report.total) &&
+	       (knows(g->report.available) || knows(g->report.free));
 }
 
 static void see_swap(struct balance_guest *g)
@@ -291,7 +296,8 @@ static BalanceVerdict verdict_at_rest(const struct balance_guest *g, const struc
 static struct appetite settle(struct balance_guest *g, BalanceVerdict v)
 {
 	g->verdict = v;
-	g->noticed = g->state.verdict != v && (v == BALANCE_LYING || v == BALANCE_OFFLINE);
+	if (v == BALANCE_OFFLINE)
+		g->noticed = g->state.verdict != v;
 	return (struct appetite){ .settled = true };
 }
 
@@ -308,8 +314,11 @@ static struct appetite judge(struct balance_guest *g, uint64_t now, uint64_t per
 		return settle(g, BALANCE_SILENT);
 	if (now > g->report.at + BALANCE_ROUNDS_STALE * period)
 		return settle(g, BALANCE_STALE);
-	if (is_lie(g))
+	if (is_lie(g)) {
+		s->lies++;
+		g->noticed = s->lies == BALANCE_ROUNDS_LYING;
 		return settle(g, BALANCE_LYING);
+	}
 	see_swap(g);
 	if (!take_report(g))
 		return settle(g, BALANCE_FOLLOWS);
