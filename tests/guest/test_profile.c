@@ -421,19 +421,19 @@ static void test_a_guest_that_may_grow_is_promised_what_it_starts_with(void)
 	static const struct {
 		const char *os, *method;
 		uint64_t boots_with;
-	} rows[] = { { "linux", "virtio-mem", GIB },
-		     { "windows", "balloon", 4 * GIB },
-		     { "bsd", "balloon", 4 * GIB } };
+	} grown[] = { { "linux", "virtio-mem", GIB },
+		      { "windows", "balloon", 4 * GIB },
+		      { "bsd", "balloon", 4 * GIB } };
 	g_autoptr(HostFacts) host = host_of_name("kvm");
 
-	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
-		g_autofree char *os = g_strdup_printf("\"os_type\":\"%s\"", rows[i].os);
+	for (size_t i = 0; i < G_N_ELEMENTS(grown); i++) {
+		g_autofree char *os = g_strdup_printf("\"os_type\":\"%s\"", grown[i].os);
 		g_autoptr(Vm) vm = vm_with(os, "\"memory.start\":1073741824,\"memory.max\":4294967296");
 		g_autoptr(Profile) p = profile_of(vm, host, NULL, NULL, NULL);
 
 		g_assert_nonnull(p);
-		g_assert_cmpstr(profile_text(p, PROFILE_METHOD), ==, rows[i].method);
-		g_assert_cmpuint(profile_number(p, PROFILE_MEMORY), ==, rows[i].boots_with);
+		g_assert_cmpstr(profile_text(p, PROFILE_METHOD), ==, grown[i].method);
+		g_assert_cmpuint(profile_number(p, PROFILE_MEMORY), ==, grown[i].boots_with);
 		g_assert_cmpuint(memory_claim_of(p), ==, GIB + memory_overhead_of(p));
 		g_assert_cmpuint(profile_plug_region(p), ==, i == 0 ? 3 * GIB : 0);
 	}
