@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "engine/supervise.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "base/time.h"
 #include "core/model/keys.h"
 #include "core/model/vm_exit.h"
 #include "core/model/vm_state.h"
-#include "engine/agent_ops.h"
 #include "engine/disk_stop.h"
 #include "engine/engine-impl.h"
 #include "engine/evidence.h"
 #include "engine/owner.h"
 #include "engine/records.h"
-#include "engine/tools.h"
+#include "engine/supervise-impl.h"
 #include "engine/vm_ops.h"
 
 #include <string.h>
@@ -21,30 +19,6 @@
 #define USER "plimsolld"
 /* Member of an end that waits: evidence of it was kept. */
 #define SEEN "seen"
-
-struct Supervisor {
-	Engine *engine;
-	GMutex lock; /* of the members below */
-	bool ended;
-	GHashTable *exit;     /* vm id -> Json: ends that nobody has judged yet */
-	GHashTable *restart;  /* vm id -> delay in us as guint64 *: to start again after the cleanup */
-	GHashTable *asked;    /* vm id -> how often its agent was asked for addresses */
-	GHashTable *looks;    /* vm id -> how often its tools were looked at since its agent came */
-	GHashTable *stopped;  /* set of vm ids: their QEMU stopped while an operation had them */
-	GHashTable *relevel;  /* vm id -> until when its reboot may still get another CPU, as uint64_t * */
-	GPtrArray *delay;     /* Delay; loop thread only */
-	GHashTable *reset_at; /* vm id -> time of the last reset as uint64_t *; loop thread only */
-	GHashTable *error_at; /* the same of the last error of a disk */
-};
-
-/* A piece of work about one vm, on a thread of the pool. */
-typedef struct VmJob {
-	Supervisor *s;
-	char *vm_id;
-	char *event; /* of QEMU, or NULL */
-	Json *args;  /* of that event, or NULL */
-	bool flag;
-} VmJob;
 
 static void drop_json(gpointer p)
 {
@@ -114,12 +88,12 @@ static void push_event(Supervisor *s, WorkerFunc func, const char *vm_id, const 
 	worker_pool_push(s->engine->pool, func, j);
 }
 
-static void push(Supervisor *s, WorkerFunc func, const char *vm_id, const char *event, bool flag)
+void supervisor_push(Supervisor *s, WorkerFunc func, const char *vm_id, const char *event, bool flag)
 {
 	push_event(s, func, vm_id, event, NULL, flag);
 }
 
-static void job_free(VmJob *j)
+void supervisor_job_free(VmJob *j)
 {
 	g_free(j->vm_id);
 	g_free(j->event);
@@ -280,19 +254,19 @@ static void look_at_exit(void *data)
 			log_error("the end of vm %s was not recorded: %s", j->vm_id, err->message);
 		}
 	}
-	job_free(j);
+	supervisor_job_free(j);
 }
 
 static void on_exited(const char *vm_id, Json *exit, void *data)
 {
 	remember_exit(data, vm_id, json_deep_copy(exit));
-	push(data, look_at_exit, vm_id, NULL, false);
+	supervisor_push(data, look_at_exit, vm_id, NULL, false);
 }
 
 /* ---- what guests do while they run ---- */
 
 /* A guest that moved says a last word over here: its record is the other host's by then. */
-static void update_runtime(Supervisor *s, const char *vm_id, const Json *members)
+void supervisor_update_runtime(Supervisor *s, const char *vm_id, const Json *members)
 {
 	g_autofree char *key = key_vm_runtime(vm_id);
 	bool again = true;
@@ -328,7 +302,7 @@ static void hold_panicked(Supervisor *s, const Vm *vm)
 	json_put_str(m, "state", vm_state_name(VM_PAUSED));
 	json_put_str(m, "reason", "the guest's kernel panicked");
 	json_put_str(m, "since", now);
-	update_runtime(s, vm->id, m);
+	supervisor_update_runtime(s, vm->id, m);
 	events_emit(s->engine->events, EVENT_VM_PANICKED, "vm", vm->id, vm->name, NULL,
 		    "%s: the guest's kernel panicked; it is held for you to look at", vm->name);
 }
@@ -349,7 +323,7 @@ static void look_at_panic(Supervisor *s, const Vm *vm, const Json *details)
 	remember_exit(s, vm->id,
 		      json_pack("{s:n,s:n,s:s,s:b,s:s}", "code", "signal", "shutdown", "guest-panic",
 				"panicked", 1, "last_words", ""));
-	push(s, look_at_exit, vm->id, NULL, false);
+	supervisor_push(s, look_at_exit, vm->id, NULL, false);
 }
 
 /* Its crash kernel takes over, to write a dump of its own: it is let alone, only looked at. */
@@ -376,7 +350,7 @@ static void look_at_adopted(void *data)
 	if (r != NULL && vm_runtime_state(r->runtime) == VM_RUNNING &&
 	    g_strcmp0(status, "guest-panicked") == 0)
 		look_at_panic(j->s, r->vm, NULL);
-	job_free(j);
+	supervisor_job_free(j);
 }
 
 /* ---- another CPU at a reboot ---- */
@@ -464,7 +438,7 @@ static void look_at_relevel(void *data)
 		r = vm_records_load(j->s->engine->store, j->vm_id, NULL);
 	if (r != NULL && g_strcmp0(json_string_value(vm_setting(r->vm, "cpu.relevel")), "reboot") == 0)
 		relevel(j->s, r);
-	job_free(j);
+	supervisor_job_free(j);
 }
 
 static void tell_reboot(Supervisor *s, const Vm *vm)
@@ -472,7 +446,7 @@ static void tell_reboot(Supervisor *s, const Vm *vm)
 	events_emit(s->engine->events, EVENT_VM_REBOOTED, "vm", vm->id, vm->name, NULL,
 		    "%s: the guest started again", vm->name);
 	expect_relevel(s, vm->id);
-	push(s, look_at_relevel, vm->id, NULL, false);
+	supervisor_push(s, look_at_relevel, vm->id, NULL, false);
 }
 
 /* ---- errors of disks ---- */
@@ -491,7 +465,7 @@ static void look_at_stop(void *data)
 		g_hash_table_remove(j->s->stopped, j->vm_id);
 		g_mutex_unlock(&j->s->lock);
 	}
-	job_free(j);
+	supervisor_job_free(j);
 }
 
 /* The operation that was in the way has ended. */
@@ -503,7 +477,7 @@ static void look_at_stop_again(Supervisor *s, const char *vm_id)
 	due = g_hash_table_remove(s->stopped, vm_id);
 	g_mutex_unlock(&s->lock);
 	if (due)
-		push(s, look_at_stop, vm_id, NULL, false);
+		supervisor_push(s, look_at_stop, vm_id, NULL, false);
 }
 
 static void look_at_event(void *data)
@@ -519,7 +493,7 @@ static void look_at_event(void *data)
 		tell_reboot(j->s, r->vm);
 	else if (r != NULL && g_str_equal(j->event, "BLOCK_IO_ERROR"))
 		disk_error_tell(j->s->engine, j->vm_id, j->args);
-	job_free(j);
+	supervisor_job_free(j);
 }
 
 /* SeaBIOS resets once more by itself: what follows within a second is the same reboot. */
@@ -565,11 +539,11 @@ static void on_event(const char *vm_id, const char *name, Json *args, void *data
 	if (g_str_equal(name, "BLOCK_IO_ERROR"))
 		on_disk_error(s, vm_id, args);
 	else if (g_str_equal(name, "STOP"))
-		push(s, look_at_stop, vm_id, NULL, false);
+		supervisor_push(s, look_at_stop, vm_id, NULL, false);
 	else if (g_str_equal(name, "GUEST_CRASHLOADED") || (g_str_equal(name, "GUEST_PANICKED") && !handled))
 		push_event(s, look_at_event, vm_id, name, json_deep_copy(args), false);
 	else if (g_str_equal(name, "RESET") && by_guest)
-		push(s, look_at_event, vm_id, name, false);
+		supervisor_push(s, look_at_event, vm_id, name, false);
 }
 
 /* ---- later ---- */
@@ -596,7 +570,7 @@ static void on_delay(void *data)
 {
 	Delay *d = data;
 
-	push(d->s, d->func, d->vm_id, NULL, d->flag);
+	supervisor_push(d->s, d->func, d->vm_id, NULL, d->flag);
 	g_ptr_array_remove_fast(d->s->delay, d);
 }
 
@@ -608,8 +582,8 @@ static void arm_delay(void *data)
 	d->timer = loop_add_timer(d->s->engine->loop, d->us, on_delay, d);
 }
 
-/* Like push(), after a time. */
-static void push_later(Supervisor *s, WorkerFunc func, const char *vm_id, bool flag, uint64_t us)
+/* Like supervisor_push(), after a time. */
+void supervisor_push_later(Supervisor *s, WorkerFunc func, const char *vm_id, bool flag, uint64_t us)
 {
 	Delay *d = g_new0(Delay, 1);
 
@@ -617,161 +591,11 @@ static void push_later(Supervisor *s, WorkerFunc func, const char *vm_id, bool f
 	loop_post(s->engine->loop, arm_delay, d);
 }
 
-/* ---- the agent ---- */
-
-#define AGENT_TIMEOUT UINT64_C(10000000)
-/* An agent is often up before its guest has an address: it is asked again after these pauses, then no more.
- */
-static const uint64_t address_pauses[] = { 2000000,  4000000,  8000000,   16000000,
-					   32000000, 64000000, 128000000, 256000000 };
-
-static Json *agent_members(bool connected, const Json *info, Json *addresses)
-{
-	Json *m = json_object(), *agent = json_object();
-
-	json_put_bool(agent, "connected", connected);
-	json_put_str(agent, "version", json_str(info, "version"));
-	json_put(m, "agent", agent);
-	if (addresses != NULL)
-		json_put(m, "addresses", addresses);
-	return m;
-}
-
-static void tell_agent(Supervisor *s, const char *vm_id, bool connected)
-{
-	g_autoptr(VmRecords) r = vm_records_load(s->engine->store, vm_id, NULL);
-
-	if (r != NULL)
-		events_emit(s->engine->events, connected ? EVENT_VM_AGENT_CONNECTED : EVENT_VM_AGENT_GONE,
-			    "vm", r->vm->id, r->vm->name, NULL, "%s: the guest agent %s", r->vm->name,
-			    connected ? "answers" : "went away");
-}
-
-/* How often the addresses of this vm were asked for since its agent came; counts up. */
-static guint count_question(Supervisor *s, const char *vm_id, bool anew)
-{
-	guint n;
-
-	g_mutex_lock(&s->lock);
-	n = anew ? 0 : GPOINTER_TO_UINT(g_hash_table_lookup(s->asked, vm_id));
-	g_hash_table_replace(s->asked, g_strdup(vm_id), GUINT_TO_POINTER(n + 1));
-	g_mutex_unlock(&s->lock);
-	return n;
-}
-
-/* An agent may be up before its guest has loaded its drivers: those that lack one are looked at again, then
- * no more. */
-static const uint64_t driver_pauses[] = { 5000000, 30000000, 120000000 };
-
-/* How often were this vm's tools looked at before, since its agent came? */
-static guint count_look(Supervisor *s, const char *vm_id)
-{
-	guint n;
-
-	g_mutex_lock(&s->lock);
-	n = GPOINTER_TO_UINT(g_hash_table_lookup(s->looks, vm_id));
-	g_hash_table_replace(s->looks, g_strdup(vm_id), GUINT_TO_POINTER(n + 1));
-	g_mutex_unlock(&s->lock);
-	return n;
-}
-
-static void forget_looks(Supervisor *s, const char *vm_id)
-{
-	g_mutex_lock(&s->lock);
-	g_hash_table_remove(s->looks, vm_id);
-	g_mutex_unlock(&s->lock);
-}
-
-static bool was_looked_at(Supervisor *s, const char *vm_id)
-{
-	bool was;
-
-	g_mutex_lock(&s->lock);
-	was = g_hash_table_contains(s->looks, vm_id);
-	g_mutex_unlock(&s->lock);
-	return was;
-}
-
-static void look_at_tools_again(void *data);
-
-static void look_at_tools(Supervisor *s, const char *vm_id, Agent *a, const Json *info)
-{
-	guint n = count_look(s, vm_id);
-
-	if (!tools_heard(s->engine, vm_id, a, info) && n < G_N_ELEMENTS(driver_pauses))
-		push_later(s, look_at_tools_again, vm_id, false, driver_pauses[n]);
-}
-
-static void look_at_tools_again(void *data)
-{
-	VmJob *j = data;
-	g_autoptr(Agent) a = fleet_agent(j->s->engine->fleet, j->vm_id);
-	_cleanup_json_ Json *info = NULL;
-
-	if (a != NULL && agent_is_open(a))
-		info = agent_info(a, AGENT_TIMEOUT, NULL);
-	if (info != NULL)
-		look_at_tools(j->s, j->vm_id, a, info);
-	job_free(j);
-}
-
-static void ask_agent(void *data);
-
-static void look_at_agent(Supervisor *s, const char *vm_id, bool anew)
-{
-	g_autoptr(Agent) a = fleet_agent(s->engine->fleet, vm_id);
-	_cleanup_json_ Json *info = NULL, *m = NULL;
-	guint n = count_question(s, vm_id, anew);
-	Json *addresses;
-	bool more;
-
-	if (anew)
-		forget_looks(s, vm_id);
-	if (a == NULL || !agent_is_open(a))
-		return;
-	info = agent_info(a, AGENT_TIMEOUT, NULL);
-	addresses = info != NULL ? agent_addresses(a, AGENT_TIMEOUT, NULL) : NULL;
-	more = n < G_N_ELEMENTS(address_pauses) && (info == NULL || json_array_size(addresses) == 0);
-	if (info != NULL) {
-		m = agent_members(true, info, addresses);
-		update_runtime(s, vm_id, m);
-	}
-	if (anew)
-		tell_agent(s, vm_id, true);
-	if (info != NULL && !was_looked_at(s, vm_id))
-		look_at_tools(s, vm_id, a, info);
-	if (more)
-		push_later(s, ask_agent, vm_id, true, address_pauses[n]);
-}
-
-static void ask_agent(void *data)
-{
-	VmJob *j = data;
-
-	look_at_agent(j->s, j->vm_id, false);
-	job_free(j);
-}
-
-static void greet_agent(void *data)
-{
-	VmJob *j = data;
-
-	if (j->flag) {
-		look_at_agent(j->s, j->vm_id, true);
-	} else {
-		_cleanup_json_ Json *m = agent_members(false, NULL, NULL);
-
-		update_runtime(j->s, j->vm_id, m);
-		tell_agent(j->s, j->vm_id, false);
-		forget_looks(j->s, j->vm_id);
-		tools_gone(j->s->engine, j->vm_id);
-	}
-	job_free(j);
-}
+/* ---- what the fleet tells ---- */
 
 static void on_agent(const char *vm_id, bool connected, void *data)
 {
-	push(data, greet_agent, vm_id, NULL, connected);
+	supervisor_push(data, supervisor_greet_agent, vm_id, NULL, connected);
 }
 
 static const FleetHandler fleet_handler = { .event = on_event, .agent = on_agent, .exited = on_exited };
@@ -799,7 +623,7 @@ static void start_again(void *data)
 			    "%s is started by itself", r->vm->name);
 	else if (err != NULL && !g_error_matches(err, ERR, ERR_NOT_FOUND))
 		log_warning("vm %s was not started by itself: %s", j->vm_id, err->message);
-	job_free(j);
+	supervisor_job_free(j);
 }
 
 static void restart_after_cleanup(Supervisor *s, const char *vm_id)
@@ -812,7 +636,7 @@ static void restart_after_cleanup(Supervisor *s, const char *vm_id)
 	g_hash_table_remove(s->restart, vm_id);
 	g_mutex_unlock(&s->lock);
 	if (delay > 0)
-		push_later(s, start_again, vm_id, false, delay);
+		supervisor_push_later(s, start_again, vm_id, false, delay);
 }
 
 /* ---- ends of operations ---- */
@@ -868,8 +692,8 @@ void supervisor_operation_ended(Supervisor *s, const Operation *op)
 	tell_operation(s, op);
 	if (g_strcmp0(op->target_type, "vm") != 0)
 		return;
-	push(s, look_at_exit, op->target_id, NULL, false);
-	push(s, look_at_relevel, op->target_id, NULL, false);
+	supervisor_push(s, look_at_exit, op->target_id, NULL, false);
+	supervisor_push(s, look_at_relevel, op->target_id, NULL, false);
 	look_at_stop_again(s, op->target_id);
 	if (g_str_equal(op->kind, "vm.cleanup") && op->state == OPERATION_DONE)
 		restart_after_cleanup(s, op->target_id);
@@ -938,7 +762,7 @@ static void adopted(const char *vm_id, const char *name, const GError *gone, voi
 		events_emit(s->engine->events, EVENT_VM_ADOPTED, "vm", vm_id, name, NULL,
 			    "%s was found running, up for %s", name,
 			    uptime != NULL ? uptime : "an unknown time");
-		push(s, look_at_stop, vm_id, NULL, false);
+		supervisor_push(s, look_at_stop, vm_id, NULL, false);
 	}
 }
 
@@ -1015,12 +839,12 @@ static void look_after(Supervisor *s, const char *vm_id, const Vm *vm, const Jso
 	_cleanup_json_ Json *exit = waiting_exit(s, vm_id);
 
 	if (exit != NULL)
-		push(s, look_at_exit, vm_id, NULL, false);
+		supervisor_push(s, look_at_exit, vm_id, NULL, false);
 	else if (state == VM_RUNNING)
-		push(s, look_at_adopted, vm_id, NULL, false);
+		supervisor_push(s, look_at_adopted, vm_id, NULL, false);
 	else if (s->engine->booted && json_is_true(vm_setting(vm, "autostart")) &&
 		 (state == VM_STOPPED || state == VM_CRASHED) && json_str(runtime, "operation") == NULL)
-		push(s, start_again, vm_id, NULL, false);
+		supervisor_push(s, start_again, vm_id, NULL, false);
 }
 
 void supervisor_begin(Supervisor *s)

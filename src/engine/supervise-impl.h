@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* For the parts of the supervisor: supervise.c, supervise_agent.c. */
+#pragma once
+
+#include "base/worker.h"
+#include "engine/supervise.h"
+
+struct Supervisor {
+	Engine *engine;
+	GMutex lock; /* of the members below */
+	bool ended;
+	GHashTable *exit;     /* vm id -> Json: ends that nobody has judged yet */
+	GHashTable *restart;  /* vm id -> delay in us as guint64 *: to start again after the cleanup */
+	GHashTable *asked;    /* vm id -> how often its agent was asked for addresses */
+	GHashTable *looks;    /* vm id -> how often its tools were looked at since its agent came */
+	GHashTable *stopped;  /* set of vm ids: their QEMU stopped while an operation had them */
+	GHashTable *relevel;  /* vm id -> until when its reboot may still get another CPU, as uint64_t * */
+	GPtrArray *delay;     /* Delay; loop thread only */
+	GHashTable *reset_at; /* vm id -> time of the last reset as uint64_t *; loop thread only */
+	GHashTable *error_at; /* the same of the last error of a disk */
+};
+
+/* A piece of work about one vm, on a thread of the pool. */
+typedef struct VmJob {
+	Supervisor *s;
+	char *vm_id;
+	char *event; /* of QEMU, or NULL */
+	Json *args;  /* of that event, or NULL */
+	bool flag;
+} VmJob;
+
+/* Work about a vm, with a copy of `event` (NULL: none); nothing when the supervisor has ended. Any thread. */
+void supervisor_push(Supervisor *s, WorkerFunc func, const char *vm_id, const char *event, bool flag);
+/* The same after `us`. */
+void supervisor_push_later(Supervisor *s, WorkerFunc func, const char *vm_id, bool flag, uint64_t us);
+void supervisor_job_free(VmJob *j);
+
+/* Merges members into the runtime record of a vm that is this host's. Worker threads. */
+void supervisor_update_runtime(Supervisor *s, const char *vm_id, const Json *members);
+
+/* The agent of a vm came (flag) or went: a VmJob's work. */
+void supervisor_greet_agent(void *data);
