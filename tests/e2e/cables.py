@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts with a network between them, whose cables can be pulled: each in a network namespace of its own."""
+import contextlib
 import itertools
 import os
 import subprocess
@@ -7,6 +8,7 @@ import subprocess
 import pytest
 
 from daemon import Daemon
+from pool import Etcd
 
 NETWORK = "10.79.0."
 HUB = NETWORK + "254"
@@ -90,3 +92,26 @@ class CabledHost(Daemon):
         super().__init__("qemu", name=name, args=args)
         self.address = cables.address(name) + ":7443"
         self.prefix = cables.prefix(name)
+
+
+@contextlib.contextmanager
+def cabled_pool(cables, lease):
+    """Those hosts as one pool, its records in an etcd that sits on the hub."""
+    etcd, made = Etcd(address=HUB, prefix=cables.prefix("hub")), []
+    try:
+        etcd.start()
+        for name in cables.names:
+            made.append(CabledHost(cables, name, ("--lease", str(lease))))
+            made[-1].start()
+        first, *others = made
+        first.ok("pool", "init", "--address", first.address, "--etcd", etcd.url)
+        for host in others:
+            host.ok("pool", "join", "--token", first.ok("pool", "token").strip(), "--address", host.address)
+        yield made
+    finally:
+        for name in cables.names:
+            cables.join(name)
+            cables.heal(name)
+        for host in made:
+            host.close()
+        etcd.close()

@@ -346,7 +346,7 @@ def test_what_is_in_the_way_is_said_before_anything_moves(two):
 
 
 @pytest.mark.parametrize("body", [{"bandwidth": -1}, {"downtime": 0}, {"downtime": 3 * 10**9}, {"host": 5}, {"speed": 1},
-                                  {"timeout": 1}, {"post_copy": "yes"}])
+                                  {"timeout": 1}, {"post_copy": "yes"}, {"disks": "all"}])
 def test_senseless_wishes_are_refused(two, body):
     a = two[0]
     a.ok("vm", "create", "g", "--memory", MEMORY, "--kernel", PAYLOAD, "--nic", "none", "--host", "h0")

@@ -11,10 +11,9 @@ import subprocess
 
 import pytest
 
-from cables import HUB, CabledHost, Cables, run
+from cables import Cables, cabled_pool, run
 from daemon import PAYLOAD, until
 from moving import MEMORY, assert_clean, begin, is_clean, lines, qemus, qmp
-from pool import Etcd
 
 NAMES = ("h0", "h1")
 LEASE = 10  # s
@@ -39,23 +38,8 @@ def cables():
 
 @pytest.fixture(scope="module")
 def hosts(cables):
-    etcd, made = Etcd(address=HUB, prefix=cables.prefix("hub")), []
-    try:
-        etcd.start()
-        for name in NAMES:
-            made.append(CabledHost(cables, name, ("--lease", str(LEASE))))
-            made[-1].start()
-        a, b = made
-        a.ok("pool", "init", "--address", a.address, "--etcd", etcd.url)
-        b.ok("pool", "join", "--token", a.ok("pool", "token").strip(), "--address", b.address)
+    with cabled_pool(cables, LEASE) as made:
         yield made
-    finally:
-        for name in NAMES:
-            cables.join(name)
-            cables.heal(name)
-        for host in made:
-            host.close()
-        etcd.close()
 
 
 @pytest.fixture

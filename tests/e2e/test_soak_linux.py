@@ -16,11 +16,10 @@ import time
 
 import pytest
 
-from cables import HUB, NETWORK, CabledHost, Cables, run
+from cables import HUB, NETWORK, Cables, cabled_pool, run
 from daemon import PLIM, until
 from linux_guest import ext4_disk, linux_guest
 from moving import qemus
-from pool import Etcd
 
 NAMES = ("h0", "h1")
 MEMORY = "163712KiB"  # no multiple of 256 KiB: docs/payload.md
@@ -37,20 +36,8 @@ def cables():
 
 @pytest.fixture(scope="module")
 def hosts(cables):
-    etcd, made = Etcd(address=HUB, prefix=cables.prefix("hub")), []
-    try:
-        etcd.start()
-        for name in NAMES:
-            made.append(CabledHost(cables, name, ("--lease", "30")))
-            made[-1].start()
-        a, b = made
-        a.ok("pool", "init", "--address", a.address, "--etcd", etcd.url)
-        b.ok("pool", "join", "--token", a.ok("pool", "token").strip(), "--address", b.address)
+    with cabled_pool(cables, 30) as made:
         yield made
-    finally:
-        for host in made:
-            host.close()
-        etcd.close()
 
 
 @pytest.fixture(scope="module")
