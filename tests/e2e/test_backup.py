@@ -213,6 +213,7 @@ def test_each_of_several_increments_has_exactly_what_was_written_until_then(gues
         assert result["parent"] == (made[-1]["backup"] if i else None)
         made.append(result)
         seen.append((before, after))
+    print("frozen, ms:", sorted(r["freeze"] // 1000 for r in made))
     assert [b["id"] for b in listed(guest, repo)] == [r["backup"] for r in reversed(made)]
     assert guest.bitmaps() == [f"plim-{made[-1]['backup']}"], "one bitmap a repository"
     guest.is_clean([f"plim-{made[-1]['backup']}"])
