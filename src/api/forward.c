@@ -20,7 +20,7 @@
 
 /* ---- the hosts ---- */
 
-static bool is_alive(Store *s, const char *host_id)
+bool host_is_alive(Store *s, const char *host_id)
 {
 	g_autofree char *key = key_lease(host_id);
 	g_autoptr(StoreItem) item = store_get(s, key, NULL);
@@ -65,7 +65,7 @@ static void add_host(Hosts *h, Store *s, Json *j, const char *id)
 	g_ptr_array_add(h->record, j);
 	if (p.id == NULL || p.name == NULL)
 		return;
-	p.online = is_alive(s, id);
+	p.online = host_is_alive(s, id);
 	for (Accel a = 0; a < _ACCEL_MAX; a++)
 		p.accel[a] = json_bool(json_obj(accels, accel_name(a)), "works", false);
 	g_array_append_val(h->host, p);
@@ -150,7 +150,7 @@ static char *host_of_vm(const ApiCall *c, const VmRecords *r)
 {
 	const char *host = json_str(r->runtime, "host");
 
-	if (host == NULL || (is_off(r) && !is_alive(engine_store(c->engine), host)))
+	if (host == NULL || (is_off(r) && !host_is_alive(engine_store(c->engine), host)))
 		return NULL;
 	return g_strdup(host);
 }

@@ -18,3 +18,6 @@ bool forward_call(ApiCall *c, const Route *route, bool *ret_done, GError **err);
 
 /* The same for a WebSocket: *ret is one to the other host, or NULL when it is for this one. */
 bool forward_socket(ApiCall *c, const Route *route, Ws **ret, GError **err);
+
+/* Its daemon holds its lease. */
+bool host_is_alive(Store *s, const char *host_id);

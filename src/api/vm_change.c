@@ -164,6 +164,10 @@ static Vm *changed_vm(ApiCall *c, const VmRecords *r, const Json *was, const Jso
 	_cleanup_json_ Json *merged = patched(was, patch);
 	g_autoptr(Vm) is = vm_of_json(merged, err);
 
+	/* Whoever names a file for the drive wants that one, and not what was inserted or ejected before. */
+	if (is != NULL && json_object_get(json_object_get(patch, "settings"), "platform.cdrom") != NULL)
+		g_clear_pointer(&is->cd, vm_cd_free);
+
 	/* Operations change the list of disks when they end: nobody else may meanwhile. */
 	if (json_object_get(patch, "disks") != NULL &&
 	    !vm_allows(r->vm->name, r->runtime, VM_ACTION_change, err))

@@ -34,6 +34,23 @@ static Json *by_name(const Json *list)
 	return out;
 }
 
+/* What was inserted; a drive that was emptied is as one that nobody filled, unless it is there for good. */
+static const Json *medium_of(const Json *config)
+{
+	const Json *cd = json_object_get(config, "cdrom");
+	bool fixed = json_object_get(json_object_get(config, "settings"), "platform.cdrom") != NULL;
+
+	return fixed || json_str(cd, "path") != NULL || json_obj(cd, "image") != NULL ? cd : NULL;
+}
+
+static bool same_medium(const Json *was, const Json *is)
+{
+	const Json *a = medium_of(was), *b = medium_of(is);
+
+	return (json_is_object(a) ? a : NULL) == (json_is_object(b) ? b : NULL) ||
+	       (json_is_object(a) && json_equal(a, b));
+}
+
 Json *vm_differences(const Json *was, const Json *is)
 {
 	static const struct {
@@ -51,6 +68,8 @@ Json *vm_differences(const Json *was, const Json *is)
 	}
 	if (!json_equal(json_object_get(was, "cloud_init"), json_object_get(is, "cloud_init")))
 		json_array_append_new(out, json_string("cloud_init"));
+	if (!same_medium(was, is))
+		json_array_append_new(out, json_string("cdrom"));
 	return out;
 }
 

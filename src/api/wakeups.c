@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The wakeup ledger. */
+#include "api/forward.h"
 #include "api/handlers.h"
+#include "core/model/keys.h"
+#include "core/model/vm_state.h"
+#include "engine/peer.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SECOND UINT64_C(1000000)
 #define WAIT_MAX 60
+#define ASK_TIMEOUT (10 * SECOND)
 
 /* With the vm's name. Takes `report`; NULL: nobody counted. */
 static bool answer_report(ApiCall *c, const VmRecords *r, unsigned status, Json *report)
@@ -21,20 +28,115 @@ static bool answer_report(ApiCall *c, const VmRecords *r, unsigned status, Json 
 	return call_answer(c, status, j);
 }
 
+/* What became of a guest whose QEMU ended here. Caller frees. */
+static char *fate_of(const ApiCall *c, const VmRecords *r)
+{
+	VmState s = vm_runtime_state(r->runtime);
+	const char *host = json_str(r->runtime, "host");
+
+	if (g_strcmp0(host, engine_facts(c->engine)->id) != 0)
+		return g_strdup("the guest moved to another host; count it there with `plim vm wakeups`");
+	if (s == VM_SUSPENDED)
+		return g_strdup("the guest was suspended to disk");
+	if (s == VM_STOPPED || s == VM_CRASHED)
+		return g_strdup_printf("the guest %s: %s", s == VM_STOPPED ? "was stopped" : "crashed",
+				       json_str(r->runtime, "reason"));
+	return g_strdup("the guest was stopped or moved away, and is here again");
+}
+
+/* The report of this host; NULL: there is none. */
+static Json *own_report(const ApiCall *c, const VmRecords *r)
+{
+	Json *report = ledger_report(engine_ledger(c->engine), r->vm->id);
+	g_autofree char *fate = NULL, *reason = NULL;
+
+	if (g_strcmp0(json_str(report, "state"), "ended") != 0)
+		return report;
+	fate = fate_of(c, r);
+	reason = g_strdup_printf("%s. %s", fate, json_str(report, "reason"));
+	json_put_str(report, "reason", reason);
+	return report;
+}
+
+/* What another host has; NULL where it has none, or does not answer. */
+static Json *report_of_host(const ApiCall *c, const VmRecords *r, const char *host, uint64_t wait)
+{
+	g_autofree char *path = g_strdup_printf("/v1/vms/%s/wakeups?wait=%" PRIu64, r->vm->id, wait);
+	struct peer_request request = { .method = "GET",
+					.path = path,
+					.user = c->user,
+					.role = role_name(c->role),
+					.timeout = ASK_TIMEOUT + wait * SECOND };
+	g_autoptr(PeerAnswer) a = peer_exchange_host(c->engine, host, &request, NULL);
+	_cleanup_json_ Json *j = NULL;
+	gsize len;
+	const char *text;
+
+	if (a == NULL || a->status != 200)
+		return NULL;
+	text = g_bytes_get_data(a->body, &len);
+	j = text != NULL ? json_parse(text, len, NULL) : NULL;
+	return json_str(j, "started_at") != NULL ? json_ref(j) : NULL;
+}
+
+/* The one that was begun later. Takes both; either may be NULL. */
+static Json *later_of(Json *a, Json *b)
+{
+	bool second =
+	    a == NULL || (b != NULL && strcmp(json_str(b, "started_at"), json_str(a, "started_at")) > 0);
+
+	json_unref(second ? a : b);
+	return second ? b : a;
+}
+
+static bool is_running(const Json *report)
+{
+	return g_strcmp0(json_str(report, "state"), "running") == 0;
+}
+
+/* A guest that moved while it was counted left its counts on a host that it was on. Takes `best`. */
+static Json *ask_all(const ApiCall *c, const VmRecords *r, Json *best)
+{
+	Store *s = engine_store(c->engine);
+	g_autoptr(GPtrArray) items = store_list(s, KEYS_HOSTS, NULL, NULL);
+	const char *here = engine_facts(c->engine)->id;
+
+	for (guint i = 0; items != NULL && i < items->len && !is_running(best); i++) {
+		const char *host = ((const StoreItem *)items->pdata[i])->key + strlen(KEYS_HOSTS);
+
+		if (!g_str_equal(host, here) && host_is_alive(s, host))
+			best = later_of(best, report_of_host(c, r, host, 0));
+	}
+	return best;
+}
+
+/* The host that has the guest is asked first; when nobody counts there, whoever counted last. */
+static Json *best_report(const ApiCall *c, const VmRecords *r, uint64_t wait)
+{
+	const char *host = json_str(r->runtime, "host");
+	bool member = engine_membership(c->engine) != NULL && c->peer == NULL,
+	     away = member && host != NULL && !g_str_equal(host, engine_facts(c->engine)->id);
+	Json *best = away ? report_of_host(c, r, host, wait) : NULL;
+
+	if (!away && wait > 0)
+		ledger_wait(engine_ledger(c->engine), r->vm->id, wait * SECOND);
+	best = later_of(best, own_report(c, r));
+	return member && !is_running(best) ? ask_all(c, r, best) : best;
+}
+
 bool api_vm_wakeups_show(ApiCall *c, GError **err)
 {
 	g_autoptr(VmRecords) r = call_vm(c, err);
-	Ledger *l = engine_ledger(c->engine);
 	uint64_t wait;
+	Json *report;
 	bool rested;
 
 	if (r == NULL || !call_number(c, "wait", 0, WAIT_MAX, 0, &wait, err))
 		return false;
-	rested = wait > 0 && call_rest(c);
-	if (wait > 0)
-		ledger_wait(l, r->vm->id, wait * SECOND);
+	rested = (wait > 0 || engine_membership(c->engine) != NULL) && call_rest(c);
+	report = best_report(c, r, wait);
 	call_wake(c, rested);
-	return answer_report(c, r, 200, ledger_report(l, r->vm->id));
+	return answer_report(c, r, 200, report);
 }
 
 static bool number_of(const Json *body, const char *key, unsigned max, unsigned dflt, unsigned *ret,

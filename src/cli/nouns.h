@@ -8,7 +8,7 @@ extern const Command vm_commands[], vm_create_commands[], vm_device_commands[], 
     image_commands[], volume_commands[], host_commands[], pool_commands[], host_cpu_commands[],
     operation_commands[], event_commands[], cpu_commands[], move_commands[], soak_commands[],
     wakeup_commands[], tools_commands[], rollout_commands[], evidence_commands[], balance_commands[],
-    backup_commands[];
+    backup_commands[], cdrom_commands[];
 
 /* "/v1/hosts/HOST" and `rest`; without a name the host of the daemon that is asked. Caller frees. */
 char *host_path_of(Cli *c, const char *host, const char *rest, GError **err);

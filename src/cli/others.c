@@ -440,5 +440,6 @@ const Command *const commands[] = {
 	volume_commands,    host_commands,    host_cpu_commands,  operation_commands, event_commands,
 	cpu_commands,       move_commands,    soak_commands,      pool_commands,      wakeup_commands,
 	tools_commands,     rollout_commands, evidence_commands,  balance_commands,   backup_commands,
+	cdrom_commands,
 };
 const size_t n_commands = G_N_ELEMENTS(commands);

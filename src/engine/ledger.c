@@ -166,8 +166,9 @@ static MeasureState run_intervals(Measure *m, WakeProbe *p, const Json *could_no
 		go_on = wait_until(m, p, time_monotonic() + m->order.seconds * SECOND);
 		keep(m, wake_probe_interval(p, &gone), could_not);
 		if (gone) {
-			*ret_reason = "QEMU ended here: the guest was stopped, crashed, or moved to another "
-				      "host; the last interval is shorter and has only what QEMU told before";
+			*ret_reason =
+			    "QEMU ended here; the last interval is shorter and has only what QEMU told "
+			    "before";
 			return MEASURE_ENDED;
 		}
 		if (!go_on) {
@@ -372,12 +373,26 @@ void ledger_wait(Ledger *l, const char *vm_id, uint64_t timeout)
 	g_mutex_unlock(&l->lock);
 }
 
+/* Why it is not what was asked for; NULL: it is. Caller frees. */
+static char *reason_of(const Measure *m)
+{
+	uint64_t paused = 0;
+
+	for (guint i = 0; i < m->interval->len; i++)
+		paused += ((const WakeInterval *)m->interval->pdata[i])->paused;
+	if (paused == 0)
+		return g_strdup(m->reason);
+	return g_strdup_printf("the guest stood still for %.1f s of it%s%s", (double)paused / (double)SECOND,
+			       m->reason != NULL ? "; " : "", m->reason != NULL ? m->reason : "");
+}
+
 static Json *report(const Measure *m)
 {
+	g_autofree char *reason = reason_of(m);
 	Json *j = json_object(), *list = json_array();
 
 	json_put_str(j, "state", state_names[m->state]);
-	json_put_str(j, "reason", m->reason);
+	json_put_str(j, "reason", reason);
 	json_put_str(j, "started_at", m->started_at);
 	json_put_int(j, "seconds", m->order.seconds);
 	json_put_int(j, "planned", m->order.intervals);

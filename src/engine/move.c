@@ -2,6 +2,7 @@
 #include "engine/move.h"
 #include "base/fd.h"
 #include "base/time.h"
+#include "core/guest/cd.h"
 #include "core/model/keys.h"
 #include "engine/engine-impl.h"
 #include "engine/image/header_file.h"
@@ -168,6 +169,22 @@ static Json *disks_with_markers(const Json *args)
 	return list;
 }
 
+/* {path, size}: the medium in the guest's CD drive, which is never copied; null: there is none. */
+static Json *cd_of(Engine *e, const Json *applied)
+{
+	g_autoptr(Vm) vm = vm_of_json(json_obj(applied, "config"), NULL);
+	g_autofree char *path = vm != NULL ? cd_path(vm, &e->folders) : NULL;
+	struct stat st;
+	Json *j;
+
+	if (path == NULL)
+		return json_null();
+	j = json_object();
+	json_put_str(j, "path", path);
+	json_put_uint(j, "size", stat(path, &st) == 0 ? (uint64_t)st.st_size : 0);
+	return j;
+}
+
 Json *move_request(Engine *e, const Json *args, GError **err)
 {
 	Json *applied = applied_of(e, args, err), *body;
@@ -181,6 +198,7 @@ Json *move_request(Engine *e, const Json *args, GError **err)
 	json_put_uint(body, "memory", memory_keeper_size(e->memory, json_str(args, "vm")));
 	json_put_bool(body, "post_copy", json_bool(json_obj(args, "settings"), "post_copy", false));
 	json_put_bool(body, "files", json_bool(json_obj(args, "settings"), "disks", false));
+	json_put(body, "cdrom", cd_of(e, applied));
 	json_put(body, "applied", applied);
 	json_put(body, "disks", disks_with_markers(args));
 	json_put(body, "dir", marker_make(json_str(args, "dir")));

@@ -49,7 +49,8 @@
 	X("query-vnc-servers", "{}", "[{id:s clients:[*]}]", QMP_SOON)                                \
 	X("trace-event-set-state", "{name:s enable:b ignore-unavailable?:b}", "{}", QMP_SOON)         \
 	X("query-cpus-fast", "{}", "[{cpu-index:i qom-path:s thread-id:i}]", QMP_SOON)                \
-	X("query-block", "{}", "[{device:s qdev?:s io-status?:s inserted?:{node-name?:s drv:s ro:b "  \
+	X("query-block", "{}", "[{device:s qdev?:s locked:b tray_open?:b io-status?:s "               \
+			      "inserted?:{node-name?:s drv:s ro:b "                                   \
 			      "file:s image:{virtual-size:i actual-size?:i} "                         \
 			      "dirty-bitmaps?:[{name?:s recording:b busy:b persistent:b "             \
 			      "inconsistent?:b}]}}]",                                                 \
@@ -73,6 +74,10 @@
 	/* changes while it runs */                                                                   \
 	X("device_add", "{driver:s id?:s bus?:s ...}", "{}", QMP_SOON)                                \
 	X("device_del", "{id:s}", "{}", QMP_SOON)                                                     \
+	X("blockdev-open-tray", "{id:s force?:b}", "{}", QMP_SOON)                                    \
+	X("blockdev-close-tray", "{id:s}", "{}", QMP_SOON)                                            \
+	X("blockdev-remove-medium", "{id:s}", "{}", QMP_SOON)                                         \
+	X("blockdev-insert-medium", "{id:s node-name:s}", "{}", QMP_SOON)                             \
 	X("block_resize", "{device?:s node-name?:s size:i}", "{}", QMP_SOON)                          \
 	X("set_link", "{name:s up:b}", "{}", QMP_SOON)                                                \
 	X("balloon", "{value:i}", "{}", QMP_SOON)                                                     \
@@ -158,6 +163,7 @@
 			    "reason:s}")                                                              \
 	X("WATCHDOG", "{action:s}")                                                                   \
 	X("DEVICE_DELETED", "{device?:s path:s}")                                                     \
+	X("DEVICE_TRAY_MOVED", "{device:s id:s tray-open:b}")                                         \
 	X("MEMORY_FAILURE", "{recipient:s(hypervisor|guest) action:s}")                               \
 	X("RTC_CHANGE", "{offset:i}")                                                                 \
 	X("BALLOON_CHANGE", "{actual:i}")                                                             \

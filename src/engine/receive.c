@@ -3,6 +3,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "core/cpu/check.h"
+#include "core/guest/cd.h"
 #include "core/guest/pin.h"
 #include "core/model/keys.h"
 #include "core/model/settings.h"
@@ -112,6 +113,25 @@ static bool need_file(const char *what, const char *path, GError **err)
 		return true;
 	return fail_advice(err, ERR_NOT_FOUND, "Copy the file to the same place there.",
 			   "its %s is '%s', which the host does not have", what, path);
+}
+
+/* It is not copied: it must be there, and be the same. */
+static bool need_cd(const Request *r, GError **err)
+{
+	g_autofree char *path = cd_path(r->vm, &r->engine->folders);
+	uint64_t size = json_uint(json_obj(r->json, "cdrom"), "size", 0);
+	struct stat st;
+	bool there = path != NULL && stat(path, &st) == 0;
+
+	if (path == NULL || (there && (size == 0 || (uint64_t)st.st_size == size)))
+		return true;
+	fail(err, ERR_NOT_FOUND, "in its CD drive is '%s', which the host does not have%s", path,
+	     there ? " in this size" : "");
+	return err_advise(
+	    err,
+	    "Take it out with `plim vm cdrom eject %s`, put the same file there, or use storage "
+	    "that both hosts see.",
+	    r->vm->name);
 }
 
 /* ---- disks ---- */
@@ -393,6 +413,8 @@ static void look(Request *r)
 	ok = need_file("kernel", argument(applied, "-kernel"), &e);
 	check(r, ok, g_steal_pointer(&e));
 	ok = need_file("initrd", argument(applied, "-initrd"), &e);
+	check(r, ok, g_steal_pointer(&e));
+	ok = need_cd(r, &e);
 	check(r, ok, g_steal_pointer(&e));
 	ok = need_cpu(r, &e);
 	check(r, ok, g_steal_pointer(&e));

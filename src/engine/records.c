@@ -212,23 +212,32 @@ Volume *volume_load(Store *s, const char *id, int64_t *ret_rev, GError **err)
 	return j != NULL ? volume_of_json(j, err) : NULL;
 }
 
+/* A volume that is an overlay of it, or the configuration of a vm in whose CD drive it is. */
+static bool uses_image(const Json *record, const char *image_id)
+{
+	const Json *cd = json_obj(json_obj(record, "cdrom"), "image");
+
+	return g_strcmp0(json_str(record, "image"), image_id) == 0 ||
+	       g_strcmp0(json_str(cd, "id"), image_id) == 0;
+}
+
 GStrv image_users(Store *s, const char *image_id, GError **err)
 {
-	g_autoptr(GPtrArray) items = store_list(s, KEYS_VOLUMES, NULL, err);
-	GStrvBuilder *b;
-	GStrv names;
+	static const char *const where[] = { KEYS_VOLUMES, KEYS_VMS };
+	g_autoptr(GStrvBuilder) b = g_strv_builder_new();
 
-	if (items == NULL)
-		return NULL;
-	b = g_strv_builder_new();
-	for (guint i = 0; i < items->len; i++) {
-		const StoreItem *item = items->pdata[i];
-		_cleanup_json_ Json *j = json_parse(item->value, strlen(item->value), NULL);
+	for (size_t k = 0; k < G_N_ELEMENTS(where); k++) {
+		g_autoptr(GPtrArray) items = store_list(s, where[k], NULL, err);
 
-		if (g_strcmp0(json_str(j, "image"), image_id) == 0 && json_str(j, "name") != NULL)
-			g_strv_builder_add(b, json_str(j, "name"));
+		if (items == NULL)
+			return NULL;
+		for (guint i = 0; i < items->len; i++) {
+			const StoreItem *item = items->pdata[i];
+			_cleanup_json_ Json *j = json_parse(item->value, strlen(item->value), NULL);
+
+			if (uses_image(j, image_id) && json_str(j, "name") != NULL)
+				g_strv_builder_add(b, json_str(j, "name"));
+		}
 	}
-	names = g_strv_builder_end(b);
-	g_strv_builder_unref(b);
-	return names;
+	return g_strv_builder_end(b);
 }

@@ -31,6 +31,8 @@ static const struct {
 	[STEP_DISK_MAKE] = { ADDS, "file", "path" },
 	[STEP_DISK_GROW] = { NOTHING, NULL, NULL },
 	[STEP_GUEST_GROW] = { NOTHING, NULL, NULL },
+	[STEP_CD_EJECT] = { REMOVES, "cd", "vm" },
+	[STEP_CD_INSERT] = { ADDS, "cd", "vm" },
 	[STEP_SEED_WRITE] = { NOTHING, NULL, NULL }, /* a file in the folder, and so gone with it */
 	[STEP_NVRAM_CREATE] = { NOTHING, NULL, NULL },
 	[STEP_DISK_CHECK] = { NOTHING, NULL, NULL },
@@ -75,7 +77,7 @@ static const struct {
 	[STEP_IMAGE_REMOVE] = { REMOVES, "image", "image" },
 };
 
-/* What else goes when a step's own resource comes: partial files. */
+/* What else goes with a step: partial files when the whole comes, what was plugged into a QEMU that ends. */
 static const struct {
 	StepKind kind;
 	const char *resource;
@@ -83,6 +85,7 @@ static const struct {
 	{ STEP_BACKUP_SEAL, "backup-begun" },
 	{ STEP_IMAGE_PUBLISH, "fetched" },
 	{ STEP_IMAGE_PUBLISH, "converted" },
+	{ STEP_QEMU_QUIT, "cd" },
 };
 
 Sim *sim_open(const char *world_path, const char *orders_path)

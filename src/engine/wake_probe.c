@@ -2,6 +2,8 @@
 #include "engine/wake_probe.h"
 #include "base/time.h"
 #include "engine/qemu_threads.h"
+#include "engine/vm_ops.h"
+#include "engine/vmm_events.h"
 #include "engine/wake_log.h"
 
 #include <string.h>
@@ -26,6 +28,10 @@ struct WakeProbe {
 	uint64_t exits, halts;
 	struct lock_counts locks;
 	uint64_t calls, agent_calls;
+	/* the guest itself */
+	VmmEvents *events;
+	uint64_t stopped; /* since when it stands still; 0: it runs */
+	uint64_t stood;   /* how long it did in this interval, before that */
 };
 
 /* Of each count the first reason is kept. */
@@ -111,6 +117,40 @@ static void look_at_devices(WakeProbe *p)
 	p->has_ehci = tree != NULL && strstr(tree, "-ehci") != NULL;
 }
 
+/* What QEMU told of the guest's being stopped and going on. It may have ended, too: others see to that. */
+static void follow_guest(WakeProbe *p)
+{
+	for (;;) {
+		g_auto(VmmEvent) ev = { 0 };
+
+		if (!vmm_events_next(p->events, 0, &ev, NULL) || ev.name == NULL)
+			return;
+		if (g_str_equal(ev.name, "STOP") && p->stopped == 0) {
+			p->stopped = ev.at;
+		} else if (g_str_equal(ev.name, "RESUME") && p->stopped != 0) {
+			p->stood += ev.at - MIN(ev.at, MAX(p->stopped, p->begin));
+			p->stopped = 0;
+		}
+	}
+}
+
+static uint64_t stood_still(WakeProbe *p, uint64_t now)
+{
+	follow_guest(p);
+	return p->stood + (p->stopped != 0 ? now - MIN(now, MAX(p->stopped, p->begin)) : 0);
+}
+
+/* Events come from now on only. */
+static void look_at_guest(WakeProbe *p)
+{
+	g_autofree char *status = NULL;
+
+	p->events = vmm_events_open(p->vmm);
+	status = vm_status(p->vmm, NULL);
+	if (status != NULL && !g_str_equal(status, "running"))
+		p->stopped = time_monotonic();
+}
+
 WakeProbe *wake_probe_begin(Vmm *v, Json *could_not)
 {
 	WakeProbe *p = g_new0(WakeProbe, 1);
@@ -118,6 +158,7 @@ WakeProbe *wake_probe_begin(Vmm *v, Json *could_not)
 	p->vmm = vmm_ref(v);
 	p->could_not = could_not;
 	p->tally = tally_new();
+	look_at_guest(p);
 	look_at_devices(p);
 	begin_profile(p);
 	begin_trace(p);
@@ -248,6 +289,8 @@ void wake_probe_mark(WakeProbe *p, uint64_t since)
 	p->exits = now.exits;
 	p->halts = now.halts;
 	p->locks = now.locks;
+	follow_guest(p);
+	p->stood = 0;
 	p->since = since;
 	p->full = false;
 	tally_free(p->tally);
@@ -262,6 +305,7 @@ void wake_probe_mark(WakeProbe *p, uint64_t since)
 
 void wake_probe_tick(WakeProbe *p)
 {
+	follow_guest(p);
 	if (p->log != NULL && wake_log_take(p->log, p->tally))
 		p->full = true;
 }
@@ -321,6 +365,7 @@ WakeInterval *wake_probe_interval(WakeProbe *p, bool *ret_gone)
 	wake_probe_tick(p);
 	w->start = p->since;
 	w->duration = time_monotonic() - p->begin;
+	w->paused = MIN(stood_still(p, p->begin + w->duration), w->duration);
 	*ret_gone = !vmm_alive(p->vmm);
 	if (!*ret_gone)
 		ask(p, &now);
@@ -340,6 +385,7 @@ WakeProbe *wake_probe_end(WakeProbe *p)
 	if (vmm_alive(p->vmm))
 		wake_probe_switch_off(p->vmm, NULL);
 	wake_log_close(p->log);
+	vmm_events_close(p->events);
 	tally_free(p->tally);
 	g_clear_pointer(&p->thread, g_array_unref);
 	vmm_unref(p->vmm);

@@ -18,6 +18,7 @@ from lablib.linux import guest_files  # noqa: E402
 MODULES = {
     "linux_guest.sh": "virtio_pci virtio_net virtio_console virtio_blk crc32c_generic ext4 qemu_fw_cfg pvpanic_mmio".split(),
     "backup_guest.sh": "virtio_pci virtio_console virtio_blk crc32c_generic ext4".split(),
+    "device_guest.sh": "virtio_pci virtio_console virtio_scsi sr_mod ahci xhci_pci uhci_hcd usbhid hid_generic evdev".split(),
     "memory_guest.sh": "virtio_pci virtio_console virtio_balloon virtio_mem".split(),
 }
 PROGRAMS = ("bash", "qemu-ga")

@@ -321,6 +321,63 @@ def test_a_file_that_only_the_source_sees_moves_along_when_it_is_said_so(apart):
     lines(b, "g", 1)
 
 
+def cd_of(host, name):
+    return host.get(f"/v1/vms/{name}/cdrom")["path"]
+
+
+def test_a_cd_goes_along_and_is_ejected_over_there(two, folder):
+    a, b = two.hosts
+    iso = folder / "tools.iso"
+    iso.write_bytes(b"cd" * 4096)
+    iso.chmod(0o644)
+    started(a, "g")
+    a.ok("vm", "cdrom", "insert", "g", iso)
+    a.ok("vm", "migrate", "g", "h1")
+    assert where(two, "g") is b and cd_of(b, "g") == cd_of(a, "g") == str(iso)
+    lines(b, "g", 1)
+    b.ok("vm", "cdrom", "eject", "g")
+    assert cd_of(b, "g") is None
+    b.ok("vm", "migrate", "g", "h0")
+    lines(a, "g", 1)
+    assert b.runtime("g")["pending"] == []
+
+
+def test_a_cd_that_the_other_host_has_not_is_in_the_way_and_never_lost(two, folder):
+    a, b = two.hosts
+    iso = folder / "image.iso"
+    iso.write_bytes(b"cd" * 4096)
+    started(a, "g")
+    a.ok("image", "import", iso, "--name", "tools", "--source-format", "raw")
+    a.ok("vm", "cdrom", "insert", "g", "tools")
+    ran = a.plim("vm", "migrate", "g", "h1")
+    assert ran.status != 0 and "in its CD drive" in ran.err and "plim vm cdrom eject g" in ran.err, ran
+    blockers, = [m["blockers"] for m in a.get("/v1/vms/g/moves") if m["host"]["name"] == "h1"]
+    assert ["plim vm cdrom eject g" in b["advice"] for b in blockers] == [True], blockers
+    assert_stayed(two, "g", a, b)
+    assert cd_of(a, "g") is not None
+    a.ok("vm", "cdrom", "eject", "g")
+    a.ok("vm", "migrate", "g", "h1")
+    lines(b, "g", 1)
+
+
+def test_what_was_counted_before_a_move_is_told_by_every_host(two):
+    a, b = two.hosts
+    started(a, "g")
+    watch = a.begin("vm", "wakeups", "g", "--seconds", "1", "--intervals", "900", "-o", "json")
+    until(lambda: a.get("/v1/vms/g/wakeups").get("intervals"), "first interval")
+    a.ok("vm", "migrate", "g", "h1")
+    out, err = watch.communicate(timeout=120)
+    report = json.loads(out)
+    assert watch.returncode == 0 and report["state"] == "ended", err
+    assert "moved to another host" in report["reason"] and 0 < len(report["intervals"]) < 900, report["reason"]
+    assert all(i["timer"] is not None and i["read"] is not None for i in report["intervals"][:-1])
+    for host in (a, b):
+        again = host.get("/v1/vms/g/wakeups")
+        assert again["state"] == "ended" and again["started_at"] == report["started_at"], again
+    there = json.loads(a.ok("vm", "wakeups", "g", "--seconds", "1", "-o", "json"))
+    assert there["state"] == "done" and there["reason"] is None
+
+
 # Explained
 
 

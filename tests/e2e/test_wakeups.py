@@ -118,6 +118,29 @@ def test_a_guest_that_ends_meanwhile_leaves_a_partial_answer(daemon):
     assert "QEMU ended here" in report["reason"] and 1 < len(report["intervals"]) < 400
 
 
+@pytest.mark.parametrize("verb, told", [("kill", "was stopped: killed on request"), ("suspend", "was suspended to disk")])
+def test_how_a_guest_left_is_told(daemon, verb, told):
+    started(daemon, "a", "idle")
+    watch = daemon.begin("vm", "wakeups", "a", "--seconds", "1", "--intervals", "900", "-o", "json")
+    until(lambda: daemon.get("/v1/vms/a/wakeups")["intervals"], "first interval")
+    daemon.ok("vm", verb, "a")
+    report = json.loads(watch.communicate(timeout=120)[0])
+    assert report["state"] == "ended" and told in report["reason"] and "QEMU ended here" in report["reason"], report["reason"]
+
+
+def test_a_pause_is_told_with_its_length(daemon):
+    started(daemon, "a", "tick:50")
+    assert daemon.api("POST", "/v1/vms/a/wakeups", {"seconds": 1, "intervals": 900}).status == 202
+    until(lambda: daemon.get("/v1/vms/a/wakeups")["intervals"], "first interval")
+    daemon.ok("vm", "pause", "a")
+    still = until(lambda: [i for i in daemon.get("/v1/vms/a/wakeups")["intervals"] if i["paused"] == i["duration"]], "whole interval")
+    assert still[0]["vcpu_cpu"] == 0 and still[0]["read"] == 0
+    daemon.ok("vm", "resume", "a")
+    until(lambda: daemon.get("/v1/vms/a/wakeups")["intervals"][-1]["paused"] == 0, "interval in which it runs")
+    daemon.ok("vm", "wakeups", "a", "--stop")
+    assert "stood still for" in daemon.get("/v1/vms/a/wakeups")["reason"]
+
+
 def test_an_interrupt_ends_the_count_and_shows_it(daemon):
     started(daemon, "a", "idle")
     monitor = Monitor(daemon, "a")

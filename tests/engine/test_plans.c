@@ -136,6 +136,26 @@ static Operation *create(Bench *b, const char *op_id, GError **err)
 	return plan_vm_create(&req, vm, wishes);
 }
 
+static Operation *with_cd(Bench *b, const char *op_id, const char *path, GError **err)
+{
+	PlanRequest req = request(b, op_id);
+	g_autoptr(VmRecords) r = vm_records_load(b->store, VM_ID, err);
+	VmCd cd = { .path = (char *)path };
+	const CdWish wish = { .cd = &cd };
+
+	return r != NULL ? plan_vm_cd_insert(&req, &r->seen, &wish, err) : NULL;
+}
+
+static Operation *insert_cd(Bench *b, const char *op_id, GError **err)
+{
+	return with_cd(b, op_id, "/srv/tools.iso", err);
+}
+
+static Operation *change_cd(Bench *b, const char *op_id, GError **err)
+{
+	return with_cd(b, op_id, "/srv/other.iso", err);
+}
+
 typedef Operation *(*SeenPlan)(const PlanRequest *req, const VmSeen *seen, GError **err);
 
 static Operation *with_seen(Bench *b, const char *op_id, SeenPlan plan, GError **err)
@@ -228,6 +248,16 @@ static Operation *plan_crash(const PlanRequest *req, const VmSeen *seen, GError 
 static Operation *cleanup(Bench *b, const char *op_id, GError **err)
 {
 	return with_seen(b, op_id, plan_crash, err);
+}
+
+static Operation *plan_eject(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	return plan_vm_cd_eject(req, seen, false, err);
+}
+
+static Operation *eject_cd(Bench *b, const char *op_id, GError **err)
+{
+	return with_seen(b, op_id, plan_eject, err);
 }
 
 static Operation *plan_delete(const PlanRequest *req, const VmSeen *seen, GError **err)
@@ -582,6 +612,13 @@ static const struct {
 	{ "volume.create", create_volume, { NULL }, "VOLUME_CREATE free\n" },
 	{ "volume.grow", grow_volume, { create_volume }, "VOLUME_GROW free\n" },
 	{ "vm.disk-grow", grow_disk, { create, start }, "DISK_GROW root\nGUEST_GROW root\n" },
+	{ "vm.cd-insert", insert_cd, { create, start }, "CD_INSERT cdrom\n" },
+	{ "vm.cd-insert", change_cd, { create, start, insert_cd }, "CD_EJECT cdrom\nCD_INSERT cdrom\n" },
+	{ "vm.cd-eject", eject_cd, { create, start, insert_cd }, "CD_EJECT cdrom\n" },
+	{ "vm.kill",
+	  kill_vm,
+	  { create, start, insert_cd },
+	  "QEMU_QUIT web1\nNET_TAP_DEL net0\nRUN_DIR_REMOVE web1\n" },
 	{ "vm.disk-add", add_disk, { create }, "VOLUME_CREATE web1-data\n" },
 	{ "vm.disk-remove", remove_disk, { create, add_disk }, "VOLUME_DELETE web1-data\n" },
 	{ "volume.delete", delete_volume, { create_volume }, "VOLUME_DELETE free\n" },
@@ -661,6 +698,70 @@ static void test_a_guest_with_other_disks_is_not_received(void)
 		g_assert_error(err, ERR, ERR_INVALID);
 		g_assert_null(applied);
 	}
+	bench_close(&b);
+	g_assert_true(dir_remove(dir, NULL));
+}
+
+static Json *applied_arguments(Bench *b)
+{
+	g_autofree char *key = key_vm_applied(VM_ID);
+	_cleanup_json_ Json *j = record_get(b->store, key, NULL, NULL);
+
+	return json_deep_copy(json_arr(j, "arguments"));
+}
+
+static Json *after_runs(const MakeFunc *make, size_t n)
+{
+	g_autofree char *dir = scratch();
+	Bench b = { 0 };
+	Json *arguments;
+
+	bench_open(&b, dir);
+	for (size_t i = 0; i < n; i++)
+		g_assert_cmpint(run(&b, make[i]), ==, OPERATION_DONE);
+	arguments = applied_arguments(&b);
+	bench_close(&b);
+	g_assert_true(dir_remove(dir, NULL));
+	return arguments;
+}
+
+/* By it a guest is moved, and restored: what was plugged in must be recorded as if it had been there. */
+static void test_a_cd_is_recorded_as_if_the_guest_had_been_started_with_it(void)
+{
+	static const MakeFunc plugged[] = { create, start, insert_cd }, cold[] = { create, insert_cd, start },
+			      changed[] = { create, start, change_cd, insert_cd },
+			      empty[] = { create, start, insert_cd, eject_cd }, never[] = { create, start };
+	_cleanup_json_ Json *a = after_runs(plugged, 3), *b = after_runs(cold, 3),
+			    *c = after_runs(changed, 4), *d = after_runs(empty, 4), *e = after_runs(never, 2);
+
+	g_assert_true(json_equal(a, b));
+	g_assert_true(json_equal(c, b));
+	/* The controller stays until the next start. */
+	g_assert_cmpuint(json_array_size(d), ==, json_array_size(e) + 1);
+	g_assert_cmpuint(json_array_size(a), ==, json_array_size(d) + 3);
+}
+
+static void test_a_guest_without_a_place_for_a_drive_is_told_what_to_do(void)
+{
+	g_autofree char *dir = scratch();
+	g_autoptr(GError) err = NULL, empty = NULL;
+	g_autoptr(VmRecords) r = NULL;
+	VmCd cd = { .path = (char *)"/srv/tools.iso" };
+	const CdWish wish = { .cd = &cd };
+	PlanRequest req;
+	Bench b = { 0 };
+
+	bench_open(&b, dir);
+	run(&b, create);
+	run(&b, start);
+	req = request(&b, "x");
+	r = vm_records_load(b.store, VM_ID, NULL);
+	json_put_str(json_obj(json_obj(r->applied, "config"), "properties"), "os_type", "windows");
+	g_assert_null(plan_vm_cd_insert(&req, &r->seen, &wish, &err));
+	g_assert_error(err, ERR, ERR_UNSUPPORTED);
+	g_assert_nonnull(strstr(err_advice(err), "plim vm stop web1"));
+	g_assert_null(plan_vm_cd_eject(&req, &r->seen, false, &empty));
+	g_assert_error(empty, ERR, ERR_BAD_STATE);
 	bench_close(&b);
 	g_assert_true(dir_remove(dir, NULL));
 }
@@ -788,6 +889,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/plans/text", test_each_plan_says_what_it_does);
 	g_test_add_func("/plans/a_guest_with_other_disks_is_not_received",
 			test_a_guest_with_other_disks_is_not_received);
+	g_test_add_func("/plans/cd-recorded", test_a_cd_is_recorded_as_if_the_guest_had_been_started_with_it);
+	g_test_add_func("/plans/cd-refused", test_a_guest_without_a_place_for_a_drive_is_told_what_to_do);
 	for (size_t k = 0; k < G_N_ELEMENTS(kinds); k++) {
 		g_autofree char *path = g_strdup_printf("/plans/kill/%zu-%s", k, kinds[k].kind);
 

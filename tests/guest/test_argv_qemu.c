@@ -110,6 +110,25 @@ static void stage_settings(Stage *s, const char *payload)
 	}
 }
 
+static void stage_cd(Stage *s)
+{
+	VmCd *cd = s->guest->vm->cd;
+	g_autofree char *image = NULL;
+
+	if (cd != NULL && cd->path != NULL) {
+		set_text(&cd->path, g_strconcat(s->dir, cd->path, NULL));
+		make_file(cd->path, 1 << 20);
+	} else if (cd != NULL && cd->image_id != NULL) {
+		image = path_image(&s->guest->host->folders, cd->image_id);
+		const char *const create[] = {
+			"qemu-img", "create", "-q", "-f", "qcow2", image, "16M", NULL
+		};
+
+		make_file(image, 0);
+		run(create);
+	}
+}
+
 static void stage_disks(Stage *s)
 {
 	const Vm *vm = s->guest->vm;
@@ -368,6 +387,7 @@ static Stage *stage_new(GuestCase *guest, const char *payload)
 	drop_block_devices(s);
 	stage_settings(s, payload);
 	stage_disks(s);
+	stage_cd(s);
 	return s;
 }
 
@@ -460,7 +480,7 @@ static void check_pci(Stage *s, const Json *buses, const char *id, const char *b
 	const Json *dev = find_pci(buses, id);
 
 	g_assert_cmpstr(devfn, ==, want);
-	if (g_str_equal(bus, "pci.1"))
+	if (g_str_equal(bus, "pci.1") || g_str_equal(bus, "cd-port"))
 		return;
 	g_assert_nonnull(dev);
 	g_assert_cmpint(json_int(dev, "slot", -1), ==, slot);

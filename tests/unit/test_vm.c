@@ -27,6 +27,7 @@ static const char full[] =
     "{\"id\":\"" UUID
     "\",\"name\":\"web1\",\"description\":\"a\\nb\",\"created_at\":\"2026-01-01T00:00:00Z\","
     "\"tags\":[\"x\",\"y\"],\"image\":{\"id\":\"" UUID "\",\"name\":\"Windows 10 - With Apps [2017-01-27]\"},"
+    "\"cdrom\":{\"image\":null,\"path\":\"/srv/tools.iso\"},"
     "\"properties\":{\"os_type\":\"windows\",\"recommended\":true,\"min_disk\":40},"
     "\"settings\":{\"vcpus\":2,\"memory.start\":1073741824},"
     "\"disks\":[{\"name\":\"root\",\"volume\":\"" UUID "\",\"path\":null,\"format\":\"qcow2\","

@@ -19,7 +19,7 @@
  *           0x09        bridge to bus 1
  *           0x0a        pointer (virtio tablet)
  *           0x0b        more memory (virtio-mem)
- *           0x0c        kept for later
+ *           0x0c        port on q35 behind which a CD drive's controller is plugged
  *           0x0d-0x14   nics 0 to 7
  *           0x15-0x1d   virtio disks 0 to 8
  *           0x1e        cloud-init's seed
@@ -29,7 +29,7 @@
  * Guests name virtio disks in the order of addresses, bus 0 first: the seed
  * stands behind the disks so that the first disk is /dev/vda with and without it.
  *
- *   SCSI    target = slot, LUN 0
+ *   SCSI    target = slot, LUN 0; target 24 is a CD drive that was plugged in
  *   SATA    port = slot, 0 to 3; port 4 is the seed's CD, port 5 the user's
  */
 #pragma once
@@ -48,6 +48,7 @@ enum {
 	ADDRESS_BRIDGE = 0x09,
 	ADDRESS_POINTER = 0x0a,
 	ADDRESS_VIRTIO_MEM = 0x0b,
+	ADDRESS_CD_PORT = 0x0c,
 	ADDRESS_NIC_FIRST = 0x0d,
 	ADDRESS_DISK_FIRST = 0x15,
 	ADDRESS_DISK_LAST = 0x1d,
@@ -57,6 +58,7 @@ enum {
 #define SATA_DISKS_MAX 4
 #define SATA_PORT_SEED 4
 #define SATA_PORT_CDROM 5
+#define SCSI_TARGET_CDROM 24
 
 struct pci_address {
 	unsigned bus; /* 0, or 1 behind the bridge */

@@ -4,7 +4,8 @@
  *
  * argv.c          the object, its codec, the order of everything
  * argv_machine.c  machine, CPU, clock, firmware, monitors
- * argv_disk.c     disks, CDs, the seed
+ * argv_disk.c     disks, the seed
+ * cd.c            the CD drive
  * argv_device.c   all other devices
  *
  * An argument is begun, then gets parts, each with its cause:
@@ -48,5 +49,11 @@ bool argv_add_machine(ArgvBuilder *b, GError **err);
 void argv_add_monitors(ArgvBuilder *b);
 void argv_add_firmware(ArgvBuilder *b);
 bool argv_add_disks(ArgvBuilder *b, GError **err);
+/* A file that is only read, as the block node of this name. */
+void argv_add_medium(ArgvBuilder *b, const char *name, const char *path, const char *format,
+		     const Cause *because);
+void argv_add_cd_port(ArgvBuilder *b);
+/* The last of all: see cd.h. */
+void argv_add_cd(ArgvBuilder *b);
 void argv_add_devices(ArgvBuilder *b);
 void argv_add_nics(ArgvBuilder *b);

@@ -174,7 +174,17 @@ Argv *argv_of(const Profile *p, const Vm *vm, const HostFacts *host, const char 
 	if (!argv_add_disks(&b, err))
 		return NULL;
 	argv_add_nics(&b);
+	argv_add_cd(&b);
 	return g_steal_pointer(&argv);
+}
+
+Argv *argv_cd(const Profile *p, const Vm *vm, const HostFacts *host)
+{
+	Argv *argv = argv_new();
+	ArgvBuilder b = { .p = p, .vm = vm, .host = host, .argv = argv };
+
+	argv_add_cd(&b);
+	return argv;
 }
 
 GStrv argv_words(const Argv *a)

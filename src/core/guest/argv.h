@@ -42,6 +42,8 @@ typedef struct Argv {
  */
 Argv *argv_of(const Profile *p, const Vm *vm, const HostFacts *host, const char *const *disk_path,
 	      GError **err);
+/* Only what of it is about the CD drive: its end. */
+Argv *argv_cd(const Profile *p, const Vm *vm, const HostFacts *host);
 Argv *argv_free(Argv *a);
 
 /* QEMU's path, then option and value by turns; placeholders as they are. g_strfreev(). */

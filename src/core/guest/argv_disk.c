@@ -34,17 +34,18 @@ static void add_nodes(ArgvBuilder *b, const struct nodes *n)
 	add_node_options(b, n);
 }
 
-/* Media that are only read, and by many: the page cache is what they want. */
-static void add_medium(ArgvBuilder *b, const char *name, const char *path, ProfileKey because)
+/* By many: the page cache is what they want. */
+void argv_add_medium(ArgvBuilder *b, const char *name, const char *path, const char *format,
+		     const Cause *because)
 {
 	g_autoptr(Cause) cache =
 	    cause_new(CAUSE_DEFAULT, "media", "always", "Read-only media are read through the page cache.");
 
 	add_nodes(b, &(struct nodes){ .name = name,
 				      .path = path,
-				      .format = "raw",
+				      .format = format,
 				      .readonly = true,
-				      .source = profile_cause(b->p, because),
+				      .source = because,
 				      .cache = cache });
 }
 
@@ -131,11 +132,11 @@ static Cause *bus_cause(const ArgvBuilder *b, const char *bus)
 	return NULL;
 }
 
-/* Why there are CDs; NULL when there are none. Caller frees. */
+/* Why there are CDs on SATA; NULL when there are none. Caller frees. */
 static Cause *cds_cause(const ArgvBuilder *b)
 {
-	if (!profile_is(b->p, PROFILE_CDROM, ""))
-		return cause_copy(profile_cause(b->p, PROFILE_CDROM));
+	if (profile_is(b->p, PROFILE_CD_DRIVE, "sata"))
+		return cause_copy(profile_cause(b->p, PROFILE_CD_DRIVE));
 	return profile_is(b->p, PROFILE_SEED, "cdrom") ? cause_copy(profile_cause(b->p, PROFILE_SEED)) : NULL;
 }
 
@@ -184,7 +185,7 @@ static void add_seed(ArgvBuilder *b)
 
 	if (profile_is(b->p, PROFILE_SEED, "none"))
 		return;
-	add_medium(b, "seed", path, PROFILE_SEED);
+	argv_add_medium(b, "seed", path, "raw", profile_cause(b->p, PROFILE_SEED));
 	if (profile_is(b->p, PROFILE_SEED, "disk"))
 		arg_whole(b, "-device", PROFILE_SEED,
 			  "virtio-blk-pci,id=seed,drive=seed,serial=seed,bus=%s,addr=0x%x,num-queues=1",
@@ -192,16 +193,6 @@ static void add_seed(ArgvBuilder *b)
 	else
 		arg_whole(b, "-device", PROFILE_SEED, "ide-cd,id=seed,drive=seed,bus=sata.%d,unit=0",
 			  SATA_PORT_SEED);
-}
-
-/* Behind the disks: an empty disk falls through to the installer, an installed one boots. */
-static void add_cdrom(ArgvBuilder *b)
-{
-	if (profile_is(b->p, PROFILE_CDROM, ""))
-		return;
-	add_medium(b, "cdrom", profile_text(b->p, PROFILE_CDROM), PROFILE_CDROM);
-	arg_whole(b, "-device", PROFILE_CDROM, "ide-cd,id=cdrom,drive=cdrom,bus=sata.%d,unit=0,bootindex=%d",
-		  SATA_PORT_CDROM, VM_DISKS_MAX + 1);
 }
 
 static bool sata_ok(const VmDisk *d, GError **err)
@@ -233,10 +224,10 @@ bool argv_add_disks(ArgvBuilder *b, GError **err)
 	if (!disks_ok(b, err))
 		return false;
 	add_bridge(b);
+	argv_add_cd_port(b);
 	add_controllers(b);
 	for (guint i = 0; i < b->vm->disk->len; i++)
 		add_disk(b, i);
 	add_seed(b);
-	add_cdrom(b);
 	return true;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/guest/libvirt_xml.h"
 #include "core/guest/address.h"
+#include "core/guest/cd.h"
 #include "core/guest/xml.h"
 
 #include <inttypes.h>
@@ -289,15 +290,18 @@ static void put_disk(const Export *e, const VmDisk *d, const char *path, unsigne
 	xml_close(e->x);
 }
 
-static void put_medium(const Export *e, const char *device, const char *path, unsigned letter, int sata_port)
+/* `path` NULL: a CD drive without a medium. */
+static void put_medium(const Export *e, const char *device, const char *path, const char *format,
+		       unsigned letter, int sata_port)
 {
 	bool cd = g_str_equal(device, "cdrom");
 
 	xml_open(e->x, "disk");
 	xml_attr(e->x, "type", "file");
 	xml_attr(e->x, "device", device);
-	xml_leaf(e->x, "driver", "name", "qemu", "type", "raw", NULL);
-	xml_leaf(e->x, "source", "file", path, NULL);
+	xml_leaf(e->x, "driver", "name", "qemu", "type", format, NULL);
+	if (path != NULL)
+		xml_leaf(e->x, "source", "file", path, NULL);
 	put_target(e, cd ? "sata" : "virtio", letter);
 	xml_leaf(e->x, "readonly", NULL);
 	if (cd)
@@ -307,6 +311,14 @@ static void put_medium(const Export *e, const char *device, const char *path, un
 	xml_close(e->x);
 }
 
+/* One that is plugged in by us is on SATA there: libvirt changes media, and plugs no drives. */
+static void put_cd(const Export *e)
+{
+	g_autofree char *path = cd_path(e->vm, &e->host->folders);
+
+	put_medium(e, "cdrom", path, cd_format(e->vm), 'z' - 'a', SATA_PORT_CDROM);
+}
+
 static void put_disks(const Export *e, const char *const *disk_path)
 {
 	g_autofree char *seed = path_vm_seed(&e->host->folders, e->vm->id);
@@ -314,9 +326,9 @@ static void put_disks(const Export *e, const char *const *disk_path)
 	for (guint i = 0; i < e->vm->disk->len; i++)
 		put_disk(e, e->vm->disk->pdata[i], disk_path[i], i + 1);
 	if (!profile_is(e->p, PROFILE_SEED, "none"))
-		put_medium(e, profile_text(e->p, PROFILE_SEED), seed, 'y' - 'a', SATA_PORT_SEED);
-	if (!profile_is(e->p, PROFILE_CDROM, ""))
-		put_medium(e, "cdrom", profile_text(e->p, PROFILE_CDROM), 'z' - 'a', SATA_PORT_CDROM);
+		put_medium(e, profile_text(e->p, PROFILE_SEED), seed, "raw", 'y' - 'a', SATA_PORT_SEED);
+	if (!profile_is(e->p, PROFILE_CD_DRIVE, "none"))
+		put_cd(e);
 }
 
 static bool disk_on(const Export *e, const char *bus, bool behind_bridge)
@@ -375,7 +387,7 @@ static void put_controllers(const Export *e)
 		put_pci(e->x, 0, ADDRESS_SCSI);
 		xml_close(e->x);
 	}
-	if (disk_on(e, "sata", false) || !profile_is(e->p, PROFILE_CDROM, "") ||
+	if (disk_on(e, "sata", false) || !profile_is(e->p, PROFILE_CD_DRIVE, "none") ||
 	    profile_is(e->p, PROFILE_SEED, "cdrom"))
 		put_controller(e, "sata", sata_index(e), NULL, ADDRESS_SATA);
 	if (profile_on(e->p, PROFILE_FLOPPY))

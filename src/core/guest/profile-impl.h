@@ -7,6 +7,7 @@
  * profile_cpu.c     the CPU
  * profile_firmware.c  firmware, Secure Boot, TPM
  * profile_memory.c  memory, and the gaps between it and devices
+ * profile_cd.c      the CD drive
  */
 #pragma once
 
@@ -44,6 +45,8 @@ bool profile_decide_memory(ProfileMaker *m, GError **err);
 /* The MMIO gaps; needs PROFILE_MACHINE, CPU and MEMORY. ERR_UNSUPPORTED with the range for what can't be had.
  */
 bool profile_decide_gaps(ProfileMaker *m, GError **err);
+/* The CD drive; needs PROFILE_OS, MACHINE and CDROM. */
+void profile_decide_cd(ProfileMaker *m);
 /* The table of plain decisions; needs PROFILE_OS. */
 void profile_apply_rules(ProfileMaker *m);
 /* Lists the properties of the image that ask for what this version does not offer. */

@@ -492,6 +492,7 @@ static bool decide_all(ProfileMaker *m, const char *machine_kept, GError **err)
 		return false;
 	profile_apply_rules(m);
 	decide_rest(m);
+	profile_decide_cd(m);
 	decide_queues(m);
 	decide_from_host(m);
 	profile_list_unserved(m);

@@ -65,6 +65,8 @@
 	X(PARALLEL,    "parallel")       /* none, pty */                               \
 	X(FLOPPY,      "floppy")                                                       \
 	X(CDROM,       "cdrom")          /* path, or "" */                             \
+	X(CD_DRIVE,    "cd_drive")       /* none, sata, scsi: what it is attached by */ \
+	X(CD_PORT,     "cd_port")        /* a free port for its controller */          \
 	X(SEED,        "seed")           /* none, disk, cdrom */                       \
 	X(CONSOLE,     "console")                                                      \
 	X(AGENT,       "agent")                                                        \

@@ -43,6 +43,7 @@ Vm *vm_free(Vm *vm)
 	json_unref(vm->properties);
 	json_unref(vm->settings);
 	json_unref(vm->cloud_init);
+	vm_cd_free(vm->cd);
 	g_ptr_array_unref(vm->disk);
 	g_ptr_array_unref(vm->nic);
 	g_free(vm);
@@ -86,6 +87,28 @@ VmNic *vm_nic_free(VmNic *n)
 		g_free(n->mac);
 		g_free(n->model);
 		g_free(n);
+	}
+	return NULL;
+}
+
+VmCd *vm_cd_copy(const VmCd *cd)
+{
+	VmCd *copy = NULL;
+
+	if (cd != NULL) {
+		copy = g_new(VmCd, 1);
+		*copy = (VmCd){ g_strdup(cd->image_id), g_strdup(cd->image_name), g_strdup(cd->path) };
+	}
+	return copy;
+}
+
+VmCd *vm_cd_free(VmCd *cd)
+{
+	if (cd != NULL) {
+		g_free(cd->image_id);
+		g_free(cd->image_name);
+		g_free(cd->path);
+		g_free(cd);
 	}
 	return NULL;
 }
@@ -481,29 +504,62 @@ static bool take_objects(Vm *vm, const Json *j, GError **err)
 	return true;
 }
 
-static bool take_image(Vm *vm, const Json *j, GError **err)
+static bool take_image(const Json *j, char **ret_id, char **ret_name, GError **err)
 {
 	static const char *const known[] = { "id", "name", NULL };
 	const Json *i = json_object_get(j, "image");
 
 	if (i == NULL || json_is_null(i))
 		return true;
-	return only_known(i, "'image'", known, err) &&
-	       take_text(i, "'image'", "id", 36, &vm->image_id, err) &&
-	       take_text(i, "'image'", "name", 255, &vm->image_name, err);
+	return only_known(i, "'image'", known, err) && take_text(i, "'image'", "id", 36, ret_id, err) &&
+	       take_text(i, "'image'", "name", 255, ret_name, err);
+}
+
+static bool cd_check(const VmCd *cd, GError **err)
+{
+	if (cd->image_id != NULL && cd->path != NULL)
+		return fail_advice(err, ERR_INVALID, "Give either an image or a path.",
+				   "a CD drive holds one medium");
+	if (cd->image_id != NULL && !uuid_valid(cd->image_id))
+		return fail(err, ERR_INVALID, "'cdrom': '%s' is no image id", cd->image_id);
+	if (cd->path != NULL && (cd->path[0] != '/' || strpbrk(cd->path, "\n\t") != NULL))
+		return fail_advice(err, ERR_INVALID, "Write an absolute path on the host.",
+				   "'cdrom': '%s' is no absolute path", cd->path);
+	/* It goes into a recorded command line, where that stands for a descriptor. */
+	if (cd->path != NULL && strstr(cd->path, "@fd:") != NULL)
+		return fail_advice(err, ERR_INVALID, "Rename the file, without '@fd:'.",
+				   "a CD can't be called '%s'", cd->path);
+	return true;
+}
+
+static bool take_cd(Vm *vm, const Json *j, GError **err)
+{
+	static const char *const known[] = { "image", "path", NULL };
+	const Json *c = json_object_get(j, "cdrom");
+	g_autoptr(VmCd) cd = NULL;
+
+	if (c == NULL || json_is_null(c))
+		return true;
+	cd = g_new0(VmCd, 1);
+	if (!only_known(c, "'cdrom'", known, err) || !take_image(c, &cd->image_id, &cd->image_name, err) ||
+	    !take_text(c, "'cdrom'", "path", 4095, &cd->path, err) || !cd_check(cd, err))
+		return false;
+	vm->cd = g_steal_pointer(&cd);
+	return true;
 }
 
 Vm *vm_of_json(const Json *j, GError **err)
 {
-	static const char *const known[] = { "id",    "name",  "description", "created_at",
-					     "tags",  "image", "properties",  "settings",
-					     "disks", "nics",  "cloud_init",  NULL };
+	static const char *const known[] = { "id",    "name",       "description", "created_at", "tags",
+					     "image", "cdrom",      "properties",  "settings",   "disks",
+					     "nics",  "cloud_init", NULL };
 	g_autoptr(Vm) vm = vm_new();
 
 	if (!only_known(j, "a vm", known, err) || !take_text(j, "a vm", "id", 36, &vm->id, err) ||
 	    !take_text(j, "a vm", "name", 255, &vm->name, err) ||
 	    !take_text(j, "a vm", "description", 4096, &vm->description, err) ||
-	    !take_text(j, "a vm", "created_at", 32, &vm->created_at, err) || !take_image(vm, j, err) ||
+	    !take_text(j, "a vm", "created_at", 32, &vm->created_at, err) ||
+	    !take_image(j, &vm->image_id, &vm->image_name, err) || !take_cd(vm, j, err) ||
 	    !take_objects(vm, j, err) || !take_list(vm, j, "disks", add_disk, err) ||
 	    !take_list(vm, j, "nics", add_nic, err))
 		return NULL;
@@ -547,29 +603,49 @@ static Json *nic_to_json(const VmNic *n)
 	return j;
 }
 
+static Json *image_to_json(const char *id, const char *name)
+{
+	Json *j;
+
+	if (id == NULL)
+		return json_null();
+	j = json_object();
+	json_put_str(j, "id", id);
+	json_put_str(j, "name", name);
+	return j;
+}
+
+Json *vm_cd_to_json(const VmCd *cd)
+{
+	Json *j;
+
+	if (cd == NULL)
+		return json_null();
+	j = json_object();
+	json_put(j, "image", image_to_json(cd->image_id, cd->image_name));
+	json_put_str(j, "path", cd->path);
+	return j;
+}
+
 Json *vm_to_json(const Vm *vm)
 {
-	Json *j = json_object(), *disks = json_array(), *nics = json_array(), *image = json_null();
+	Json *j = json_object(), *disks = json_array(), *nics = json_array();
 
 	for (guint i = 0; i < vm->disk->len; i++)
 		json_array_append_new(disks, disk_to_json(vm->disk->pdata[i]));
 	for (guint i = 0; i < vm->nic->len; i++)
 		json_array_append_new(nics, nic_to_json(vm->nic->pdata[i]));
-	if (vm->image_id != NULL) {
-		image = json_object();
-		json_put_str(image, "id", vm->image_id);
-		json_put_str(image, "name", vm->image_name);
-	}
 	json_put_str(j, "id", vm->id);
 	json_put_str(j, "name", vm->name);
 	json_put_str(j, "description", vm->description);
 	json_put_str(j, "created_at", vm->created_at);
 	json_put(j, "tags", json_of_strv((const char *const *)vm->tags));
-	json_put(j, "image", image);
+	json_put(j, "image", image_to_json(vm->image_id, vm->image_name));
 	json_put(j, "properties", json_deep_copy(vm->properties));
 	json_put(j, "settings", json_deep_copy(vm->settings));
 	json_put(j, "disks", disks);
 	json_put(j, "nics", nics);
+	json_put(j, "cdrom", vm_cd_to_json(vm->cd));
 	json_put(j, "cloud_init", vm->cloud_init != NULL ? json_deep_copy(vm->cloud_init) : json_null());
 	return j;
 }

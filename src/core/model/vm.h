@@ -39,6 +39,12 @@ typedef struct VmNic {
 	unsigned slot;
 } VmNic;
 
+/* What somebody put into the CD drive: one of the two; neither: what was in it was taken out. */
+typedef struct VmCd {
+	char *image_id, *image_name; /* an image of the image store */
+	char *path;                  /* a file or block device on the host, read as it is */
+} VmCd;
+
 typedef struct Vm {
 	char *id, *name, *description, *created_at;
 	GStrv tags;
@@ -47,6 +53,7 @@ typedef struct Vm {
 	Json *settings;              /* only what somebody set */
 	GPtrArray *disk;             /* VmDisk, boot order */
 	GPtrArray *nic;              /* VmNic */
+	VmCd *cd;                    /* NULL: nobody did; then platform.cdrom says what is in the drive */
 	Json *cloud_init;            /* NULL: no seed */
 } Vm;
 
@@ -57,6 +64,10 @@ VmDisk *vm_disk_new(void);
 VmDisk *vm_disk_free(VmDisk *d);
 VmNic *vm_nic_new(void);
 VmNic *vm_nic_free(VmNic *n);
+VmCd *vm_cd_copy(const VmCd *cd);
+VmCd *vm_cd_free(VmCd *cd);
+/* Its form in records: {image: {id, name}|null, path}; null for NULL. New reference. */
+Json *vm_cd_to_json(const VmCd *cd);
 
 /*
  * From the stored or posted form. Refuses unknown members, wrong types, bad
@@ -92,3 +103,4 @@ bool mac_valid(const char *text);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Vm, vm_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmDisk, vm_disk_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmNic, vm_nic_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VmCd, vm_cd_free)

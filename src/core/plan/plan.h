@@ -38,6 +38,8 @@
 	X(DISK_MAKE,        true,   false,     true,    true,  "making disks")                      \
 	X(DISK_GROW,        false,  true,      true,    false, "growing the disk")                  \
 	X(GUEST_GROW,       false,  false,     false,   true,  "growing the file system")           \
+	X(CD_EJECT,         true,   false,     false,   true,  "taking the CD out")                 \
+	X(CD_INSERT,        true,   false,     false,   false, "putting the CD in")                 \
 	X(SEED_WRITE,       false,  false,     false,   false, "writing the cloud-init seed")       \
 	X(NVRAM_CREATE,     false,  false,     false,   false, "preparing firmware")                \
 	X(DISK_CHECK,       false,  false,     false,   false, "checking disks")                    \

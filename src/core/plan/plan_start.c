@@ -5,6 +5,7 @@
  * started: later changes of the configuration must not change what is taken down.
  */
 #include "core/guest/argv.h"
+#include "core/guest/cd.h"
 #include "core/guest/profile.h"
 #include "core/host/memory.h"
 #include "core/memory/range.h"
@@ -151,11 +152,9 @@ static void add_grants(Start *s)
 	static const struct {
 		ProfileKey key;
 		const char *name;
-	} files[] = { { PROFILE_KERNEL, "kernel" },
-		      { PROFILE_INITRD, "initrd" },
-		      { PROFILE_CDROM, "cdrom" } };
+	} files[] = { { PROFILE_KERNEL, "kernel" }, { PROFILE_INITRD, "initrd" } };
 	g_autofree char *seed = path_vm_seed(s->folders, s->vm->id),
-			*nvram = path_vm_nvram(s->folders, s->vm->id);
+			*nvram = path_vm_nvram(s->folders, s->vm->id), *cd = cd_path(s->vm, s->folders);
 
 	for (guint i = 0; i < s->vm->disk->len; i++) {
 		const VmDisk *d = s->vm->disk->pdata[i];
@@ -164,6 +163,7 @@ static void add_grants(Start *s)
 	}
 	for (size_t i = 0; i < G_N_ELEMENTS(files); i++)
 		add_grant(s, files[i].name, profile_text(s->profile, files[i].key), true);
+	add_grant(s, CD_NAME, cd, true);
 	if (s->vm->cloud_init != NULL)
 		add_grant(s, "seed", seed, true);
 	if (profile_is(s->profile, PROFILE_FIRMWARE, "uefi"))

@@ -123,5 +123,27 @@ Operation *plan_vm_disk_add(const PlanRequest *req, const VmSeen *seen, const Vm
 /* `d` of seen->vm; `v` its volume or NULL. ERR_BAD_STATE for a volume that the running guest uses. */
 Operation *plan_vm_disk_remove(const PlanRequest *req, const VmSeen *seen, const VmDisk *d, const Volume *v,
 			       bool delete_volume, GError **err);
+/* What is to be put into the CD drive. */
+typedef struct CdWish {
+	const VmCd *cd;
+	const char *image_key; /* of cd->image_id, with its revision, so that it can't be deleted meanwhile;
+				  or NULL */
+	int64_t image_rev;
+	bool force; /* take out what is in it also when the guest has locked it */
+} CdWish;
+
+/*
+ * A running guest has it at once, and keeps it over its starts until it is
+ * ejected; what was in the drive is taken out first. ERR_UNSUPPORTED for a
+ * running guest that has no drive and takes none while it runs.
+ */
+Operation *plan_vm_cd_insert(const PlanRequest *req, const VmSeen *seen, const CdWish *wish, GError **err);
+/*
+ * The medium goes, and the drive with it unless the guest has had it since its
+ * start. A guest that uses it is asked, and after a while it is ERR_BUSY; with
+ * `force` it is not asked. ERR_BAD_STATE when none is inserted.
+ */
+Operation *plan_vm_cd_eject(const PlanRequest *req, const VmSeen *seen, bool force, GError **err);
+
 /* The running QEMU was started with this disk's volume. */
 bool vm_disk_in_use(const VmSeen *seen, const VmDisk *d);

@@ -26,6 +26,9 @@ static const struct {
 	{ WAKE_E1000, "a virtio network card" },
 	{ WAKE_RTL8139, "a virtio network card" },
 	{ WAKE_TCO, "no iTCO watchdog in the guest (machine=pc has none)" },
+	{ WAKE_IDE, "no CD drive from the start (`plim vm unset NAME platform.cdrom`)" },
+	{ WAKE_SATA, "no CD drive from the start (`plim vm unset NAME platform.cdrom`)" },
+	{ WAKE_CD, "ejecting the CD (`plim vm cdrom eject`)" },
 	{ WAKE_DISPLAY, "closing the console's viewer" },
 	{ WAKE_BALLOON_STATS, "asking for no memory statistics" },
 	{ WAKE_RTC, "a guest that sets no periodic clock interrupt" },
@@ -214,7 +217,8 @@ void wake_interval_settle(WakeInterval *w, const Tally *t, const struct wake_fac
 	settle_accesses(w, t, f);
 	settle_timers(w, t, f);
 	/* Not accesses of a region: the guest rang, QEMU or the daemon was woken. */
-	w->source[WAKE_VIRTIO].write += t->queue;
+	w->source[WAKE_CD].write += MIN(t->cd, t->queue);
+	w->source[WAKE_VIRTIO].write += t->queue - MIN(t->cd, t->queue);
 	w->sum.write += t->queue;
 	w->source[WAKE_DAEMON].call += f->qmp_calls;
 	w->source[WAKE_AGENT].call += f->agent_calls;
@@ -297,6 +301,7 @@ Json *wake_interval_to_json(const WakeInterval *w, unsigned index)
 	json_put_int(j, "index", index);
 	json_put_uint(j, "start", w->start);
 	json_put_uint(j, "duration", w->duration);
+	json_put_uint(j, "paused", w->paused);
 	put_count(j, &w->sum);
 	if (!w->has_timers)
 		json_put(j, "timer", json_null());

@@ -35,14 +35,15 @@
 	X(PARALLEL,  "parallel",        "parallel port",                  "platform.parallel=none")                \
 	X(FLOPPY,    "floppy",          "floppy controller",              "platform.floppy=false")                 \
 	X(PS2,       "ps2",             "PS/2 keyboard and mouse",        NULL)                                    \
-	X(IDE,       "ide",             "IDE drives (polled CD)",         "platform.cdrom=")                       \
-	X(SATA,      "sata",            "SATA drives (polled CD)",        "platform.cdrom=")                       \
+	X(IDE,       "ide",             "IDE drives (polled CD)",         NULL)                                    \
+	X(SATA,      "sata",            "SATA drives (polled CD)",        NULL)                                    \
 	X(E1000,     "e1000",           "e1000 network card",             NULL)                                    \
 	X(RTL8139,   "rtl8139",         "RTL8139 network card",           NULL)                                    \
 	X(VGA,       "vga",             "VGA display",                    "platform.video=none")                   \
 	X(GPU,       "virtio-gpu",      "virtio display",                 "platform.video=none")                   \
 	X(BLK,       "virtio-blk",      "virtio disk",                    NULL)                                    \
 	X(SCSI,      "virtio-scsi",     "virtio SCSI controller",         NULL)                                    \
+	X(CD,        "cdrom",           "inserted CD, polled",            NULL)                                    \
 	X(NET,       "virtio-net",      "virtio network card",            NULL)                                    \
 	X(PORTS,     "virtio-serial",   "virtio console and agent",       NULL)                                    \
 	X(BALLOON,   "virtio-balloon",  "memory balloon",                 NULL)                                    \
@@ -82,6 +83,7 @@ struct wake_thread {
 /* What was counted, and as what it is to be read. */
 typedef struct WakeInterval {
 	uint64_t start, duration; /* us since the measurement began; us */
+	uint64_t paused;          /* us of it in which the guest stood still, and so did nothing */
 	/* threads of QEMU */
 	bool has_threads;
 	GArray *thread; /* struct wake_thread */
@@ -123,9 +125,10 @@ void wake_interval_settle(WakeInterval *w, const Tally *t, const struct wake_fac
 bool wake_thread_is_vcpu(const char *name);
 
 /*
- * {index, start, duration, timer, read, write, sampled, exits, halts, wakeups, main_wakeups, vcpu_wakeups,
- *  cpu, vcpu_cpu, threads: [{name, tid, wakeups, cpu}], sources: [{source, title, timer, read, write, call}]}
- * Times in us; a count that could not be had is null. Sources with no event are left out. New reference.
+ * {index, start, duration, paused, timer, read, write, sampled, exits, halts, wakeups, main_wakeups,
+ * vcpu_wakeups, cpu, vcpu_cpu, threads: [{name, tid, wakeups, cpu}], sources: [{source, title, timer, read,
+ * write, call}]} Times in us; a count that could not be had is null. Sources with no event are left out. New
+ * reference.
  */
 Json *wake_interval_to_json(const WakeInterval *w, unsigned index);
 

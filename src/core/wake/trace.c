@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/wake/trace.h"
+#include "core/guest/address.h"
 
 #include <string.h>
 
@@ -9,13 +10,8 @@
 #define COUNT_MAX UINT64_C(1000000000000)
 
 const char *const tally_events[] = {
-	"memory_region_ops_read",
-	"memory_region_ops_write",
-	"usb_uhci_frame_start",
-	"apic_local_deliver",
-	"x86_gsi_interrupt",
-	"virtio_queue_notify",
-	NULL,
+	"memory_region_ops_read", "memory_region_ops_write", "usb_uhci_frame_start", "apic_local_deliver",
+	"x86_gsi_interrupt",      "virtio_queue_notify",     "scsi_req_parsed",      NULL,
 };
 
 static void region_free(gpointer p)
@@ -139,6 +135,15 @@ static bool add_queue(Tally *t, const char *text, size_t len)
 	return true;
 }
 
+/* "target 24 lun 0 tag 5 command 74 dir 1 length 8": the target that only a CD drive has. */
+static bool add_scsi(Tally *t, const char *text, size_t len)
+{
+	if (!begins(text, len, "target "))
+		return false;
+	t->cd += begins(text, len, "target " G_STRINGIFY(SCSI_TARGET_CDROM) " ");
+	return true;
+}
+
 static const struct {
 	const char *event;
 	bool (*add)(Tally *t, const char *text, size_t len);
@@ -146,6 +151,7 @@ static const struct {
 	{ "memory_region_ops_read ", add_read }, { "memory_region_ops_write ", add_write },
 	{ "usb_uhci_frame_start ", add_frame },  { "apic_local_deliver ", add_local_interrupt },
 	{ "x86_gsi_interrupt ", add_line },      { "virtio_queue_notify ", add_queue },
+	{ "scsi_req_parsed ", add_scsi },
 };
 
 /* With `-msg timestamp=on` each line begins so: "15427@1795250704.306561:". */

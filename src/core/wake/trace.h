@@ -35,6 +35,7 @@ struct Tally {
 	uint64_t apic_timer;       /* timer of the emulated local APIC */
 	uint64_t irq[TALLY_LINES]; /* how often an emulated device raised this line */
 	uint64_t queue;            /* virtio queues that the guest rang */
+	uint64_t cd;               /* commands to a CD drive on a SCSI bus, each of which rang a queue */
 	uint64_t lines;            /* all that were understood */
 };
 
