@@ -23,12 +23,8 @@ def hosts(lab, build):
         wait_for(lambda: "kvm guests can have" in probed(lab[name]), PROBE_TIMEOUT, "the probe of " + name)
     yield {name: lab[name] for name in names}
     for name in names:
-        host = lab[name]
-        for vm in host.plim("vm", "list"):
-            if vm["runtime"]["state"] == "running":
-                host.plim_ok("vm", "kill", vm["name"])
-        host.plimsolld_stop()
-        host.sh("rm -rf /var/lib/plimsoll/* /run/plimsoll /run/payload /var/log/* " + DUMP)
+        lab[name].plimsolld_clear()
+        lab[name].sh("rm -rf " + DUMP)
 
 
 def probed(host):

@@ -42,11 +42,7 @@ def host(lab, build):
     host = lab["a"]
     host.plimsolld_start()
     yield host
-    for vm in host.plim("vm", "list"):
-        if vm["runtime"]["state"] == "running":
-            host.plim_ok("vm", "kill", vm["name"])
-    host.plimsolld_stop()
-    host.sh("rm -rf /var/lib/plimsoll/* /run/plimsoll /run/payload /var/log/*")
+    host.plimsolld_clear()
 
 
 def make(host, payload, name, *settings):

@@ -17,11 +17,8 @@ def host(lab, build):
     host = lab["a"]
     host.plimsolld_start()
     yield host
-    for vm in host.plim("vm", "list"):
-        if vm["runtime"]["state"] == "running":
-            host.plim_ok("vm", "kill", vm["name"])
-    host.plimsolld_stop()
-    host.sh("echo 2 >%s/run; rm -rf /var/lib/plimsoll/* /run/plimsoll /run/payload /run/linux /var/log/*" % KSM)
+    host.plimsolld_clear()
+    host.sh("echo 2 >%s/run; rm -rf /run/linux" % KSM)
 
 
 @pytest.fixture(scope="module")

@@ -78,6 +78,14 @@ class Product:
         if status != 0:
             raise LabError("plimsolld ended with %d; %s" % (status, self.plimsolld_said()))
 
+    def plimsolld_clear(self):
+        """End its guests, end it, and leave the host as one that never had Plimsoll."""
+        for vm in self.plim("vm", "list"):
+            if vm["runtime"]["state"] == "running":
+                self.plim_ok("vm", "kill", vm["name"])
+        self.plimsolld_stop()
+        self.sh("rm -rf /var/lib/plimsoll/* /run/plimsoll /run/payload /var/log/*")
+
     def plimsolld_kill(self):
         """kill -9 of the daemon alone; guests run on. Returns when it is gone."""
         self.plimsolld_signal(signal.SIGKILL)
