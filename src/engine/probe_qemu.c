@@ -77,7 +77,8 @@ static bool converse(const Probe *p, const char *machine, const char *commands, 
 			   .n_keep = 1,
 			   .output = null,
 			   .user = p->user,
-			   .max_files = FILES_MAX };
+			   .max_files = FILES_MAX,
+			   .ends_with_us = true };
 	int r = fd_write_all(ours, commands, strlen(commands));
 	pid_t pid;
 	bool ok;

@@ -49,6 +49,7 @@ struct failure {
 struct child {
 	const struct spawn *s;
 	char *const *envp;
+	pid_t parent;
 	int null_fd, pid_fd, tell_fd;
 	struct rlimit files, files_allowed; /* as wanted; as anybody may */
 };
@@ -141,6 +142,13 @@ static bool child_capabilities(void)
 	       syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
 }
 
+/* After the user: the kernel takes it back when that changes (prctl(2)). */
+static bool child_end(const struct child *c)
+{
+	return !c->s->ends_with_us || (syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 &&
+				       syscall(SYS_getppid) == c->parent);
+}
+
 static bool child_pid_file(int fd)
 {
 	char text[24], *at = text + sizeof text;
@@ -160,7 +168,7 @@ static bool child_prepare(const struct child *c, Stage *stage)
 {
 	return (*stage = STAGE_SESSION, child_session()) && (*stage = STAGE_FILES, child_files(c)) &&
 	       (*stage = STAGE_LIMITS, child_limits(c)) && (*stage = STAGE_USER, child_user(c->s->user)) &&
-	       (*stage = STAGE_CAPABILITIES, child_capabilities()) &&
+	       (*stage = STAGE_CAPABILITIES, child_capabilities() && child_end(c)) &&
 	       (*stage = STAGE_PID_FILE, child_pid_file(c->pid_fd)) &&
 	       (*stage = STAGE_SIGNALS, child_signals());
 }
@@ -287,6 +295,7 @@ bool spawn_process(const struct spawn *s, pid_t *ret_pid, int *ret_pidfd, GError
 	_cleanup_close_ int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC), pid_fd = -EBADF;
 	struct child c = {
 		.s = s,
+		.parent = getpid(),
 		.envp = (char *const *)(s->envp != NULL ? s->envp : plain),
 	};
 

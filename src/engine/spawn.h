@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Starting a process that outlives us, with as few rights as it needs.
+ * Starting a process that may outlive us, with as few rights as it needs.
  *
  * The child is made with vfork(): it costs the same however much memory the
  * daemon holds (fork() copies page tables, and the daemon then faults on every
@@ -45,6 +45,7 @@ struct spawn {
 	const char *pid_path;  /* NULL, or a file for its process id, written before the program begins */
 	const SpawnUser *user; /* NULL: ours */
 	uint64_t max_files;    /* RLIMIT_NOFILE; at most our hard limit unless we may raise it */
+	bool ends_with_us; /* killed when the calling thread ends, however that comes; else it outlives us */
 };
 
 /*

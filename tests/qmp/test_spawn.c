@@ -201,6 +201,44 @@ static void test_a_program_that_cannot_run_is_told(void)
 	}
 }
 
+/* In a process of its own: begins one that sleeps, as another user, and is killed. */
+static void begin_and_die(int out)
+{
+	static const char *const argv[] = { "/bin/sh", "-c", "echo begun; exec sleep 300", NULL };
+	struct spawn s = { .argv = argv, .output = out, .max_files = 64, .ends_with_us = true };
+	int pidfd = -EBADF;
+	SpawnUser u;
+	pid_t pid;
+
+	if (geteuid() == 0 && spawn_user_find("daemon", NULL, &u))
+		s.user = &u;
+	if (spawn_process(&s, &pid, &pidfd, NULL))
+		raise(SIGKILL);
+	_exit(1);
+}
+
+static void test_one_that_is_to_end_with_us_does(void)
+{
+	char said[16] = { 0 };
+	int fds[2], status;
+	struct pollfd p;
+	pid_t us;
+
+	g_assert_cmpint(pipe2(fds, O_CLOEXEC), ==, 0);
+	us = fork();
+	if (us == 0)
+		begin_and_die(fds[1]);
+	close(fds[1]);
+	g_assert_cmpint(waitpid(us, &status, 0), ==, us);
+	g_assert_cmpint(WTERMSIG(status), ==, SIGKILL);
+	/* Its output is open for as long as it lives. */
+	p = (struct pollfd){ .fd = fds[0], .events = POLLIN };
+	do
+		g_assert_cmpint(poll(&p, 1, 120000), ==, 1);
+	while (read(fds[0], said, sizeof said) > 0);
+	close(fds[0]);
+}
+
 static void test_how_it_ended_is_known(void)
 {
 	const char *exits[] = { "/bin/sh", "-c", "exit 7", NULL };
@@ -280,6 +318,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/spawn/pid-file", test_the_pid_is_written_before_the_program_begins);
 	g_test_add_func("/spawn/cannot-run", test_a_program_that_cannot_run_is_told);
 	g_test_add_func("/spawn/end", test_how_it_ended_is_known);
+	g_test_add_func("/spawn/ends-with-us", test_one_that_is_to_end_with_us_does);
 	g_test_add_func("/spawn/start-time", test_start_time_tells_processes_apart);
 	g_test_add_func("/spawn/threads", test_many_threads_may_spawn_at_once);
 	return g_test_run();
