@@ -12,6 +12,8 @@
 
 #define SECOND UINT64_C(1000000)
 #define WAIT_MAX 60
+#define FATE_LOOKS 50
+#define FATE_PAUSE (SECOND / 10)
 #define ASK_TIMEOUT (10 * SECOND)
 
 /* With the vm's name. Takes `report`; NULL: nobody counted. */
@@ -124,6 +126,12 @@ static Json *best_report(const ApiCall *c, const VmRecords *r, uint64_t wait)
 	return member && !is_running(best) ? ask_all(c, r, best) : best;
 }
 
+static bool is_untold(const VmRecords *r, const Json *report)
+{
+	return r != NULL && g_strcmp0(json_str(report, "state"), "ended") == 0 &&
+	       json_str(r->runtime, "operation") != NULL;
+}
+
 bool api_vm_wakeups_show(ApiCall *c, GError **err)
 {
 	g_autoptr(VmRecords) r = call_vm(c, err);
@@ -135,7 +143,17 @@ bool api_vm_wakeups_show(ApiCall *c, GError **err)
 		return false;
 	rested = (wait > 0 || engine_membership(c->engine) != NULL) && call_rest(c);
 	report = best_report(c, r, wait);
+	/* What ended QEMU may not have recorded its end yet. */
+	for (int i = 0; i < FATE_LOOKS && is_untold(r, report); i++) {
+		g_usleep(FATE_PAUSE);
+		json_unref(report);
+		vm_records_free(r);
+		r = call_vm(c, err);
+		report = r != NULL ? best_report(c, r, 0) : NULL;
+	}
 	call_wake(c, rested);
+	if (r == NULL)
+		return false;
 	return answer_report(c, r, 200, report);
 }
 
