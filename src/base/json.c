@@ -14,7 +14,7 @@ static Json *parse(const char *text, size_t len, size_t flags, bool *ret_overflo
 		return NULL;
 	}
 	/* jansson skips one that follows a number. */
-	if (memchr(text, '\0', len) != NULL) {
+	if (len > 0 && memchr(text, '\0', len) != NULL) {
 		fail(err, ERR_INVALID, "not valid JSON: it holds a NUL byte");
 		return NULL;
 	}

@@ -221,11 +221,9 @@ class Daemon:
 
     def processes(self):
         """
-        Pids whose command line names a folder of ours, or a vm of ours while an open file is in one: QEMU gets its
-        files as descriptors, and a guest that moves has a QEMU on each of two hosts. The daemon does not count.
+        Pids whose command line names a folder of ours, and QEMUs that have an open file in one: they get their files as
+        descriptors, and a guest without files of its own has no folder. The daemon does not count.
         """
-        vms = self.state / "vms"
-        names = [os.fsencode(vm) for vm in (os.listdir(vms) if vms.exists() else [])]
         found = []
         for entry in pathlib.Path("/proc").iterdir():
             try:
@@ -234,7 +232,7 @@ class Daemon:
                 continue
             if self.process and entry.name == str(self.process.pid):
                 continue
-            if str(self.base).encode() in words or (any(vm in words for vm in names) and self.has_open(entry)):
+            if str(self.base).encode() in words or (b"qemu-system" in words and self.has_open(entry)):
                 found.append(int(entry.name))
         return found
 
