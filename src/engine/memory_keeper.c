@@ -14,6 +14,7 @@
 #include "engine/host_pressure.h"
 #include "engine/limits.h"
 #include "engine/records.h"
+#include "engine/rounds.h"
 
 #include <string.h>
 
@@ -53,11 +54,8 @@ typedef struct Guest {
 struct MemoryKeeper {
 	Engine *engine;
 	uint64_t period;
-	GThread *thread;
-	GMutex lock; /* of all below */
-	GCond wake;  /* it shall end; a round has ended */
-	bool ending;
-	uint64_t rounds;
+	Rounds *rounds;
+	GMutex lock;       /* of all below */
 	GHashTable *guest; /* vm id -> Guest; changed by the thread alone */
 	struct balance_host host;
 	uint64_t swapped; /* pages of the host, in the round before */
@@ -461,29 +459,12 @@ static void look(MemoryKeeper *k)
 		decide(k, due, vmms);
 }
 
-static bool pause_for(MemoryKeeper *k, uint64_t us)
-{
-	gint64 until = (gint64)(time_monotonic() + us);
-	bool on;
-
-	g_mutex_lock(&k->lock);
-	k->rounds++;
-	g_cond_broadcast(&k->wake);
-	while (!k->ending && g_cond_wait_until(&k->wake, &k->lock, until))
-		;
-	on = !k->ending;
-	g_mutex_unlock(&k->lock);
-	return on;
-}
-
-static gpointer keep(gpointer data)
+static uint64_t do_round(void *data)
 {
 	MemoryKeeper *k = data;
 
-	do
-		look(k);
-	while (pause_for(k, k->hurry ? MIN(HURRY, k->period) : k->period));
-	return NULL;
+	look(k);
+	return k->hurry ? MIN(HURRY, k->period) : k->period;
 }
 
 MemoryKeeper *memory_keeper_start(Engine *e, uint64_t period)
@@ -493,9 +474,8 @@ MemoryKeeper *memory_keeper_start(Engine *e, uint64_t period)
 	k->engine = e;
 	k->period = period != 0 ? period : MEMORY_KEEPER_PERIOD;
 	g_mutex_init(&k->lock);
-	g_cond_init(&k->wake);
 	k->guest = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, guest_free);
-	k->thread = g_thread_new("memory", keep, k);
+	k->rounds = rounds_start("memory", do_round, k);
 	return k;
 }
 
@@ -517,14 +497,8 @@ static void leave_alone(MemoryKeeper *k)
 
 void memory_keeper_stop(MemoryKeeper *k)
 {
-	if (k == NULL || k->thread == NULL)
-		return;
-	g_mutex_lock(&k->lock);
-	k->ending = true;
-	g_cond_broadcast(&k->wake);
-	g_mutex_unlock(&k->lock);
-	g_thread_join(g_steal_pointer(&k->thread));
-	leave_alone(k);
+	if (k != NULL && rounds_stop(k->rounds))
+		leave_alone(k);
 }
 
 MemoryKeeper *memory_keeper_free(MemoryKeeper *k)
@@ -532,9 +506,9 @@ MemoryKeeper *memory_keeper_free(MemoryKeeper *k)
 	if (k == NULL)
 		return NULL;
 	memory_keeper_stop(k);
+	rounds_free(k->rounds);
 	g_hash_table_unref(k->guest);
 	g_mutex_clear(&k->lock);
-	g_cond_clear(&k->wake);
 	g_free(k);
 	return NULL;
 }
@@ -554,16 +528,8 @@ void memory_keeper_reset(MemoryKeeper *k, const char *vm_id)
 
 void memory_keeper_wait(MemoryKeeper *k, uint64_t timeout)
 {
-	gint64 until = (gint64)(time_monotonic() + timeout);
-	uint64_t now;
-
-	if (k == NULL)
-		return;
-	g_mutex_lock(&k->lock);
-	now = k->rounds;
-	while (!k->ending && k->rounds == now && g_cond_wait_until(&k->wake, &k->lock, until))
-		;
-	g_mutex_unlock(&k->lock);
+	if (k != NULL)
+		rounds_wait(k->rounds, timeout);
 }
 
 /*

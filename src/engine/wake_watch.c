@@ -10,6 +10,7 @@
 #include "engine/engine-impl.h"
 #include "engine/qemu_threads.h"
 #include "engine/records.h"
+#include "engine/rounds.h"
 
 #include <dirent.h>
 #include <inttypes.h>
@@ -46,10 +47,8 @@ typedef struct Guest {
 struct WakeWatch {
 	Engine *engine;
 	uint64_t period;
-	GThread *thread;
-	GMutex lock; /* of all below */
-	GCond wake;
-	bool ending;
+	Rounds *rounds;
+	GMutex lock;       /* of all below */
 	GHashTable *guest; /* vm id -> Guest; changed by the thread alone */
 	uint64_t cost;
 };
@@ -364,27 +363,12 @@ static void look(WakeWatch *w)
 	tell(w, verdicts);
 }
 
-static bool pause_for(WakeWatch *w, uint64_t us)
-{
-	gint64 until = (gint64)(time_monotonic() + us);
-	bool on;
-
-	g_mutex_lock(&w->lock);
-	while (!w->ending && g_cond_wait_until(&w->wake, &w->lock, until))
-		;
-	on = !w->ending;
-	g_mutex_unlock(&w->lock);
-	return on;
-}
-
-static gpointer watch(gpointer data)
+static uint64_t do_round(void *data)
 {
 	WakeWatch *w = data;
 
-	do
-		look(w);
-	while (pause_for(w, w->period));
-	return NULL;
+	look(w);
+	return w->period;
 }
 
 WakeWatch *wake_watch_start(Engine *e, uint64_t period)
@@ -394,31 +378,24 @@ WakeWatch *wake_watch_start(Engine *e, uint64_t period)
 	w->engine = e;
 	w->period = period != 0 ? period : WAKE_WATCH_PERIOD;
 	g_mutex_init(&w->lock);
-	g_cond_init(&w->wake);
 	w->guest = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, guest_free);
-	w->thread = g_thread_new("wakeups", watch, w);
+	w->rounds = rounds_start("wakeups", do_round, w);
 	return w;
 }
 
 void wake_watch_stop(WakeWatch *w)
 {
-	if (w == NULL || w->thread == NULL)
-		return;
-	g_mutex_lock(&w->lock);
-	w->ending = true;
-	g_cond_broadcast(&w->wake);
-	g_mutex_unlock(&w->lock);
-	g_thread_join(g_steal_pointer(&w->thread));
+	if (w != NULL)
+		rounds_stop(w->rounds);
 }
 
 WakeWatch *wake_watch_free(WakeWatch *w)
 {
 	if (w == NULL)
 		return NULL;
-	wake_watch_stop(w);
+	rounds_free(w->rounds);
 	g_hash_table_unref(w->guest);
 	g_mutex_clear(&w->lock);
-	g_cond_clear(&w->wake);
 	g_free(w);
 	return NULL;
 }
