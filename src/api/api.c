@@ -353,7 +353,7 @@ static gid_t find_group(void)
 
 /* What a host of the pool listens on for the others. A stranger shows no certificate yet: it brings a token.
  */
-static bool open_pool_server(Api *a, const Membership *m, GError **err)
+static bool open_pool_server(Api *a, const Membership *m, int fd, GError **err)
 {
 	g_autofree char *ca = g_build_filename(m->folder, PKI_CA, NULL);
 	g_autofree char *cert = g_build_filename(m->folder, PKI_CERT, NULL);
@@ -364,6 +364,7 @@ static bool open_pool_server(Api *a, const Membership *m, GError **err)
 		.tls_key = key,
 		.tls_client_ca = ca,
 		.tls_client_cert = HTTP_CLIENT_CERT_OPTIONAL,
+		.tls_fd = fd,
 		.handle = on_pool_request,
 		.data = a,
 	};
@@ -374,6 +375,7 @@ static bool open_pool_server(Api *a, const Membership *m, GError **err)
 
 Api *api_new(const struct api_config *config, GError **err)
 {
+	_cleanup_close_ int pool_fd = config->sockets.pool > 0 ? config->sockets.pool : -EBADF;
 	g_autoptr(Api) a = g_new0(Api, 1);
 	struct http_config http = {
 		.unix_path = config->socket,
@@ -383,6 +385,8 @@ Api *api_new(const struct api_config *config, GError **err)
 		.tls_key = config->tls_key,
 		.tls_client_ca = config->tls_client_ca,
 		.tls_client_cert = HTTP_CLIENT_CERT_REQUIRED,
+		.unix_fd = config->sockets.local,
+		.tls_fd = config->sockets.tls,
 		.handle = on_request,
 		.data = a,
 	};
@@ -397,15 +401,38 @@ Api *api_new(const struct api_config *config, GError **err)
 	a->streams = event_streams_new(config->loop, engine_store(config->engine), err);
 	if (a->streams == NULL)
 		return NULL;
-	if (config->member != NULL && !open_pool_server(a, config->member, err))
+	if (config->member != NULL && !open_pool_server(a, config->member, fd_take(&pool_fd), err))
 		return NULL;
 	a->server = http_server_new(config->loop, &http, err);
 	return a->server != NULL ? g_steal_pointer(&a) : NULL;
 }
 
+void api_rest(Api *a)
+{
+	if (a == NULL)
+		return;
+	http_server_rest(a->server);
+	if (a->pool_server != NULL)
+		http_server_rest(a->pool_server);
+}
+
 bool api_is_busy(const Api *a)
 {
-	return a != NULL && a->jobs > 0;
+	return a != NULL && (a->jobs > 0 || http_server_is_busy(a->server) ||
+			     (a->pool_server != NULL && http_server_is_busy(a->pool_server)));
+}
+
+struct api_sockets api_hand_over(Api *a)
+{
+	struct api_sockets s = { -EBADF, -EBADF, -EBADF };
+	int none;
+
+	if (a == NULL)
+		return s;
+	http_server_hand_over(a->server, &s.local, &s.tls);
+	if (a->pool_server != NULL)
+		http_server_hand_over(a->pool_server, &none, &s.pool);
+	return s;
 }
 
 void api_say_goodbye(Api *a)

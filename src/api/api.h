@@ -21,6 +21,11 @@
 
 typedef struct Api Api;
 
+/* The sockets on which the API listens: the unix socket, the configured address, the pool's. None: <= 0. */
+struct api_sockets {
+	int local, tls, pool;
+};
+
 struct api_config {
 	Engine *engine;
 	Loop *loop;
@@ -29,13 +34,22 @@ struct api_config {
 	const char *tls_address, *tls_cert, *tls_key, *tls_client_ca;
 	/* The pool that this host is a member of, or NULL: its address is served as well. */
 	const Membership *member;
+	/* From api_hand_over() of the daemon before this one. Taken. */
+	struct api_sockets sockets;
 };
 
 Api *api_new(const struct api_config *config, GError **err);
 /* The daemon is about to stop: those at consoles and screens are told. While the loop runs. NULL is fine. */
 void api_say_goodbye(Api *a);
-/* Are there requests that nobody has answered yet? Streams and consoles do not count. NULL is fine. */
+/* Takes no more connections: who comes waits for the daemon that the sockets are handed to. NULL is fine. */
+void api_rest(Api *a);
+/*
+ * Are there requests that nobody has answered yet, or connections that have
+ * yet to ask? Streams and consoles do not count. NULL is fine.
+ */
 bool api_is_busy(const Api *a);
+/* Gives up the listening sockets, which are the caller's now. Before api_free(). NULL is fine. */
+struct api_sockets api_hand_over(Api *a);
 /* Closes. NULL is fine; returns NULL. */
 Api *api_free(Api *a);
 

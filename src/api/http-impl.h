@@ -126,7 +126,7 @@ const char *server_date(HttpServer *s);
 
 /* ---- http_listen.c ---- */
 
-/* NULL without an error when the configuration has none of that kind. */
+/* NULL without an error when the configuration has none of that kind. Both take the socket it may bring. */
 bool listener_open_unix(HttpServer *s, const struct http_config *cfg, Listener **ret, GError **err);
 bool listener_open_tls(HttpServer *s, const struct http_config *cfg, Listener **ret, GError **err);
 /* Its connections must be gone. */
@@ -136,6 +136,10 @@ unsigned listener_port(const Listener *ln);
 void listener_release(Listener *ln);
 /* A connection became idle: where there was no room for another one, now it can give way. */
 void listener_look(Listener *ln);
+/* No connection is taken from now on. NULL is fine. */
+void listener_rest(Listener *ln);
+/* Gives up the socket, which stays where it is; -EBADF for NULL. Before listener_free(). */
+int listener_hand_over(Listener *ln);
 
 /* ---- http_conn.c ---- */
 

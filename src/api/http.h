@@ -53,6 +53,8 @@ struct http_config {
 	 */
 	const char *unix_path;
 	const char *unix_group;
+	/* A socket that listens at unix_path already, from http_server_hand_over(); 0: none. Taken. */
+	int unix_fd;
 
 	/*
 	 * Listener on TLS, or NULL: "10.0.0.1:7443", "[::]:7443"; port 0 takes any
@@ -62,6 +64,8 @@ struct http_config {
 	const char *tls_address;
 	const char *tls_cert, *tls_key, *tls_client_ca;
 	HttpClientCert tls_client_cert;
+	/* The same for tls_address. One that listens elsewhere is closed, and another is made. */
+	int tls_fd;
 
 	unsigned max_connections; /* of each listener; 1024 */
 	size_t head_max;          /* request line and headers; 16 KiB */
@@ -98,6 +102,19 @@ HttpServer *http_server_free(HttpServer *s);
 unsigned http_server_tls_port(const HttpServer *s);
 /* Connections that are open, of all listeners. */
 unsigned http_server_connections(const HttpServer *s);
+
+/*
+ * For a server that another one follows at once, so that no client notices:
+ * http_server_rest() takes no more connections (who comes waits in the kernel),
+ * http_server_is_busy() tells whether a connection that was taken still waits
+ * for an answer or has yet to ask its first question (streams and WebSockets
+ * don't count), and http_server_hand_over() gives up the listening sockets,
+ * each -EBADF when there is none: the caller's, for the next http_config. The
+ * unix socket is not removed then.
+ */
+void http_server_rest(HttpServer *s);
+bool http_server_is_busy(const HttpServer *s);
+void http_server_hand_over(HttpServer *s, int *ret_unix, int *ret_tls);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HttpServer, http_server_free)
 

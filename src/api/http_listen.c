@@ -26,7 +26,7 @@ struct Listener {
 	int fd;
 	LoopSource *io, *retry;
 	unsigned n_conns;
-	bool paused;
+	bool paused, resting;
 	TlsContext *tls; /* NULL: the unix socket */
 	char *path;      /* of the unix socket, and which file it is */
 	dev_t dev;
@@ -139,14 +139,30 @@ static int bind_unix(const char *path, const char *group, struct stat *ret_st, G
 	return fd_take(&fd);
 }
 
+/* One that was handed over was made by bind_unix(): the name that is its own is that from before the
+ * renaming. */
+static bool listens_at(int fd, const char *path, struct stat *ret_st)
+{
+	g_autofree char *tmp = g_strconcat(path, ".new", NULL);
+	struct sockaddr_un sa = { 0 };
+	socklen_t len = sizeof sa - 1;
+
+	return getsockname(fd, (struct sockaddr *)&sa, &len) == 0 && sa.sun_family == AF_UNIX &&
+	       g_str_equal(sa.sun_path, tmp) && lstat(path, ret_st) == 0 && S_ISSOCK(ret_st->st_mode);
+}
+
 bool listener_open_unix(HttpServer *s, const struct http_config *cfg, Listener **ret, GError **err)
 {
+	_cleanup_close_ int given = cfg->unix_fd > 0 ? cfg->unix_fd : -EBADF;
 	struct stat st;
 	int fd;
 
 	if (cfg->unix_path == NULL)
 		return true;
-	fd = bind_unix(cfg->unix_path, cfg->unix_group, &st, err);
+	if (given >= 0 && listens_at(given, cfg->unix_path, &st))
+		fd = fd_take(&given);
+	else
+		fd = bind_unix(cfg->unix_path, cfg->unix_group, &st, err);
 	if (fd < 0)
 		return false;
 	*ret = listener_new(s, &fd, NULL);
@@ -177,8 +193,25 @@ static bool split_address(const char *text, char **ret_host, char **ret_port)
 	return true;
 }
 
-static int bind_tcp(const char *address, GError **err)
+static bool is_bound_to(int fd, const struct addrinfo *ai)
 {
+	struct sockaddr_storage ss = { 0 };
+	socklen_t len = sizeof ss;
+
+	return fd >= 0 && getsockname(fd, (struct sockaddr *)&ss, &len) == 0 && len == ai->ai_addrlen &&
+	       memcmp(&ss, ai->ai_addr, len) == 0;
+}
+
+/* Where the old one listens may be in the way of the new one. */
+static void close_now(int *fd)
+{
+	_cleanup_close_ int old = fd_take(fd);
+}
+
+/* `given` listens already, perhaps there; taken. */
+static int bind_tcp(const char *address, int given, GError **err)
+{
+	_cleanup_close_ int old = given;
 	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
 					.ai_socktype = SOCK_STREAM };
 	g_autofree char *host = NULL, *port = NULL;
@@ -191,6 +224,11 @@ static int bind_tcp(const char *address, GError **err)
 			    "'%s' is no address with a port", address);
 		return -1;
 	}
+	if (is_bound_to(old, ai)) {
+		freeaddrinfo(ai);
+		return fd_take(&old);
+	}
+	close_now(&old);
 	fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
 	    bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
@@ -208,6 +246,7 @@ static int bind_tcp(const char *address, GError **err)
 
 bool listener_open_tls(HttpServer *s, const struct http_config *cfg, Listener **ret, GError **err)
 {
+	_cleanup_close_ int given = cfg->tls_fd > 0 ? cfg->tls_fd : -EBADF;
 	g_autoptr(TlsContext) tls = NULL;
 	int fd;
 
@@ -219,7 +258,7 @@ bool listener_open_tls(HttpServer *s, const struct http_config *cfg, Listener **
 	tls = tls_context_new(cfg->tls_cert, cfg->tls_key, cfg->tls_client_ca, cfg->tls_client_cert, err);
 	if (tls == NULL)
 		return false;
-	fd = bind_tcp(cfg->tls_address, err);
+	fd = bind_tcp(cfg->tls_address, fd_take(&given), err);
 	if (fd < 0)
 		return false;
 	*ret = listener_new(s, &fd, g_steal_pointer(&tls));
@@ -312,6 +351,7 @@ static void welcome(Listener *ln, int *fd)
 
 static void listener_pause(Listener *ln, bool paused)
 {
+	paused = paused || ln->resting;
 	if (ln->paused != paused)
 		loop_fd_set_events(ln->io, paused ? 0 : EPOLLIN);
 	ln->paused = paused;
@@ -379,6 +419,23 @@ static void on_accept(int fd, uint32_t events, void *data)
 void listener_look(Listener *ln)
 {
 	listener_pause(ln, false);
+}
+
+void listener_rest(Listener *ln)
+{
+	if (ln == NULL)
+		return;
+	ln->resting = true;
+	listener_pause(ln, true);
+}
+
+int listener_hand_over(Listener *ln)
+{
+	if (ln == NULL)
+		return -EBADF;
+	ln->io = loop_source_free(ln->io);
+	g_clear_pointer(&ln->path, g_free);
+	return fd_take(&ln->fd);
 }
 
 void listener_release(Listener *ln)

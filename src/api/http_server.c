@@ -115,6 +115,49 @@ HttpServer *http_server_free(HttpServer *s)
 	return NULL;
 }
 
+void http_server_rest(HttpServer *s)
+{
+	listener_rest(s->unix_listener);
+	listener_rest(s->tls_listener);
+}
+
+static bool conn_is_busy(const HttpConn *c)
+{
+	switch (c->state) {
+	case CONN_HANDSHAKE:
+	case CONN_BODY:
+	case CONN_FLUSH:
+		return true;
+	case CONN_HEAD:
+		return c->served == 0 || c->in->len > 0 || c->out_len > 0;
+	case CONN_ANSWER:
+		return c->stream == NULL;
+	case CONN_WS:
+	case CONN_LINGER:
+	case CONN_DEAD:
+		break;
+	}
+	return false;
+}
+
+bool http_server_is_busy(const HttpServer *s)
+{
+	GHashTableIter iter;
+	void *c;
+
+	g_hash_table_iter_init(&iter, s->conns);
+	while (g_hash_table_iter_next(&iter, &c, NULL))
+		if (conn_is_busy(c))
+			return true;
+	return false;
+}
+
+void http_server_hand_over(HttpServer *s, int *ret_unix, int *ret_tls)
+{
+	*ret_unix = listener_hand_over(s->unix_listener);
+	*ret_tls = listener_hand_over(s->tls_listener);
+}
+
 unsigned http_server_tls_port(const HttpServer *s)
 {
 	return s->tls_listener != NULL ? listener_port(s->tls_listener) : 0;

@@ -3,6 +3,7 @@
 #include "api/api.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "daemon/handover.h"
 #include "engine/fence.h"
 #include "engine/limits.h"
 
@@ -16,6 +17,8 @@
 /* How often, and how often at most, an end looks whether all requests are answered. */
 #define IDLE_PAUSE UINT64_C(10000)
 #define IDLE_LOOKS 300
+/* The same before the engine is stopped, which refuses what is asked of it from then on. */
+#define QUIET_LOOKS 20
 #define LEASE_SECONDS_MIN 3
 #define LEASE_SECONDS_MAX 600
 #define STARTS_MAX 256
@@ -34,7 +37,8 @@ typedef struct Daemon {
 	Loop *loop;
 	Engine *e;
 	Api *api;
-	GThread *helper; /* starts and stops the engine, which blocks */
+	struct api_sockets sockets; /* of the daemon that this one follows, then those for its follower */
+	GThread *helper;            /* starts and stops the engine, which blocks */
 	GError *err;
 	LoopSource *look;
 	unsigned looks;
@@ -128,6 +132,8 @@ static bool check_options(Daemon *d, GError **err)
 	return true;
 }
 
+static void begin_anew(void *data);
+
 static void open_api(void *data)
 {
 	Daemon *d = data;
@@ -140,17 +146,21 @@ static void open_api(void *data)
 		.tls_key = d->tls_key,
 		.tls_client_ca = d->tls_client_ca,
 		.member = engine_membership(d->e),
+		.sockets = d->sockets,
 	};
 
 	g_clear_pointer(&d->helper, g_thread_join);
 	if (d->err == NULL)
 		d->api = api_new(&config, &d->err);
+	d->sockets = (struct api_sockets){ 0 };
 	if (d->err != NULL) {
 		loop_quit(d->loop, 1);
 		return;
 	}
 	log_info("ready on %s", d->socket);
 	sd_notify(0, "READY=1");
+	if (d->again)
+		begin_anew(d);
 }
 
 static gpointer start_engine(gpointer data)
@@ -162,19 +172,25 @@ static gpointer start_engine(gpointer data)
 	return NULL;
 }
 
+/* Does nobody wait for an answer, or has `max` times? Else look(d) is called in a moment. */
+static bool is_idle(Daemon *d, unsigned max, void (*look)(void *))
+{
+	if (!api_is_busy(d->api) || d->looks++ == max) {
+		d->looks = 0;
+		return true;
+	}
+	loop_source_free(d->look);
+	d->look = loop_add_timer(d->loop, IDLE_PAUSE, look, d);
+	return false;
+}
+
 /* Whoever asked for the end, or for something before it, gets the answer first. */
 static void quit_when_idle(void *data)
 {
 	Daemon *d = data;
 
-	if (!api_is_busy(d->api) || d->looks++ == IDLE_LOOKS) {
+	if (is_idle(d, IDLE_LOOKS, quit_when_idle))
 		loop_quit(d->loop, 0);
-		return;
-	}
-	if (d->look == NULL)
-		d->look = loop_add_timer(d->loop, IDLE_PAUSE, quit_when_idle, d);
-	else
-		loop_timer_set(d->look, IDLE_PAUSE);
 }
 
 static void quit(void *data)
@@ -198,6 +214,11 @@ static void on_signal(int signo, void *data)
 {
 	Daemon *d = data;
 
+	/* An end as well, but without what was to follow. */
+	if (d->again && d->api != NULL) {
+		d->again = false;
+		return;
+	}
 	/* Before it is ready, and a second time, there is nothing to wait for. */
 	if (d->stopping || d->api == NULL) {
 		loop_quit(d->loop, 1);
@@ -210,6 +231,14 @@ static void on_signal(int signo, void *data)
 	d->helper = g_thread_new("stop", stop_engine, d);
 }
 
+static void stop_when_idle(void *data)
+{
+	Daemon *d = data;
+
+	if (is_idle(d, QUIET_LOOKS, stop_when_idle))
+		d->helper = g_thread_new("stop", stop_engine, d);
+}
+
 /* What must happen before the daemon is another one, or the same with another store. */
 static void begin_anew(void *data)
 {
@@ -217,10 +246,14 @@ static void begin_anew(void *data)
 
 	if (d->stopping)
 		return;
+	d->again = true;
+	if (d->api == NULL) /* open_api() comes back to it */
+		return;
 	log_info("beginning anew; guests run on");
-	d->stopping = d->again = true;
+	d->stopping = true;
 	api_say_goodbye(d->api);
-	d->helper = g_thread_new("stop", stop_engine, d);
+	api_rest(d->api);
+	stop_when_idle(d);
 }
 
 static bool run(Daemon *d, GError **err)
@@ -280,6 +313,7 @@ int main(int argc, char **argv)
 	if (argc == 3 && g_str_equal(argv[1], "--guard"))
 		return fence_guard((int)g_ascii_strtoll(argv[2], NULL, 10));
 	d.argv = g_strdupv(argv);
+	d.sockets = handover_take();
 	if (!parse_options(&d, &argc, &argv, &err) || !check_options(&d, &err)) {
 		fprintf(stderr, "plimsolld: %s\n", err->message);
 		return 2;
@@ -296,10 +330,13 @@ int main(int argc, char **argv)
 	if (d.helper != NULL)
 		g_thread_join(d.helper);
 	loop_source_free(d.look);
+	if (d.again && d.api != NULL)
+		d.sockets = api_hand_over(d.api);
 	d.api = api_free(d.api);
 	d.e = engine_close(d.e);
 	d.loop = loop_free(d.loop);
 	if (ok && d.again) {
+		handover_give(&d.sockets);
 		execv("/proc/self/exe", d.argv);
 		log_error("can't begin anew: %s", g_strerror(errno));
 		ok = false;

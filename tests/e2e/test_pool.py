@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import ssl
+import threading
 
 from certs import Authority
 from daemon import PAYLOAD, until
@@ -39,6 +40,30 @@ def test_a_host_becomes_a_pool_with_all_it_has(make_pool):
     assert host.get("/v1")["pool"]["id"] == pool["id"]
     assert host.events("vm.created") and host.wait_event("pool.created")
     assert any(k.endswith(f"/vms/{ident}/config") for k in p.etcd.keys())
+
+
+def test_no_client_notices_a_daemon_that_begins_anew(make_pool):
+    p = make_pool(1, joined=False)
+    host = p[0]
+    answers, failures, done = [], [], threading.Event()
+
+    def ask():
+        while not done.is_set():
+            ran = host.plim("vm", "list", "-o", "json")
+            (failures if ran.status else answers).append(ran)
+    clients = [threading.Thread(target=ask) for _ in range(2)]
+    for client in clients:
+        client.start()
+    try:
+        p.init()
+        begun = host.wait_event("pool.created")
+        before = len(answers)
+        until(lambda: failures or len(answers) > before + 4, "answers of the new daemon")
+    finally:
+        done.set()
+        for client in clients:
+            client.join()
+    assert begun and not failures, failures[0]
 
 
 def test_an_init_can_be_tried_out(make_pool):
