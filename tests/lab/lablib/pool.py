@@ -140,7 +140,7 @@ class Host(Product):
         with Listener(self.lab.path(self.name + ".agent")) as listener:
             self.process = self.lab.guard.spawn(self.argv(listener.path, disk), self.log)
             agent = listener.accept(self.process, self.last_words)
-        self.session = Session(agent, "lab host '%s'" % self.name, self.last_words)
+        self.session = Session(agent, "lab host '%s'" % self.name, self.last_words, pulse=True)
 
     def wait_up(self):
         """Returns when it takes commands; one that doesn't in time is powered off."""

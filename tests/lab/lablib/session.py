@@ -14,6 +14,10 @@ OUTPUT_MAX = 64 << 20  # of one command; what comes after is dropped, and its wa
 SEND_TIMEOUT = 30.0  # for 64 KiB to be taken by the host
 KILL_GRACE = 10.0  # from SIGKILL to the agent's report, before the whole host counts as hung
 CHUNK = 65536
+# QEMU's TCG changes a virtual CPU's word of pending interrupts in VMRUN and #VMEXIT without a lock, so an interrupt of
+# a lab host that comes at that moment can be forgotten. When it is the timer's, a host that waits for nothing else
+# sleeps for ever: the next interrupt of any kind delivers both.
+PULSE_INTERVAL = 1.0
 
 
 @dataclasses.dataclass
@@ -110,20 +114,26 @@ class Command:
 
 
 class Session:
-    """A connection to an agent. Commands may be started and read from several threads."""
+    """A connection to an agent. Commands may be started and read from several threads.
 
-    def __init__(self, sock, label, last_words=lambda: ""):
+    With `pulse` the host is interrupted every PULSE_INTERVAL: for the one who started it.
+    """
+
+    def __init__(self, sock, label, last_words=lambda: "", pulse=False):
         self.socket = sock
         self.label = label
         self.last_words = last_words  # gives what to add to an error when the host has gone
         self.up = threading.Event()  # set by HELLO, and when there will be none
         self.gone = False
+        self.ended = threading.Event()  # set with `gone`
         self.lock = threading.Lock()
         self.commands = {}
         self.last_channel = 0
         sock.settimeout(SEND_TIMEOUT)
         self.reader = threading.Thread(target=self._read, name="lab " + label, daemon=True)
         self.reader.start()
+        if pulse:
+            threading.Thread(target=self._pulse, name="pulse of " + label, daemon=True).start()
 
     def start(self, argv, env=None, cwd="/"):
         return self.start_packed(wire.run_pack(argv, env or {}, cwd))
@@ -158,6 +168,14 @@ class Session:
             self.reader.join()
         self.socket.close()
 
+    def _pulse(self):
+        self.up.wait()
+        while not self.ended.wait(PULSE_INTERVAL):
+            try:
+                self.send(0, wire.PULSE)
+            except LabError:
+                return
+
     def _read(self):
         buffer = bytearray()
         try:
@@ -175,6 +193,7 @@ class Session:
             pass
         with self.lock:
             self.gone = True
+            self.ended.set()
             left = list(self.commands.values())
         for command in left:
             command.frames.put((None, b""))

@@ -8,6 +8,7 @@ Kind      way     payload
 HELLO     <-      empty: the host is up (channel 0)
 RUN       ->      see run_pack()
 STDIN     ->      bytes for the command's stdin; empty closes it
+PULSE     ->      empty: nothing is to be done (channel 0; see Session)
 SIGNAL    ->      the number in decimal; 9 goes to everything the command started, others to its process group
 STDOUT    <-      bytes
 STDERR    <-      bytes
@@ -17,7 +18,7 @@ import struct
 
 HEADER = struct.Struct(">IBI")
 PAYLOAD_MAX = 1 << 20
-HELLO, RUN, STDIN, SIGNAL, STDOUT, STDERR, EXIT = range(7)
+HELLO, RUN, STDIN, PULSE, SIGNAL, STDOUT, STDERR, EXIT = range(8)
 
 
 class ProtocolError(Exception):
