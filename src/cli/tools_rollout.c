@@ -10,6 +10,7 @@
 #include "cli/interrupt.h"
 #include "cli/nouns.h"
 #include "cli/output.h"
+#include "cli/tools_disk.h"
 #include "core/tools/rollout.h"
 
 #include <inttypes.h>
@@ -27,6 +28,7 @@
 typedef struct Rollout {
 	Cli *cli;
 	struct rollout_options options;
+	ToolsDisk disk;
 	uint64_t timeout, answer_within, rest, max_failures;
 	Json *plan;
 	Json *done, *failed, *skipped, *not_begun; /* arrays of the result */
@@ -35,6 +37,7 @@ typedef struct Rollout {
 
 static void rollout_clear(Rollout *r)
 {
+	tools_disk_done(&r->disk);
 	json_unref(r->plan);
 	json_unref(r->done);
 	json_unref(r->failed);
@@ -60,24 +63,53 @@ static bool read_options(Rollout *r, GError **err)
 	r->answer_within = ANSWER_WITHIN;
 	r->options.version = cli_text(c, "version");
 	r->options.command = cli_text(c, "command");
+	r->options.disk = cli_text(c, "image") != NULL;
 	r->aloud = cli_text(c, "output") == NULL;
 	if (r->options.version != NULL && !rollout_reached(r->options.version, r->options.version))
 		return fail_advice(err, ERR_INVALID,
 				   "Write numbers with dots between them, as 7.2 or 109.0.2.",
 				   "'%s' is no version", r->options.version);
-	return rollout_wave_parse(wave != NULL ? wave : "10%", &r->options, err) &&
-	       (failures == NULL || parse_uint(failures, 0, FAILURES_MAX, &r->max_failures, err)) &&
-	       duration_of(c, "timeout", &r->timeout, err) &&
-	       duration_of(c, "answer-within", &r->answer_within, err) &&
-	       duration_of(c, "rest", &r->rest, err);
+	if (!rollout_wave_parse(wave != NULL ? wave : "10%", &r->options, err) ||
+	    (failures != NULL && !parse_uint(failures, 0, FAILURES_MAX, &r->max_failures, err)) ||
+	    !duration_of(c, "timeout", &r->timeout, err) ||
+	    !duration_of(c, "answer-within", &r->answer_within, err) ||
+	    !duration_of(c, "rest", &r->rest, err))
+		return false;
+	r->disk.timeout = r->timeout;
+	r->disk.patience = r->answer_within;
+	return tools_disk_init(&r->disk, r->cli, cli_text(c, "image"), err);
+}
+
+/* Who can't take the disk is left alone: the list of guests gets the reason, for the plan. */
+static bool note_who_takes_no_disk(Rollout *r, const Json *plan, Json *guests, GError **err)
+{
+	const Json *wave, *g;
+	size_t i, k;
+
+	json_array_foreach(json_arr(plan, "waves"), i, wave) json_array_foreach((Json *)wave, k, g)
+	{
+		g_autoptr(GError) e = NULL;
+
+		if (!json_bool(g, "disk", false) || tools_disk_check(&r->disk, json_str(g, "id"), &e))
+			continue;
+		if (e->code == ERR_UNAVAILABLE) {
+			g_propagate_error(err, g_steal_pointer(&e));
+			return false;
+		}
+		rollout_take_no_disk(guests, json_str(g, "id"), e->message);
+	}
+	return true;
 }
 
 static bool make_plan(Rollout *r, GError **err)
 {
 	g_autofree char *query = cli_list_query(r->cli), *path = g_strconcat("/v1/tools", query, NULL);
-	_cleanup_json_ Json *guests = client_call(r->cli->client, "GET", path, NULL, err);
+	_cleanup_json_ Json *guests = client_call(r->cli->client, "GET", path, NULL, err), *first = NULL;
 
 	if (guests == NULL)
+		return false;
+	first = rollout_plan(guests, &r->options);
+	if (!note_who_takes_no_disk(r, first, guests, err))
 		return false;
 	r->plan = rollout_plan(guests, &r->options);
 	r->done = json_array();
@@ -98,8 +130,9 @@ static void print_plan(const Json *plan)
 	{
 		printf("wave %zu of %zu\n", i + 1, json_array_size(json_arr(plan, "waves")));
 		json_array_foreach((Json *)wave, k, g)
-		    printf("  %s on %s: from %s to %s: %s\n", json_str(g, "name"), json_str(g, "host"),
-			   json_str(g, "from"), json_str(g, "to"), json_str(g, "command"));
+		    printf("  %s on %s: from %s to %s%s: %s\n", json_str(g, "name"), json_str(g, "host"),
+			   json_str(g, "from"), json_str(g, "to"),
+			   json_bool(g, "disk", false) ? ", with the disk" : "", json_str(g, "command"));
 	}
 	if (json_int(plan, "guests", 0) == 0)
 		printf("no guest is to be upgraded\n");
@@ -150,7 +183,7 @@ static bool run_command(Rollout *r, const Json *g, GError **cut, GError **err)
 	g_autoptr(GError) e = NULL;
 
 	answer = client_call(r->cli->client, "POST", path, body, &e);
-	if (answer != NULL && json_int(answer, "exitcode", -1) == 0)
+	if (answer != NULL && rollout_succeeded(g, json_int(answer, "exitcode", -1)))
 		return true;
 	if (answer != NULL) {
 		said = last_line(answer);
@@ -211,12 +244,10 @@ static bool is_ready(Rollout *r, const Json *g, GError **err)
 	       fail(err, ERR_CONFLICT, "its agent is %s already", version);
 }
 
-static Outcome upgrade(Rollout *r, const Json *g, char **ret_version, GError **err)
+static Outcome run_and_look(Rollout *r, const Json *g, char **ret_version, GError **err)
 {
 	g_autoptr(GError) cut = NULL;
 
-	if (!is_ready(r, g, err))
-		return SKIPPED;
 	if (!run_command(r, g, &cut, err))
 		return FAILED;
 	if (pass_gate(r, g, r->answer_within, ret_version, err))
@@ -224,6 +255,29 @@ static Outcome upgrade(Rollout *r, const Json *g, char **ret_version, GError **e
 	if (cut != NULL)
 		g_prefix_error(err, "%s; then ", cut->message);
 	return FAILED;
+}
+
+static Outcome with_disk(Rollout *r, const Json *g, char **ret_version, char **ret_left, GError **err)
+{
+	const char *id = json_str(g, "id");
+	g_autoptr(GError) left = NULL;
+	Outcome outcome = FAILED;
+
+	if (tools_disk_insert(&r->disk, id, err))
+		outcome = run_and_look(r, g, ret_version, err);
+	/* Also when the insert was cut off: the daemon may have gone on with it. */
+	if (!tools_disk_eject(&r->disk, id, &left))
+		*ret_left = g_strdup(left->message);
+	return outcome;
+}
+
+/* `ret_left`: why its disk is in it still. */
+static Outcome upgrade(Rollout *r, const Json *g, char **ret_version, char **ret_left, GError **err)
+{
+	if (!is_ready(r, g, err))
+		return SKIPPED;
+	return json_bool(g, "disk", false) ? with_disk(r, g, ret_version, ret_left, err)
+					   : run_and_look(r, g, ret_version, err);
 }
 
 /* ---- all of them ---- */
@@ -245,7 +299,7 @@ static void tell(const Rollout *r, const Json *g, const char *what, const char *
 	fflush(stdout);
 }
 
-static void take_done(Rollout *r, const Json *g, const char *version, uint64_t took)
+static void take_done(Rollout *r, const Json *g, const char *version, const char *left, uint64_t took)
 {
 	Json *j = entry_of(g, "to", version);
 	g_autofree char *time = print_duration(took), *what = NULL;
@@ -253,30 +307,41 @@ static void take_done(Rollout *r, const Json *g, const char *version, uint64_t t
 	json_put_str(j, "id", json_str(g, "id"));
 	json_put_str(j, "from", json_str(g, "from"));
 	json_put_uint(j, "took", took);
+	json_put_str(j, "disk_left", left);
 	json_array_append_new(r->done, j);
 	what = g_strdup_printf("from %s to %s in %s", json_str(g, "from"), version, time);
 	tell(r, g, what, "");
+}
+
+static void take_failed(Rollout *r, const Json *g, const char *reason, const char *left)
+{
+	Json *j = entry_of(g, "reason", reason);
+
+	json_put_str(j, "disk_left", left);
+	json_array_append_new(r->failed, j);
+	tell(r, g, "failed: ", reason);
 }
 
 static void one_guest(Rollout *r, const Json *g)
 {
 	uint64_t began = time_monotonic();
 	g_autoptr(GError) e = NULL;
-	g_autofree char *version = NULL;
+	g_autofree char *version = NULL, *left = NULL;
 
-	switch (upgrade(r, g, &version, &e)) {
+	switch (upgrade(r, g, &version, &left, &e)) {
 	case UPGRADED:
-		take_done(r, g, version, time_monotonic() - began);
-		return;
+		take_done(r, g, version, left, time_monotonic() - began);
+		break;
 	case FAILED:
-		json_array_append_new(r->failed, entry_of(g, "reason", e->message));
-		tell(r, g, "failed: ", e->message);
-		return;
+		take_failed(r, g, e->message, left);
+		break;
 	case SKIPPED:
 		json_array_append_new(r->skipped, entry_of(g, "reason", e->message));
 		tell(r, g, "left alone, ", e->message);
-		return;
+		break;
 	}
+	if (left != NULL)
+		tell(r, g, "its disk of tools is in it still: ", left);
 }
 
 static bool goes_on(const Rollout *r)
@@ -309,8 +374,7 @@ static void rest_and_look(Rollout *r, const Json *wave)
 		if (interrupt_came() || !is_done(r, g) || pass_gate(r, g, r->answer_within, &version, &e))
 			continue;
 		reason = g_strconcat("after the rest of its wave ", e->message, NULL);
-		json_array_append_new(r->failed, entry_of(g, "reason", reason));
-		tell(r, g, "failed: ", reason);
+		take_failed(r, g, reason, NULL);
 	}
 }
 
@@ -417,6 +481,8 @@ static const Option rollout_options[] = {
 	{ "max-failures", 0, OPTION_TEXT, "N", "Go on until more than so many have failed (0)" },
 	{ "version", 0, OPTION_TEXT, "VERSION", "What they shall come to (what the host of each expects)" },
 	{ "command", 0, OPTION_TEXT, "COMMAND", "Run this in each instead of its package manager" },
+	{ "image", 0, OPTION_TEXT, "CD",
+	  "The disk of tools, an image or a file as `plim vm cdrom insert` takes it: in each guest for the time" },
 	{ "timeout", 0, OPTION_TEXT, "DURATION", "How long the command may take in one guest (5min)" },
 	{ "answer-within", 0, OPTION_TEXT, "DURATION",
 	  "How long after it the agent may take to answer with its new version (2min)" },
@@ -426,11 +492,12 @@ static const Option rollout_options[] = {
 const Command rollout_commands[] = {
 	{ "tools", "rollout", "",
 	  "Upgrade the agents of guests in waves, and stop at the first that does not come back",
-	  "Each guest's package manager is run through its agent, as a unit of its own where the guest has systemd. Then the "
-	  "agent must answer again, with the version that is wanted; the next guest is begun only when it does. Guests that are "
-	  "off, paused, without an agent or current already are left alone, and the reason is told. The command drives the "
-	  "rollout: when it ends, by an interrupt (^C) or otherwise, no further guest is begun, and the same command goes on "
-	  "with those that are left.",
+	  "Each guest's package manager is run through its agent, as a unit of its own where the guest has systemd. A guest "
+	  "with Windows gets the disk of --image for the time and its setup is run; with --command every guest gets the "
+	  "disk. Then the agent must answer again, with the version that is wanted; the next guest is begun only when it "
+	  "does. Guests that are off, paused, without an agent, without room for the disk or current already are left "
+	  "alone, and the reason is told. The command drives the rollout: when it ends, by an interrupt (^C) or otherwise, "
+	  "no further guest is begun, and the same command goes on with those that are left.",
 	  "plim tools rollout --wave 10% --filter os_type=linux --rest 10min --dry-run", 0, 0, NULL,
 	  GROUP_OUTPUT | GROUP_LIST | GROUP_CHANGE, rollout_options, tools_rollout },
 	{ 0 },

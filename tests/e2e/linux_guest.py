@@ -16,7 +16,8 @@ from lablib.linux import guest_files  # noqa: E402
 
 # By the first program of the guest.
 MODULES = {
-    "linux_guest.sh": "virtio_pci virtio_net virtio_console virtio_blk crc32c_generic ext4 qemu_fw_cfg pvpanic_mmio".split(),
+    "linux_guest.sh": ("virtio_pci virtio_net virtio_console virtio_blk crc32c_generic ext4 qemu_fw_cfg pvpanic_mmio "
+                       "virtio_scsi sr_mod isofs").split(),
     "backup_guest.sh": "virtio_pci virtio_console virtio_blk crc32c_generic ext4".split(),
     "device_guest.sh": "virtio_pci virtio_console virtio_scsi sr_mod ahci xhci_pci uhci_hcd usbhid hid_generic evdev".split(),
     "memory_guest.sh": "virtio_pci virtio_console virtio_balloon virtio_mem".split(),

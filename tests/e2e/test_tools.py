@@ -13,6 +13,7 @@ from linux_guest import ext4_disk, linux_guest
 
 NAMES = ("web1", "web2", "web3")
 BOOT = 180
+NO_PORT = ("--set", "platform.cdrom_port=false")
 # The guest's package manager: one that works, one that ends well and changes nothing, one that fails.
 PACKAGES = b"""#!/bin/sh
 echo run >>/run/packages
@@ -21,6 +22,17 @@ grep -q broken /run/mood 2>/dev/null && { echo 'no space left on device' >&2; ex
 mv /bin/qemu-ga.new "$(command -v qemu-ga)"
 kill $(pidof qemu-ga)
 """
+# The disk of tools, and what runs its setup in a guest: Linux plays the part of a system that has no packages.
+SETUP = """#!/bin/sh
+echo disk >>/run/packages
+grep -q broken /run/mood 2>/dev/null && { echo 'the setup failed' >&2; exit 7; }
+while grep -q slow /run/mood 2>/dev/null; do sleep 0.2; done
+cp "${0%/*}/qemu-ga" /bin/qemu-ga.new
+mv /bin/qemu-ga.new "$(command -v qemu-ga)"
+kill $(pidof qemu-ga)
+"""
+FROM_DISK = ("mkdir -p /cd; until mount -t iso9660 -o ro /dev/sr0 /cd 2>/dev/null; do sleep 0.2; done; /cd/setup; status=$?; "
+             "grep -q holds /run/mood 2>/dev/null || umount /cd; exit $status")
 
 
 def agent_version():
@@ -31,28 +43,45 @@ def agent_version():
 
 def newer():
     """What the other agent says it is: as long as the version that stands in its place."""
+    return "8" + agent_version()[1:]
+
+
+def newest():
+    """The same of the one on the disk."""
     return "9" + agent_version()[1:]
 
 
-def newer_agent(program):
+def agent_that_is(version):
     old = agent_version().encode() + b"\0"
-    content = pathlib.Path(program).read_bytes()
+    content = pathlib.Path(shutil.which("qemu-ga")).read_bytes()
     assert old in content
-    return content.replace(old, newer().encode() + b"\0")
+    return content.replace(old, version.encode() + b"\0")
+
+
+def tools_disk(folder):
+    content = folder / "tools"
+    content.mkdir()
+    (content / "setup").write_text(SETUP)
+    (content / "qemu-ga").write_bytes(agent_that_is(newest()))
+    for program in content.iterdir():
+        program.chmod(0o755)
+    for name in ("tools.iso", "other.iso"):
+        subprocess.run(["genisoimage", "-quiet", "-r", "-o", folder / name, content], check=True, timeout=120)
+        (folder / name).chmod(0o644)
 
 
 @pytest.fixture(scope="module")
 def guests():
     """A daemon, and three Linux guests whose agents answer."""
-    program = shutil.which("qemu-ga")
-    if program is None:
-        pytest.skip("qemu-ga is not installed")
+    if None in (shutil.which("qemu-ga"), shutil.which("genisoimage")):
+        pytest.skip("qemu-ga or genisoimage is not installed")
     daemon = Daemon("qemu")
     folder = daemon.base / "files"
     folder.mkdir()
     folder.chmod(0o755)
     try:
-        kernel, initrd = linux_guest(folder, {"/bin/qemu-ga.new": newer_agent(program), "/bin/packages": PACKAGES})
+        kernel, initrd = linux_guest(folder, {"/bin/qemu-ga.new": agent_that_is(newer()), "/bin/packages": PACKAGES})
+        tools_disk(folder)
         daemon.start()
         daemon.ok("host", "set", "testhost", f"tools.version={agent_version()}")
         for name in NAMES:
@@ -60,7 +89,7 @@ def guests():
             ext4_disk(disk, 8 << 20)
             daemon.ok("vm", "create", name, "--memory", "128MiB", "--kernel", kernel, "--initrd", initrd, "--cmdline",
                       "console=ttyS0 quiet no_timer_check mitigations=off panic=1 address=10.0.2.15/24", "--disk",
-                      f"name=root,path={disk},format=raw", "--set", "property.os_type=linux")
+                      f"name=root,path={disk},format=raw", "--set", "property.os_type=linux", *(NO_PORT if name == "web2" else ()))
             daemon.ok("vm", "start", name)
         until(lambda: all(tools(daemon, name)["drivers"] for name in NAMES), "word of all guests' tools", BOOT)
         yield daemon
@@ -159,11 +188,64 @@ def test_the_same_command_goes_on_with_those_that_are_left(guests):
         "done: 0 upgraded, 0 failed, 3 left alone, 0 not begun\n")
 
 
+def disk_options(daemon):
+    return "--image", daemon.base / "files" / "tools.iso", "--command", FROM_DISK, "--answer-within", "60s"
+
+
+def content(daemon, name):
+    path = daemon.get(f"/v1/vms/{name}/cdrom")["path"]
+    return path and pathlib.Path(path).name
+
+
+def test_a_guest_that_can_not_take_the_disk_is_left_alone(guests):
+    guests.ok("host", "set", "testhost", f"tools.version={newest()}")
+    guests.ok("vm", "cdrom", "insert", "web3", guests.base / "files" / "other.iso")
+    plan = guests.ok("tools", "rollout", *disk_options(guests), "--dry-run")
+    assert re.search(r"web2: left alone, the guest of 'web2' has no CD drive, and takes none.* `plim vm stop web2`", plan), plan
+    assert re.search(r"web3: left alone, in its CD drive is '.*other.iso'; take it out with `plim vm cdrom eject`", plan), plan
+    assert re.search(rf"wave 1 of 1\n  web1 on testhost: from {newer()} to {newest()}, with the disk: mkdir", plan), plan
+    assert [content(guests, name) for name in NAMES] == [None, None, "other.iso"], "a plan does nothing"
+    guests.ok("vm", "cdrom", "eject", "web3")
+    ran = guests.plim("tools", "rollout", "--image", "nosuchdisk")
+    assert ran.status == 4 and "nosuchdisk" in ran.err, ran
+
+
+def test_the_first_guest_whose_setup_fails_stops_the_rollout_and_gives_its_disk_back(guests):
+    run(guests, "web1", "echo broken >/run/mood")
+    ran = guests.plim("tools", "rollout", *disk_options(guests), "--wave", "1", "-o", "json")
+    result = json.loads(ran.out)
+    assert ran.status == 17 and "failed with 7: the setup failed" in ran.err and result["status"] == "stopped", ran
+    assert [f["name"] for f in result["failed"]] == ["web1"] and result["not_begun"] == ["web3"] and result["done"] == []
+    assert "disk_left" not in result["failed"][0] or result["failed"][0]["disk_left"] is None, result
+    assert [content(guests, name) for name in NAMES] == [None] * 3
+    assert "disk" not in run(guests, "web3", "cat /run/packages")
+
+
+def test_a_rollout_goes_on_when_its_daemon_was_killed_and_tells_of_a_disk_that_a_guest_holds(guests):
+    run(guests, "web1", "echo slow >/run/mood")
+    run(guests, "web3", "echo holds >/run/mood")
+    begun = guests.begin("tools", "rollout", *disk_options(guests), "-o", "json")
+    until(lambda: run(guests, "web1", "tail -n 1 /run/packages") == "disk\n" and content(guests, "web1"), "setup in web1")
+    guests.kill9()
+    guests.start()
+    until(lambda: guests.get("/v1/vms/web1/agent")["connected"], "agent of web1")
+    run(guests, "web1", "rm /run/mood")
+    out, err = begun.communicate(timeout=300)
+    result = json.loads(out)
+    assert begun.returncode == 0 and [d["name"] for d in result["done"]] == ["web1", "web3"], (result, err)
+    assert {d["to"] for d in result["done"]} == {newest()}
+    assert [s["name"] for s in result["skipped"]] == ["web2"]
+    first, second = (d.get("disk_left") for d in result["done"])
+    assert first is None and "has locked the CD drive" in second and "plim vm cdrom eject web3 --force" in second, result
+    assert [content(guests, name) for name in NAMES] == [None, None, "tools.iso"]
+    guests.ok("vm", "cdrom", "eject", "web3", "--force")
+
+
 def test_a_guest_that_is_off_shows_what_was_seen_last(guests):
-    until(lambda: tools(guests, "web3")["agent"]["version"] == newer(), "word of web3's new agent")
+    until(lambda: tools(guests, "web3")["agent"]["version"] == newest(), "word of web3's new agent")
     guests.ok("vm", "kill", "web3")
     seen = tools(guests, "web3")
-    assert seen["state"] == "stopped" and seen["agent"]["state"] == "gone" and seen["agent"]["version"] == newer()
+    assert seen["state"] == "stopped" and seen["agent"]["state"] == "gone" and seen["agent"]["version"] == newest()
     assert seen["agent"]["seen_at"] and "was heard last" in guests.ok("tools", "show", "web3")
     guests.ok("vm", "delete", "web3")
     assert [g["name"] for g in guests.get("/v1/tools")] == ["web1", "web2"]

@@ -393,6 +393,31 @@ static char *names_of(const Json *plan)
 	return g_string_free(s, FALSE);
 }
 
+static void test_windows_is_upgraded_from_its_disk(void)
+{
+	_cleanup_json_ Json *list =
+	    parse("[" GUEST("l", "running", "connected", "7.2.17", DEBIAN, "\"exec\"") "," GUEST(
+		"w", "running", "connected", "7.2.17", "{\"id\":\"mswindows\"}", "\"exec\"") "]");
+	struct rollout_options with = { .count = 9, .disk = true }, without = { .count = 9 };
+	_cleanup_json_ Json *a = rollout_plan(list, &with), *b = rollout_plan(list, &without), *c = NULL;
+	const Json *wave = json_array_get(json_arr(a, "waves"), 0), *l = json_array_get(wave, 0),
+		   *w = json_array_get(wave, 1);
+
+	g_assert_cmpstr(json_str(w, "command"), ==, ROLLOUT_WINDOWS);
+	g_assert_true(json_bool(w, "disk", false));
+	g_assert_false(json_bool(l, "disk", true)); /* it has packages */
+	g_assert_cmpstr(json_str(json_array_get(json_arr(b, "skipped"), 0), "reason"), ==,
+			"Windows needs the disk of its tools (--image) or --command");
+	g_assert_true(rollout_succeeded(w, 3010) && rollout_succeeded(w, 0) && rollout_succeeded(l, 0));
+	g_assert_false(rollout_succeeded(l, 3010) || rollout_succeeded(w, 1));
+	rollout_take_no_disk(list, "id-l", "no drive");
+	rollout_take_no_disk(list, "id-w", "no drive");
+	c = rollout_plan(list, &with);
+	g_assert_cmpint(json_int(c, "guests", -1), ==, 1);
+	g_assert_cmpstr(json_str(json_array_get(json_arr(c, "skipped"), 0), "name"), ==, "w");
+	g_assert_cmpstr(json_str(json_array_get(json_arr(c, "skipped"), 0), "reason"), ==, "no drive");
+}
+
 static void test_waves_are_parts_of_those_that_are_upgraded(void)
 {
 	static const struct {
@@ -474,6 +499,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/tools/judge/expected", test_windows_agents_are_never_compared_with_qemu);
 	g_test_add_func("/tools/judge/settings", test_a_host_can_only_be_told_versions);
 	g_test_add_func("/tools/rollout/skipped", test_who_is_left_alone_is_told_why);
+	g_test_add_func("/tools/rollout/windows", test_windows_is_upgraded_from_its_disk);
 	g_test_add_func("/tools/rollout/waves", test_waves_are_parts_of_those_that_are_upgraded);
 	g_test_add_func("/tools/rollout/none", test_no_guest_makes_no_wave);
 	g_test_add_func("/tools/rollout/wave", test_a_wave_is_a_part_or_a_number);

@@ -7,6 +7,11 @@
 
 #define PERCENT_MAX 100
 #define COUNT_MAX 100000
+/* Of Windows' installer: done, and a restart is wanted; or it has begun one. */
+#define RESTART_REQUIRED 3010
+#define RESTART_INITIATED 1641
+/* Member of a guest of the list: why it takes no disk. */
+#define NO_DISK "no_disk"
 
 static const struct {
 	const char *id, *command;
@@ -68,7 +73,16 @@ static const char *target_of(const Json *guest, const struct rollout_options *o)
 
 static const char *command_of(const Json *guest, const struct rollout_options *o)
 {
-	return o->command != NULL ? o->command : rollout_command_of(json_str(json_obj(guest, "os"), "id"));
+	if (o->command != NULL)
+		return o->command;
+	if (is_windows(guest))
+		return o->disk ? ROLLOUT_WINDOWS : NULL;
+	return rollout_command_of(json_str(json_obj(guest, "os"), "id"));
+}
+
+static bool needs_disk(const Json *guest, const struct rollout_options *o)
+{
+	return o->disk && (o->command != NULL || is_windows(guest));
 }
 
 static char *fail_system(const Json *guest)
@@ -78,6 +92,8 @@ static char *fail_system(const Json *guest)
 
 	if (id == NULL)
 		return g_strdup("which system it has is not known; give --command");
+	if (is_windows(guest))
+		return g_strdup("Windows needs the disk of its tools (--image) or --command");
 	return g_strdup_printf("no way to upgrade the agent of '%s' is known; give --command", id);
 }
 
@@ -100,7 +116,9 @@ static char *reason_of(const Json *guest, const struct rollout_options *o)
 		return g_strdup_printf("its agent is %s already", version);
 	if (!has_name(json_arr(guest, "can"), "exec"))
 		return g_strdup("its agent may not run commands (guest-exec)");
-	return command_of(guest, o) == NULL ? fail_system(guest) : NULL;
+	if (command_of(guest, o) == NULL)
+		return fail_system(guest);
+	return needs_disk(guest, o) ? g_strdup(json_str(guest, NO_DISK)) : NULL;
 }
 
 static Json *planned(const Json *guest, const struct rollout_options *o)
@@ -115,6 +133,7 @@ static Json *planned(const Json *guest, const struct rollout_options *o)
 	json_put_str(j, "from", json_str(json_obj(guest, "agent"), "version"));
 	json_put_str(j, "to", target_of(guest, o));
 	json_put_str(j, "command", command_of(guest, o));
+	json_put_bool(j, "disk", needs_disk(guest, o));
 	return j;
 }
 
@@ -184,6 +203,15 @@ Json *rollout_plan(const Json *guests, const struct rollout_options *o)
 	return j;
 }
 
+void rollout_take_no_disk(Json *guests, const char *id, const char *reason)
+{
+	Json *g;
+	size_t i;
+
+	json_array_foreach(guests, i, g) if (g_strcmp0(json_str(g, "id"), id) == 0)
+	    json_put_str(g, NO_DISK, reason);
+}
+
 /* ---- how ---- */
 
 /*
@@ -213,4 +241,10 @@ Json *rollout_words(const Json *guest)
 	const char *const windows[] = { "cmd.exe", "/c", command, NULL };
 
 	return json_of_strv(json_bool(guest, "windows", false) ? windows : shell);
+}
+
+bool rollout_succeeded(const Json *guest, int64_t exitcode)
+{
+	return exitcode == 0 || (json_bool(guest, "windows", false) &&
+				 (exitcode == RESTART_REQUIRED || exitcode == RESTART_INITIATED));
 }

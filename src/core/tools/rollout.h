@@ -37,6 +37,18 @@
 	X("sles",                ROLLOUT_ZYPPER)
 // clang-format on
 
+/*
+ * In a guest with Windows that has the disk of virtio-win in a drive: nobody knows
+ * which letter that gets, nor how soon, so it is looked for during a minute. The
+ * lone `exit` ends with what the setup ended with. No quotes: the agent would
+ * write them as no cmd.exe reads them.
+ */
+#define ROLLOUT_WINDOWS                                                                                       \
+	"(for /l %i in (1,1,60) do @((for %d in (D E F G H I J K L M N O P Q R S T U V W X Y Z) do @if "      \
+	"exist %d:\\virtio-win-guest-tools.exe (start /wait %d:\\virtio-win-guest-tools.exe /install /quiet " \
+	"/norestart & exit)) & ping -n 2 127.0.0.1 >nul)) & echo no drive has virtio-win-guest-tools.exe & "  \
+	"exit 1"
+
 /* NULL: no way is known. */
 const char *rollout_command_of(const char *os_id);
 
@@ -45,16 +57,21 @@ struct rollout_options {
 	unsigned count;      /* guests of a wave; 0: percent */
 	const char *version; /* that they shall come to; NULL: the one that its host expects of each */
 	const char *command; /* for all of them; NULL: by their system */
+	bool disk;           /* there is a disk of tools, for those that no package manager upgrades */
 };
 
 /* "10%" or "3". ERR_INVALID with advice. */
 bool rollout_wave_parse(const char *text, struct rollout_options *ret, GError **err);
 
 /*
- * {guests: N, waves: [[{id, name, host, os, windows, from, to, command}]],
+ * {guests: N, waves: [[{id, name, host, os, windows, from, to, command, disk}]],
  *  skipped: [{name, reason}]}; `guests` as the API lists them. New reference.
  */
 Json *rollout_plan(const Json *guests, const struct rollout_options *o);
+
+/* Of the list that the plan is made of: that guest has no place for the disk. Where it would need one it is
+ * left alone. */
+void rollout_take_no_disk(Json *guests, const char *id, const char *reason);
 
 /*
  * The words that run the guest's command through its agent. A package stops the
@@ -63,6 +80,9 @@ Json *rollout_plan(const Json *guests, const struct rollout_options *o);
  * as a unit of its own (plimsoll-tools), where there is systemd. New reference.
  */
 Json *rollout_words(const Json *guest);
+
+/* What the command ended with is a success. Of a setup of Windows also that it would like a restart. */
+bool rollout_succeeded(const Json *guest, int64_t exitcode);
 
 /* Does an agent's `version` (may be NULL) reach `to`? */
 bool rollout_reached(const char *version, const char *to);
