@@ -2,48 +2,25 @@
 #include "engine/grant.h"
 #include "base/fd.h"
 #include "engine/as_user.h"
+#include "engine/way.h"
 
 #include <endian.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 
 /* Longer chains of backing images are none of ours. */
 #define CHAIN_MAX 16
 #define QCOW2_MAGIC 0x514649fbu
 #define BACKING_NAME_MAX 1023u
 
-/* A file as it was opened: names may change, this does not. */
-typedef struct Target {
-	char *path; /* without links */
-	int fd;     /* O_PATH */
-	struct stat st;
-} Target;
-
-static void target_clear(Target *t)
+static bool target_open(Way *t, const char *path, GError **err)
 {
-	g_free(t->path);
-	fd_closep(&t->fd);
-}
-
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Target, target_clear)
-
-static bool target_open(Target *t, const char *path, GError **err)
-{
-	char *real = realpath(path, NULL);
-
-	if (real == NULL) {
-		fail_errno(err, errno, "can't find '%s'", path);
-		return err_advise(err, "Check the path of the disk, and that what it lies on is mounted.");
-	}
-	t->path = g_strdup(real);
-	free(real);
-	t->fd = open(t->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (t->fd < 0 || fstat(t->fd, &t->st) < 0)
-		return fail_errno(err, errno, "can't look at '%s'", path);
+	if (!way_walk(path, t, err))
+		return false;
 	if (S_ISDIR(t->st.st_mode))
 		return fail_advice(err, ERR_INVALID, "Name the image file in it.", "'%s' is a folder", path);
 	if (!S_ISREG(t->st.st_mode) && !S_ISBLK(t->st.st_mode))
@@ -53,7 +30,7 @@ static bool target_open(Target *t, const char *path, GError **err)
 }
 
 /* chmod() of an O_PATH descriptor goes through its name in /proc. */
-static bool target_set(const Target *t, uid_t uid, gid_t gid, mode_t mode, GError **err)
+static bool target_set(const Way *t, uid_t uid, gid_t gid, mode_t mode, GError **err)
 {
 	g_autofree char *self = g_strdup_printf("/proc/self/fd/%d", t->fd);
 
@@ -63,7 +40,7 @@ static bool target_set(const Target *t, uid_t uid, gid_t gid, mode_t mode, GErro
 }
 
 /* What the user needs, beside what is there. */
-static bool target_give(const Target *t, const struct grant *g, GError **err)
+static bool target_give(const Way *t, const struct grant *g, GError **err)
 {
 	if (g->readonly)
 		return target_set(t, t->st.st_uid, g->user->gid, t->st.st_mode | S_IRGRP, err);
@@ -88,6 +65,66 @@ static bool check_way(const struct grant *g, const char *path, GError **err)
 	err_detail(err, "folder", json_text_or_escaped(dir));
 	return err_advise(err, "Let it pass with `chmod o+x %s`, or move the file to a folder that is open.",
 			  dir);
+}
+
+/* ---- whose way is it? ---- */
+
+/* For messages; caller frees. */
+static char *user_name(uid_t uid)
+{
+	struct passwd pw, *found = NULL;
+	char buf[4096];
+
+	if (getpwuid_r(uid, &pw, buf, sizeof buf, &found) == 0 && found != NULL)
+		return g_strdup(found->pw_name);
+	return g_strdup_printf("%u", (unsigned)uid);
+}
+
+static bool fail_stranger(const Way *t, const struct way_part *p, uid_t owner, GError **err)
+{
+	g_autofree char *holder = user_name(p->owner), *owns = user_name(owner);
+
+	fail(err, ERR_DENIED,
+	     "the %s '%s' on the way to '%s' belongs to the user %s, and the file to %s: %s could have "
+	     "led to it here",
+	     p->is_link ? "link" : "folder", p->path, t->path, holder, owns, holder);
+	err_detail(err, "part", json_text_or_escaped(p->path));
+	if (p->is_link)
+		return err_advise(err, "Name the file itself, or have root make the link.");
+	return err_advise(err,
+			  "Move the file to a folder of root, or give it to whom the folder belongs: "
+			  "`chown %s %s`.",
+			  holder, t->path);
+}
+
+/*
+ * What is changed, or opened to QEMU alone, must be what was meant: nobody but root and its owner may have
+ * had a hand in the way to it. Of a file that need not be changed the links must be theirs.
+ */
+static bool check_hands(const Way *t, uid_t owner, bool change, GError **err)
+{
+	const struct way_part *p = way_stranger(t, owner, !change);
+
+	if (p != NULL)
+		return fail_stranger(t, p, owner, err);
+	p = change ? way_second_name(t) : NULL;
+	if (p == NULL)
+		return true;
+	fail(err, ERR_DENIED, "'%s' has more than one name, and more than its owner may write to '%s'",
+	     t->path, p->path);
+	err_detail(err, "part", json_text_or_escaped(p->path));
+	return err_advise(err,
+			  "It may be a file of somebody else. Use a copy of it, or keep the others out: "
+			  "`chmod go-w %s`.",
+			  p->path);
+}
+
+/* Nothing is given to anybody then. */
+static bool is_open_to_all(const Way *t, const struct grant *g)
+{
+	mode_t need = g->readonly ? S_IROTH : S_IROTH | S_IWOTH;
+
+	return (t->st.st_mode & need) == need && as_user_access(g->user, g->path, wanted(g)) == 0;
 }
 
 static bool check_access(const struct grant *g, GError **err)
@@ -131,7 +168,7 @@ static bool record_is_of(const Json *r, const struct stat *st)
 	return json_int(r, "dev", -1) == (int64_t)st->st_dev && json_int(r, "ino", -1) == (int64_t)st->st_ino;
 }
 
-static Json *record_new(const Target *t)
+static Json *record_new(const Way *t)
 {
 	g_autofree char *path = escaped(t->path);
 	Json *r = json_object();
@@ -169,8 +206,7 @@ static Json *record_read(Store *s, const char *key, GError **err)
 }
 
 /* Between the record and the change may lie a crash: what is recorded is always the state before. */
-static bool record_use(Store *s, const char *key, Json *r, const Target *t, const struct grant *g,
-		       GError **err)
+static bool record_use(Store *s, const char *key, Json *r, const Way *t, const struct grant *g, GError **err)
 {
 	g_autofree char *use = use_name(g->vm, g->path);
 
@@ -186,7 +222,7 @@ static bool record_use(Store *s, const char *key, Json *r, const Target *t, cons
  * Undo our own changes only: an owner, or a group, that is not the one we set
  * was set by somebody else, who also meant the mode.
  */
-static bool restore(const Json *r, const Target *t, GError **err)
+static bool restore(const Json *r, const Way *t, GError **err)
 {
 	int64_t set_uid = json_int(r, "set_uid", json_int(r, "uid", -1));
 	int64_t set_gid = json_int(r, "set_gid", json_int(r, "gid", -1));
@@ -202,14 +238,15 @@ static bool restore(const Json *r, const Target *t, GError **err)
 /* Others may use it still; else the file first, so that a crash in between restores it again. */
 static bool record_drop_use(Store *s, const char *key, Json *r, const char *use, GError **err)
 {
-	g_auto(Target) t = { .fd = -EBADF };
+	g_auto(Way) t = { .fd = -EBADF };
 	g_autofree char *path = NULL;
 
 	json_object_del(json_obj(r, "use"), use);
 	if (json_object_size(json_obj(r, "use")) > 0)
 		return record_write(s, key, r, err);
 	path = g_uri_unescape_string(json_str(r, "path"), NULL);
-	if (path != NULL && target_open(&t, path, NULL) && !restore(r, &t, err))
+	/* It was without links: with one it leads to another file. */
+	if (path != NULL && target_open(&t, path, NULL) && !way_has_links(&t) && !restore(r, &t, err))
 		return false;
 	return record_write(s, key, NULL, err);
 }
@@ -224,7 +261,15 @@ static bool is_ours(const struct grant_host *h, const char *path)
 	return ours;
 }
 
-static bool give_foreign(const struct grant_host *h, const Target *t, const struct grant *g, GError **err)
+/* Ours for now, it still is whose it was. */
+static uid_t owner_of(const Json *r, const Way *t)
+{
+	if (r == NULL || !record_is_of(r, &t->st) || json_int(r, "set_uid", -1) != (int64_t)t->st.st_uid)
+		return t->st.st_uid;
+	return (uid_t)json_int(r, "uid", 0);
+}
+
+static bool give_foreign(const struct grant_host *h, const Way *t, const struct grant *g, GError **err)
 {
 	g_autofree char *key = record_key(t->path), *use = use_name(g->vm, g->path);
 	g_autoptr(GError) e = NULL;
@@ -235,7 +280,9 @@ static bool give_foreign(const struct grant_host *h, const Target *t, const stru
 		return false;
 	}
 	if (r == NULL && as_user_access(g->user, g->path, wanted(g)) == 0)
-		return true;
+		return is_open_to_all(t, g) || check_hands(t, t->st.st_uid, false, err);
+	if (!check_hands(t, owner_of(r, t), true, err))
+		return false;
 	/* A file of the same name that took the other's place is a new one. */
 	if (r != NULL && !record_is_of(r, &t->st)) {
 		json_unref(r);
@@ -249,8 +296,10 @@ static bool give_foreign(const struct grant_host *h, const Target *t, const stru
 	return false;
 }
 
-static bool give_ours(const Target *t, const struct grant *g, GError **err)
+static bool give_ours(const Way *t, const struct grant *g, GError **err)
 {
+	if (!check_hands(t, t->st.st_uid, false, err))
+		return false;
 	return as_user_access(g->user, t->path, wanted(g)) == 0 ||
 	       (target_give(t, g, err) && check_access(g, err));
 }
@@ -277,13 +326,13 @@ static char *backing_of(const char *path)
 }
 
 /* Our volumes are named after their format, which a guest can't change by what it writes. */
-static bool give_chain(const struct grant_host *h, const Target *top, const struct grant *g, GError **err)
+static bool give_chain(const struct grant_host *h, const Way *top, const struct grant *g, GError **err)
 {
 	g_autofree char *at = g_strdup(top->path);
 
 	for (int i = 0; i < CHAIN_MAX && g_str_has_suffix(at, ".qcow2"); i++) {
 		g_autofree char *next = backing_of(at);
-		g_auto(Target) t = { .fd = -EBADF };
+		g_auto(Way) t = { .fd = -EBADF };
 		struct grant read = *g;
 
 		if (next == NULL || next[0] != '/')
@@ -316,7 +365,7 @@ static int lock(const struct grant_host *h, GError **err)
 bool grant_add(const struct grant_host *h, const struct grant *g, GError **err)
 {
 	_cleanup_close_ int held = lock(h, err);
-	g_auto(Target) t = { .fd = -EBADF };
+	g_auto(Way) t = { .fd = -EBADF };
 
 	if (held < 0 || !target_open(&t, g->path, err) || !check_way(g, g->path, err) ||
 	    !check_way(g, t.path, err))

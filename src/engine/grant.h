@@ -15,6 +15,12 @@
  * readable. Backing files of foreign images are never touched: what a guest
  * wrote into a header must not open a file of the host. They must be readable.
  *
+ * Root gives nobody a file that a third one led it to: of the way to the file
+ * each folder and each link belongs to root or to the file's owner (way.h), or
+ * the grant is refused. Of a file that stays as it is only the links count, and
+ * of one that is open to all nothing. QEMU opens the path itself, and later:
+ * whoever owns the way can lead it to what QEMU's user may open, and no further.
+ *
  * Everything is idempotent; any thread. A lock on the state folder (flock(2))
  * keeps grants of one host apart. The daemon must be root.
  */
@@ -32,7 +38,7 @@ struct grant_host {
 
 struct grant {
 	const char *vm;   /* id of the vm that uses it */
-	const char *path; /* absolute; links are followed */
+	const char *path; /* absolute; links of root and of the file's owner are followed */
 	bool readonly;
 	const char *user_name; /* for messages */
 	const SpawnUser *user;
@@ -41,7 +47,8 @@ struct grant {
 /*
  * ERR_NOT_FOUND and ERR_INVALID for what is no file or block device;
  * ERR_DENIED, with advice that names the folder in the way, when the user
- * still could not open it. A foreign file is as before then.
+ * still could not open it, or when somebody else has a hand in the way to it. A foreign file is as before
+ * then.
  */
 bool grant_add(const struct grant_host *h, const struct grant *g, GError **err);
 /* The vm does not use `path` any more; one that was not granted, or is gone, is fine. */

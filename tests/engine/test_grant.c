@@ -468,6 +468,219 @@ static void test_many_vms_at_once_leave_the_file_as_it_was(void)
 	rig_down(&r);
 }
 
+/* ---- who had a hand in the way ---- */
+
+#define THIRD 777
+
+static char *make_link(const char *dir, const char *name, const char *to, uid_t owner)
+{
+	char *path = g_build_filename(dir, name, NULL);
+
+	g_assert_cmpint(symlink(to, path), ==, 0);
+	g_assert_cmpint(lchown(path, owner, owner), ==, 0);
+	return path;
+}
+
+static char *make_dir_of(const char *parent, const char *name, uid_t owner)
+{
+	char *path = make_dir(parent, name, 0711);
+
+	g_assert_cmpint(chown(path, owner, owner), ==, 0);
+	return path;
+}
+
+static void must_refuse(Rig *r, const char *path, bool readonly, const char *part)
+{
+	g_autoptr(GError) e = NULL;
+
+	g_assert_false(add(r, "vm1", path, readonly, &e));
+	g_assert_cmpint(err_code(e), ==, ERR_DENIED);
+	g_assert_cmpstr(json_str(err_details(e), "part"), ==, part);
+	g_assert_nonnull(err_advice(e));
+	g_assert_cmpuint(records(r), ==, 0);
+}
+
+static void test_a_link_of_a_third_one_opens_nothing(void)
+{
+	Rig r;
+	g_autofree char *secret = NULL, *home = NULL, *link = NULL, *folder_link = NULL, *beneath = NULL;
+
+	if (!rig_up(&r))
+		return;
+	secret = make_file(r.dir, "secret", 0600);
+	home = make_dir_of(r.dir, "home", THIRD);
+	link = make_link(home, "disk", secret, THIRD);
+	folder_link = make_link(home, "folder", r.dir, THIRD);
+	beneath = g_build_filename(folder_link, "secret", NULL);
+	must_refuse(&r, link, false, home);
+	must_refuse(&r, link, true, home);
+	must_refuse(&r, beneath, false, home);
+	assert_untouched(secret, 0600);
+	g_assert_cmpint(chown(home, 0, 0), ==, 0);
+	must_refuse(&r, link, false, link);
+	must_refuse(&r, beneath, false, folder_link);
+	assert_untouched(secret, 0600);
+	rig_down(&r);
+}
+
+/* It is QEMU's user's already, and so open to the one of any guest. */
+static void test_a_link_of_a_third_one_leads_to_no_other_guests_disk(void)
+{
+	Rig r;
+	g_autofree char *volume = NULL, *link = NULL;
+
+	if (!rig_up(&r))
+		return;
+	volume = make_file(r.state, "v.qcow2", 0600);
+	must_add(&r, "vm2", volume, false);
+	link = make_link(r.dir, "disk", volume, THIRD);
+	must_refuse(&r, link, false, link);
+	rig_down(&r);
+}
+
+static void test_ones_own_links_and_folders_are_followed(void)
+{
+	Rig r;
+	g_autofree char *home = NULL, *file = NULL, *link = NULL, *by_root = NULL;
+
+	if (!rig_up(&r))
+		return;
+	home = make_dir_of(r.dir, "home", OWNER);
+	file = make_file(home, "disk", 0600);
+	link = make_link(home, "link", "../home/./disk", OWNER);
+	by_root = make_link(r.dir, "by-root", "home/link", 0);
+	for (int i = 0; i < 2; i++) {
+		must_add(&r, "vm1", link, false);
+		must_add(&r, "vm2", by_root, true);
+	}
+	g_assert_true(user_opens(&r, file, O_RDWR));
+	must_remove(&r, "vm1", link);
+	must_remove(&r, "vm2", by_root);
+	assert_untouched(file, 0600);
+	g_assert_cmpuint(records(&r), ==, 0);
+	rig_down(&r);
+}
+
+static void test_a_folder_of_a_third_one_gives_nothing_away(void)
+{
+	Rig r;
+	g_autofree char *home = NULL, *file = NULL, *cd = NULL;
+
+	if (!rig_up(&r))
+		return;
+	home = make_dir_of(r.dir, "home", THIRD);
+	file = make_file(home, "disk", 0600);
+	cd = make_file(home, "cd.iso", 0644);
+	must_refuse(&r, file, false, home);
+	assert_untouched(file, 0600);
+	/* What all may read is no secret. */
+	must_add(&r, "vm1", cd, true);
+	assert_untouched(cd, 0644);
+	rig_down(&r);
+}
+
+static void test_a_second_name_in_an_open_folder_gives_nothing_away(void)
+{
+	Rig r;
+	g_autofree char *open_dir = NULL, *secret = NULL, *name = NULL;
+
+	if (!rig_up(&r))
+		return;
+	open_dir = make_dir(r.dir, "open", 01777);
+	secret = make_file(r.dir, "secret", 0600);
+	name = g_build_filename(open_dir, "disk", NULL);
+	g_assert_cmpint(link(secret, name), ==, 0);
+	must_refuse(&r, name, false, open_dir);
+	assert_untouched(secret, 0600);
+	g_assert_cmpint(g_unlink(secret), ==, 0);
+	must_add(&r, "vm1", name, false);
+	g_assert_true(user_opens(&r, name, O_RDWR));
+	rig_down(&r);
+}
+
+static void test_a_link_in_place_of_the_file_is_not_followed_back(void)
+{
+	Rig r;
+	g_autofree char *home = NULL, *file = NULL, *moved = NULL;
+
+	if (!rig_up(&r))
+		return;
+	home = make_dir_of(r.dir, "home", OWNER);
+	file = make_file(home, "disk", 0600);
+	moved = g_build_filename(r.dir, "moved", NULL);
+	must_add(&r, "vm1", file, false);
+	g_assert_cmpint(g_rename(file, moved), ==, 0);
+	g_assert_cmpint(symlink(moved, file), ==, 0);
+	must_remove(&r, "vm1", file);
+	g_assert_cmpuint(look(moved).st_uid, ==, r.user.uid);
+	g_assert_cmpuint(records(&r), ==, 0);
+	rig_down(&r);
+}
+
+static void test_a_circle_of_links_is_refused(void)
+{
+	Rig r;
+	g_autofree char *a = NULL, *b = NULL;
+	g_autoptr(GError) e = NULL;
+
+	if (!rig_up(&r))
+		return;
+	a = make_link(r.dir, "a", "b", 0);
+	b = make_link(r.dir, "b", "a", 0);
+	g_assert_false(add(&r, "vm1", a, false, &e));
+	g_assert_nonnull(err_advice(e));
+	rig_down(&r);
+}
+
+typedef struct Swap {
+	char *path, *real, *link;
+	int stop; /* atomic */
+} Swap;
+
+/* The name is now the own file, now a link to another's. */
+static gpointer swap_names(gpointer p)
+{
+	Swap *s = p;
+
+	while (!g_atomic_int_get(&s->stop)) {
+		g_rename(s->path, s->real);
+		g_rename(s->link, s->path);
+		g_rename(s->path, s->link);
+		g_rename(s->real, s->path);
+	}
+	return NULL;
+}
+
+static void test_a_file_that_changes_places_with_a_link_gives_nothing_away(void)
+{
+	Rig r;
+	g_autofree char *home = NULL, *secret = NULL;
+	Swap s = { 0 };
+	GThread *thread;
+
+	if (!rig_up(&r))
+		return;
+	home = make_dir_of(r.dir, "home", THIRD);
+	secret = make_file(r.dir, "secret", 0600);
+	s.path = make_file(home, "disk", 0600);
+	g_assert_cmpint(chown(s.path, THIRD, THIRD), ==, 0);
+	s.link = make_link(home, "link", secret, THIRD);
+	s.real = g_build_filename(home, "real", NULL);
+	thread = g_thread_new("swap", swap_names, &s);
+	for (int i = 0; i < 2000; i++) {
+		add(&r, "vm1", s.path, i % 2 == 0, NULL);
+		assert_untouched(secret, 0600);
+		grant_remove(&r.host, "vm1", s.path, NULL);
+		assert_untouched(secret, 0600);
+	}
+	g_atomic_int_set(&s.stop, 1);
+	g_thread_join(thread);
+	g_free(s.path);
+	g_free(s.link);
+	g_free(s.real);
+	rig_down(&r);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -487,6 +700,14 @@ int main(int argc, char **argv)
 	T(a_block_device_is_given_and_taken_back);
 	T(asking_as_the_user_leaves_us_as_we_were);
 	T(many_vms_at_once_leave_the_file_as_it_was);
+	T(a_link_of_a_third_one_opens_nothing);
+	T(a_link_of_a_third_one_leads_to_no_other_guests_disk);
+	T(ones_own_links_and_folders_are_followed);
+	T(a_folder_of_a_third_one_gives_nothing_away);
+	T(a_second_name_in_an_open_folder_gives_nothing_away);
+	T(a_link_in_place_of_the_file_is_not_followed_back);
+	T(a_circle_of_links_is_refused);
+	T(a_file_that_changes_places_with_a_link_gives_nothing_away);
 #undef T
 	return g_test_run();
 }
