@@ -46,12 +46,37 @@ Json *json_parse_wide(const char *text, size_t len, GError **err)
 	return j;
 }
 
+/* U+007F to U+009F stand in strings only, where jansson leaves them; a terminal takes U+009B for ESC [. */
+static char *escape_controls(const char *text)
+{
+	GString *s = g_string_sized_new(strlen(text) + 1);
+
+	for (const char *rest = text;;) {
+		size_t n = strcspn(rest, "\x7f\xc2");
+		unsigned char next = rest[n] != '\0' ? (unsigned char)rest[n + 1] : 0;
+
+		g_string_append_len(s, rest, (gssize)n);
+		rest += n;
+		if (*rest == '\0')
+			return g_string_free(s, FALSE);
+		if (*rest == '\x7f') {
+			g_string_append(s, "\\u007f");
+		} else if (next >= 0x80 && next < 0xa0) {
+			g_string_append_printf(s, "\\u%04x", next);
+			rest++;
+		} else {
+			g_string_append_c(s, *rest);
+		}
+		rest++;
+	}
+}
+
 static char *print(const Json *j, size_t flags)
 {
 	char *raw = json_dumps(j, flags | JSON_ENCODE_ANY), *s;
 
 	g_assert(raw != NULL);
-	s = g_strdup(raw);
+	s = escape_controls(raw);
 	free(raw);
 	return s;
 }

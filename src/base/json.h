@@ -37,7 +37,10 @@ Json *json_parse(const char *text, size_t len, GError **err);
  * "\u0000": a guest must not be able to cut off its monitor with one.
  */
 Json *json_parse_wide(const char *text, size_t len, GError **err);
-/* Compact, keys in insertion order. Never fails on a value that jansson made. Caller frees with g_free(). */
+/*
+ * Compact, keys in insertion order, without a raw control character (those of C1 and DEL are \u009b too), so
+ * that a guest's words do nothing to a terminal. Never fails on a value that jansson made. Caller frees.
+ */
 char *json_print(const Json *j);
 /* The same, indented by two spaces and with a newline at the end. */
 char *json_print_pretty(const Json *j);

@@ -113,7 +113,8 @@ static void list_csv(const Cli *c, const Json *list, const Column *columns)
 	json_array_foreach((Json *)list, i, object)
 	{
 		for (size_t k = 0; columns[k].title != NULL; k++) {
-			g_autofree char *text = value_text(json_at(object, columns[k].key));
+			g_autofree char *text =
+			    text_harmless(value_text(json_at(object, columns[k].key)), true);
 
 			csv_cell(text, k == 0);
 		}
@@ -175,10 +176,14 @@ static bool is_empty(const Json *v)
 
 static void yaml_member(const char *key, const Json *v, int indent)
 {
-	if (is_plain(key))
+	if (is_plain(key)) {
 		printf("%s:", key);
-	else
-		printf("\"%s\":", key);
+	} else {
+		_cleanup_json_ Json *name = json_string(key);
+		g_autofree char *text = json_print(name);
+
+		printf("%s:", text);
+	}
 	if ((json_is_object(v) || json_is_array(v)) && !is_empty(v)) {
 		printf("\n");
 		yaml_value(v, indent + 2, false);

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon and plim on the simulated engine: records, plans, operations, events, crashes."""
 import csv
+import http.server
 import io
 import json
 import os
 import pathlib
 import shutil
+import socketserver
 import subprocess
 import threading
+import unicodedata
 
 import pytest
 import yaml
@@ -198,6 +201,43 @@ def test_every_output_format_holds_the_same_objects(sim):
     assert shown == yaml.safe_load(sim.ok("vm", "show", "a", "-o", "yaml")) == sim.vm("a") | {"memory": None}
     assert "a" in sim.ok("vm", "show", "a")
     assert sim.plim("vm", "list", "-o", "xml").status == 2
+
+
+class Parrot(http.server.BaseHTTPRequestHandler):
+    """A daemon that passes on whatever a guest says, in every place."""
+    words = "a\x9b2Jb\x7fc\x85d\x1b]0;e\u00e9\u20ac"
+
+    def do_GET(self):
+        one = {key: self.words for key in ("id", "name", "description", "state", "host", self.words)}
+        body = json.dumps([one] if self.path.split("?")[0] == "/v1/vms" else one, ensure_ascii=False).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self):
+        return "unix"
+
+    def log_message(self, *args):
+        pass
+
+
+def test_no_output_format_sends_control_characters_to_a_terminal(tmp_path):
+    class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+        daemon_threads = True
+    with Server(str(tmp_path / "sock"), Parrot) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for output in ("json", "yaml", "csv", "table"):
+            done = subprocess.run([PLIM, "vm", "list", "-o", output, "--socket", tmp_path / "sock"], capture_output=True,
+                                  check=False, timeout=60)
+            assert done.returncode == 0, done.stderr
+            text = done.stdout.decode()
+            raw = [hex(ord(c)) for c in text if c not in "\r\n" and unicodedata.category(c) == "Cc"]
+            assert "\u20ac" in text and not raw, (output, raw)
+            if output in ("json", "yaml"):
+                assert yaml.safe_load(text)[0][Parrot.words] == Parrot.words
+        server.shutdown()
 
 
 def test_completion_is_a_script_that_the_shell_takes(patient):

@@ -273,6 +273,23 @@ static void test_references(void)
 	g_assert_null(json_ref(NULL));
 }
 
+static void test_no_control_character_is_printed_raw(void)
+{
+	static const char text[] = "a\xc2\x80 b\xc2\x9b c\xc2\x9f d\x7f e\xc2\xa0 f\xc3\x82 g\xe2\x82\xac";
+	_cleanup_json_ Json *j = json_object(), *back = NULL;
+	g_autofree char *compact = NULL, *pretty = NULL;
+
+	json_put_str(j, text, text);
+	compact = json_print(j);
+	pretty = json_print_pretty(j);
+	g_assert_nonnull(
+	    strstr(compact, "a\\u0080 b\\u009b c\\u009f d\\u007f e\xc2\xa0 f\xc3\x82 g\xe2\x82\xac"));
+	for (const char *p = pretty; *p != '\0'; p = g_utf8_next_char(p))
+		g_assert_true(*p == '\n' || !g_unichar_iscntrl(g_utf8_get_char(p)));
+	back = json_parse(pretty, strlen(pretty), NULL);
+	g_assert_cmpstr(json_str(back, text), ==, text);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -284,6 +301,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/json/numbers", test_numbers_are_exact);
 	g_test_add_func("/json/wide", test_wide_integers_are_read_where_a_peer_sends_them);
 	g_test_add_func("/json/print", test_what_is_printed_reads_back);
+	g_test_add_func("/json/controls", test_no_control_character_is_printed_raw);
 	g_test_add_func("/json/getters", test_getters_give_the_default_for_other_types);
 	g_test_add_func("/json/getters_no_object", test_getters_cope_with_what_is_no_object);
 	g_test_add_func("/json/setters", test_setters_set_what_getters_get);
