@@ -59,6 +59,7 @@ static const struct {
 	[STEP_STATE_SAVE] = { ADDS, "state", "vm" },
 	[STEP_STATE_LOAD] = { NOTHING, NULL, NULL },
 	[STEP_CLOCK_RESTORE] = { NOTHING, NULL, NULL },
+	[STEP_STATE_RUN] = { REMOVES, "state", "vm" },
 	[STEP_STATE_REMOVE] = { REMOVES, "state", "vm" },
 	[STEP_EVIDENCE_TAKE] = { NOTHING, NULL, NULL },
 	[STEP_BACKUP_PREPARE] = { ADDS, "backup-begun", "vm" },

@@ -4,13 +4,14 @@
  * arguments:
  *   STATE_SAVE    vm, name, path, memory (bytes), run (it runs, and goes on if this is undone)
  *   STATE_LOAD    vm, name, path, bytes, sha256
+ *   STATE_RUN     vm, name, path
  *   STATE_REMOVE  vm, name, path
  *
  * The file is QEMU's stream of a migration. It is written beside its name with
  * the guest standing still, and has its name only when it is whole and on
  * disk: whatever is interrupted before leaves the guest as it was. What is
- * known of the file, its length and its hash, is in the vm's record. It is read
- * once: it is removed before the guest runs, as its disks change from then on.
+ * known of the file, its length and its hash, is in the vm's record. A guest
+ * runs from it once, as its disks change from then on (saved_state.h).
  */
 #include "base/fd.h"
 #include "base/str.h"
@@ -18,6 +19,7 @@
 #include "engine/image/hash.h"
 #include "engine/migrate_link.h"
 #include "engine/migrate_out.h"
+#include "engine/saved_state.h"
 #include "engine/steps-impl.h"
 #include "engine/vm_ops.h"
 
@@ -27,6 +29,8 @@
 
 #define LOOK UINT64_C(50000)
 #define PIECE (1 << 20)
+/* For a QEMU that does not say whether the guest runs. */
+#define PATIENCE UINT64_C(120000000)
 /* Devices' state and page headers beside the memory. */
 #define EXTRA (UINT64_C(64) << 20)
 #define FD_NAME "saved-state"
@@ -52,14 +56,6 @@ static char *unfinished(const Json *args)
 static bool remove_file(const char *path, GError **err)
 {
 	return unlink(path) == 0 || errno == ENOENT || fail_errno(err, errno, "can't remove '%s'", path);
-}
-
-/* The name of a file is on disk with its folder. */
-static bool sync_folder(const char *path, GError **err)
-{
-	g_autofree char *dir = g_path_get_dirname(path);
-
-	return dir_sync(dir, err);
 }
 
 /* ---- the file ---- */
@@ -183,16 +179,14 @@ bool step_STATE_SAVE_run(StepContext *ctx, const Json *args, GError **err)
 	g_autoptr(Vmm) v = vmm_of(ctx, args, err);
 	_cleanup_close_ int fd = -EBADF;
 
-	if (v == NULL || !check_space(args, err) || !remove_file(part, err))
+	if (v == NULL || !saved_state_remove(path, err) || !remove_file(part, err) || !check_space(args, err))
 		return false;
 	fd = open(part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return fail_errno(err, errno, "can't make '%s'", part);
 	if (!write_state(ctx, args, v, fd, err))
 		return false;
-	if (rename(part, path) < 0)
-		return fail_errno(err, errno, "can't rename '%s'", part);
-	return sync_folder(path, err);
+	return saved_state_rename(part, path, err);
 }
 
 /* Whole, on disk, and what is in it is known. */
@@ -271,8 +265,19 @@ bool step_STATE_LOAD_run(StepContext *ctx, const Json *args, GError **err)
 	return fail_damaged(args, e->message, err);
 }
 
+/* ---- running ---- */
+
+bool step_STATE_RUN_run(StepContext *ctx, const Json *args, GError **err)
+{
+	Engine *e = step_engine(ctx);
+	g_autoptr(Vmm) v = fleet_vmm(e->fleet, json_str(args, "vm"));
+	Qmp *q = v != NULL && vmm_alive(v) ? vmm_qmp(v) : NULL;
+
+	return saved_state_run(q, json_str(args, "path"), PATIENCE, err) == SAVED_RUNS;
+}
+
 bool step_STATE_REMOVE_run(StepContext *ctx, const Json *args, GError **err)
 {
 	(void)ctx;
-	return remove_file(json_str(args, "path"), err) && sync_folder(json_str(args, "path"), err);
+	return saved_state_remove(json_str(args, "path"), err);
 }

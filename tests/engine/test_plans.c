@@ -585,7 +585,7 @@ static const struct {
 	  start,
 	  { create, start, suspend_vm },
 	  "DISK_CHECK root\nRUN_DIR_MAKE web1\nSEED_WRITE web1\nNET_TAP_ADD net0\nQEMU_SPAWN web1\nCPU_CHECK web1\n"
-	  "STATE_LOAD web1\nSTATE_REMOVE web1\nQEMU_CONT web1\n" },
+	  "STATE_LOAD web1\nSTATE_RUN web1\n" },
 	{ "vm.start",
 	  start_cold,
 	  { create, start, suspend_vm },
@@ -766,6 +766,32 @@ static void test_a_guest_without_a_place_for_a_drive_is_told_what_to_do(void)
 	g_assert_true(dir_remove(dir, NULL));
 }
 
+/* What fails when all is loaded leaves the state where it was: there is no other copy of the guest. */
+static void test_a_suspended_guest_that_can_not_run_is_suspended_still(void)
+{
+	static const char fails[] = "{\"fail\":{\"QEMU_CONT\":\"no\",\"STATE_RUN\":\"no\"}}";
+	g_autofree char *dir = scratch(), *orders = g_build_filename(dir, "orders.json", NULL),
+			*before = NULL, *after = NULL, *key = key_vm_runtime(VM_ID);
+	_cleanup_json_ Json *runtime = NULL;
+	Bench b = { 0 };
+
+	bench_open(&b, dir);
+	run(&b, create);
+	run(&b, start);
+	run(&b, suspend_vm);
+	before = sim_print(b.sim);
+	g_assert_nonnull(strstr(before, "state:"));
+	g_assert_true(file_write_atomic(orders, fails, strlen(fails), 0600, NULL));
+	g_assert_cmpint(run(&b, start), ==, OPERATION_FAILED);
+	after = sim_print(b.sim);
+	g_assert_cmpstr(after, ==, before);
+	runtime = record_get(b.store, key, NULL, NULL);
+	g_assert_cmpstr(json_str(runtime, "state"), ==, "suspended");
+	g_assert_nonnull(json_obj(runtime, "saved"));
+	bench_close(&b);
+	g_assert_true(dir_remove(dir, NULL));
+}
+
 /* A lock, or a record that says "creating", may not outlive its operation. */
 static void assert_nothing_is_busy(Bench *b, bool handed_over)
 {
@@ -891,6 +917,7 @@ int main(int argc, char **argv)
 			test_a_guest_with_other_disks_is_not_received);
 	g_test_add_func("/plans/cd-recorded", test_a_cd_is_recorded_as_if_the_guest_had_been_started_with_it);
 	g_test_add_func("/plans/cd-refused", test_a_guest_without_a_place_for_a_drive_is_told_what_to_do);
+	g_test_add_func("/plans/saved-state", test_a_suspended_guest_that_can_not_run_is_suspended_still);
 	for (size_t k = 0; k < G_N_ELEMENTS(kinds); k++) {
 		g_autofree char *path = g_strdup_printf("/plans/kill/%zu-%s", k, kinds[k].kind);
 

@@ -65,6 +65,7 @@
 	X(RECEIVE_GUEST,    true,   false,     false,   true,  "receiving the guest")               \
 	X(STATE_SAVE,       true,   false,     true,    true,  "saving the guest's state")          \
 	X(STATE_LOAD,       false,  false,     false,   true,  "taking up the guest's state")       \
+	X(STATE_RUN,        false,  true,      true,    true,  "starting the guest")                \
 	X(STATE_REMOVE,     false,  true,      true,    false, "removing the saved state")          \
 	X(EVIDENCE_TAKE,    true,   false,     false,   true,  "keeping evidence")                  \
 	X(BACKUP_PREPARE,   true,   false,     true,    false, "preparing the backup")              \

@@ -694,10 +694,10 @@ static void add_restore(Start *s, const Json *saved, bool runs)
 	json_put_str(load, "sha256", json_str(saved, "sha256"));
 	add_all(s);
 	add(s, STEP_STATE_LOAD, _STEP_MAX, s->vm->name, load);
-	/* Before it runs: a second time the disks would not fit to it. */
-	add(s, STEP_STATE_REMOVE, _STEP_MAX, s->vm->name, vm_state_args(s->req, s->vm));
-	if (runs)
-		add(s, STEP_QEMU_CONT, _STEP_MAX, s->vm->name, vm_args(s->vm));
+	/* Once it runs its disks would not fit to it a second time. One that stands needs its file no more.
+	 */
+	add(s, runs ? STEP_STATE_RUN : STEP_STATE_REMOVE, _STEP_MAX, s->vm->name,
+	    vm_state_args(s->req, s->vm));
 	if (runs && json_is_integer(json_object_get(saved, "clock_offset")))
 		add(s, STEP_CLOCK_RESTORE, _STEP_MAX, s->vm->name, clock_args(s, saved));
 }
