@@ -8,6 +8,7 @@
 #include "core/backup/prune.h"
 #include "core/model/settings.h"
 #include "core/plan/plan_backup.h"
+#include "engine/backup/off.h"
 #include "engine/backup/repository.h"
 #include "engine/vm_ops.h"
 
@@ -104,15 +105,22 @@ static bool wish_of_body(const Json *body, struct wish *w, GError **err)
 			   "the bandwidth is too small");
 }
 
-/* What QEMU says of the disks; NULL without an error when none runs here. */
-static Json *blocks_of(ApiCall *c, const char *vm_id, bool *ret_agent, GError **err)
+/* What QEMU says of the disks, or their files; NULL without an error where there is neither. */
+static Json *blocks_of(ApiCall *c, const VmRecords *r, bool *ret_agent, GError **err)
 {
 	Fleet *f = engine_fleet(c->engine);
-	g_autoptr(Vmm) v = f != NULL ? fleet_vmm(f, vm_id) : NULL;
-	g_autoptr(Agent) a = f != NULL ? fleet_agent(f, vm_id) : NULL;
+	g_autoptr(Vmm) v = f != NULL ? fleet_vmm(f, r->vm->id) : NULL;
+	g_autoptr(Agent) a = f != NULL ? fleet_agent(f, r->vm->id) : NULL;
+	VmState state = vm_runtime_state(r->runtime);
 
 	*ret_agent = a != NULL && agent_is_open(a);
-	return v != NULL ? vm_blocks(v, err) : NULL;
+	if (v != NULL)
+		return vm_blocks(v, err);
+	/* A simulated engine has no files either. */
+	if (f == NULL || (state != VM_STOPPED && state != VM_CRASHED) ||
+	    json_str(r->runtime, "operation") != NULL)
+		return NULL;
+	return backup_blocks_off(&r->seen, &engine_facts(c->engine)->folders, err);
 }
 
 static Operation *plan_for(ApiCall *c, const VmRecords *r, const struct wish *w, const char *repository,
@@ -131,7 +139,7 @@ static Operation *plan_for(ApiCall *c, const VmRecords *r, const struct wish *w,
 
 	if (backups == NULL)
 		return NULL;
-	blocks = blocks_of(c, r->vm->id, &p.has_agent, &e);
+	blocks = blocks_of(c, r, &p.has_agent, &e);
 	if (e != NULL) {
 		g_propagate_error(err, g_steal_pointer(&e));
 		return NULL;

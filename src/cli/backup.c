@@ -47,13 +47,15 @@ static bool operate(Cli *c, const char *method, const char *path, Json *body, Js
 
 static void print_backup(const char *vm, const Json *r)
 {
-	g_autofree char *size = print_size(json_uint(r, "bytes", 0)),
-			*freeze = print_duration(json_uint(r, "freeze", 0));
+	uint64_t frozen = json_uint(r, "freeze", 0);
+	g_autofree char *size = print_size(json_uint(r, "bytes", 0)), *freeze = print_duration(frozen);
 	const char *note = json_str(r, "note"), *warning = json_str(r, "warning");
 
 	printf("%s was backed up: %s backup %s, %s in %s\n", vm, json_str(r, "kind"), json_str(r, "backup"),
 	       size, json_str(r, "repository"));
-	if (note == NULL)
+	if (note == NULL && frozen == 0)
+		printf("its guest was off, and had been shut down\n");
+	else if (note == NULL)
 		printf("its file systems were at rest, for %s\n", freeze);
 	else
 		printf("it is as after a power cut: %s\n", note);
@@ -84,9 +86,9 @@ static bool backup_create(Cli *c, GError **err)
 
 static char *print_freeze(const Json *value, const Json *backup)
 {
-	const char *note = json_str(backup, "note");
+	uint64_t frozen = (uint64_t)json_integer_value(value);
 
-	return note != NULL ? g_strdup("-") : print_duration((uint64_t)json_integer_value(value));
+	return frozen == 0 || json_str(backup, "note") != NULL ? g_strdup("-") : print_duration(frozen);
 }
 
 static const Column columns[] = {
@@ -251,7 +253,7 @@ static const Option prune_options[] = {
 	"backup that has nothing to rest on is made a full one, with a warning that says why."
 
 const Command backup_commands[] = {
-	{ "backup", "create", "VM", "Back up a running guest", CREATE_TEXT,
+	{ "backup", "create", "VM", "Back up a guest, while it runs or while it is off", CREATE_TEXT,
 	  "plim backup create web1 --to /srv/backup\nplim backup create web1 --to /srv/backup --incremental",
 	  1, 1, "vms", OPERATION, create_options, backup_create },
 	{ "backup", "list", "[REPOSITORY|VM]", "List backups, the newest first",

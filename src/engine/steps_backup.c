@@ -44,16 +44,25 @@ typedef struct Copying {
 	struct hooks hooks;
 } Copying;
 
+/* The guest's QEMU, or the one that has the disks of a guest which is off; NULL: it has ended. */
+static Vmm *vmm_of(Engine *e, const Json *args)
+{
+	const char *aside = json_str(args, "aside");
+
+	return fleet_vmm(e->fleet, aside != NULL ? aside : json_str(args, "vm"));
+}
+
 static bool copying_init(Copying *c, StepContext *ctx, const Json *args, GError **err)
 {
 	*c = (Copying){ .ctx = ctx, .args = args, .engine = step_engine(ctx), .hooks = step_hooks(ctx) };
 	if (!backup_place_of_args(args, &c->place, err))
 		return false;
-	c->vmm = fleet_vmm(c->engine->fleet, json_str(args, "vm"));
+	c->vmm = vmm_of(c->engine, args);
 	c->copy = (struct backup_copy){ .disks = json_arr(args, "disks"),
 					.work = json_str(args, "work"),
 					.bitmap = json_str(args, "bitmap"),
 					.since = json_str(args, "since"),
+					.off = json_str(args, "aside") != NULL,
 					.bandwidth = json_uint(args, "bandwidth", 0) };
 	c->copy.place = &c->place;
 	c->copy.hooks = &c->hooks;
@@ -125,7 +134,7 @@ static bool hold_frozen(const Copying *c, char **ret_why, uint64_t *ret_freeze, 
 static bool take_moment(const Copying *c, GError **err)
 {
 	g_autofree char *why = g_strdup(json_str(c->args, "no_freeze"));
-	bool asked = why == NULL, held = false;
+	bool asked = why == NULL && !c->copy.off, held = false;
 	g_autoptr(GError) e = NULL;
 	uint64_t freeze = 0;
 
@@ -223,15 +232,20 @@ static void tell_done(StepContext *ctx, const Json *args, uint64_t bytes)
 	const Json *result = step_operation(ctx)->result;
 	const char *name = json_str(args, "name"), *note = json_str(result, "note"),
 		   *warning = json_str(result, "warning");
-	g_autofree char *size = print_size(bytes), *freeze = print_duration(json_uint(result, "freeze", 0));
+	uint64_t frozen = json_uint(result, "freeze", 0);
+	g_autofree char *size = print_size(bytes), *freeze = print_duration(frozen);
 	Engine *e = step_engine(ctx);
 
 	events_emit(e->events, EVENT_VM_BACKED_UP, "vm", json_str(args, "vm"), name, json_deep_copy(result),
-		    "%s: %s backup %s of %s is in %s, %s%s%s%s%s", name, json_str(result, "kind"),
+		    "%s: %s backup %s of %s is in %s, %s%s%s%s", name, json_str(result, "kind"),
 		    json_str(result, "backup"), size, json_str(result, "repository"),
-		    note == NULL ? "its file systems stood still for " : "as after a power cut: ",
-		    note == NULL ? freeze : note, warning != NULL ? ". " : "", warning != NULL ? warning : "",
-		    "");
+		    note != NULL  ? "as after a power cut: "
+		    : frozen == 0 ? "its guest was off"
+				  : "its file systems stood still for ",
+		    note != NULL  ? note
+		    : frozen == 0 ? ""
+				  : freeze,
+		    warning != NULL ? ". " : "", warning != NULL ? warning : "");
 }
 
 bool step_BACKUP_SEAL_run(StepContext *ctx, const Json *args, GError **err)
@@ -260,7 +274,7 @@ bool step_BACKUP_SEAL_undo(StepContext *ctx, const Json *args, GError **err)
 bool step_BACKUP_SETTLE_run(StepContext *ctx, const Json *args, GError **err)
 {
 	Engine *e = step_engine(ctx);
-	g_autoptr(Vmm) v = fleet_vmm(e->fleet, json_str(args, "vm"));
+	g_autoptr(Vmm) v = vmm_of(e, args);
 
 	(void)err;
 	if (v != NULL)

@@ -51,10 +51,12 @@ def linux_guest(folder, extra=None, script="linux_guest.sh"):
     paths = [*found, *(path for program in found for path in libraries(program))]
     programs = {path[1:]: pathlib.Path(path).read_bytes() for path in paths}
     programs.update({path[1:]: content for path, content in (extra or {}).items()})
-    return made_guest(folder, (HERE / script).read_text(encoding="utf-8"), MODULES[script], programs)
+    return made_guest(folder, (HERE / script).read_text(encoding="utf-8"), MODULES[pathlib.Path(script).name], programs)
 
 
-def ext4_disk(path, size):
+def ext4_disk(path, size, files=None):
+    """`files`: a folder whose content it has."""
     with open(path, "wb") as file:
         file.truncate(size)
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", path], check=True, capture_output=True, timeout=180)
+    content = ["-d", files] if files else []
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", *content, path], check=True, capture_output=True, timeout=180)

@@ -3,116 +3,19 @@
 A guest that writes all the time is backed up: what is restored has exactly what was written until its moment. And
 whatever goes wrong meanwhile, the guest is not left frozen, nor anything that looks like a backup.
 """
-import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import tempfile
-import threading
 import time
 
 import pytest
 
-from daemon import Daemon, until
-from linux_guest import ext4_disk, linux_guest
+from backup_guest import check_several, content, created, folders, lines_of, listed, raw_of, several, started_guest
+from daemon import until
 
-BOOT = 90
-SIZE = 48 << 20
-INCREMENTS = int(os.environ.get("BACKUP_INCREMENTS", "5"))
-STEP = 20  # lines between two writes to the second disk
-
-
-class Guest:
-    def __init__(self, daemon, folder):
-        self.daemon, self.folder = daemon, folder
-
-    def run(self, text):
-        """A shell command in the guest, through its agent."""
-        body = {"command": ["/bin/sh", "-c", text], "timeout": 60000000}
-        answer = self.daemon.api("POST", "/v1/vms/g/agent/exec", body)
-        assert answer.status == 200 and answer.body["exitcode"] == 0, answer
-        return answer.body["stdout"]
-
-    def line(self):
-        """How far the journal is."""
-        return int(self.run("tail -n 1 /data/journal").split()[0])
-
-    def writes(self):
-        """It goes on: not frozen."""
-        def more():
-            try:
-                return self.line()
-            except AssertionError:
-                return None
-        first = until(more, "answer of the guest")
-        until(lambda: (more() or 0) > first + 5, "another line in the journal")
-
-    def said(self):
-        answer = self.daemon.api("GET", "/v1/vms/g/console/log?port=serial")
-        return answer.body.decode(errors="replace") if isinstance(answer.body, bytes) else ""
-
-    def stands(self):
-        """Until it has told for a while of no line that was written."""
-        def quiet():
-            before = self.said()
-            time.sleep(0.7)
-            return self.said() == before
-        until(quiet, "freeze of the guest")
-
-    def monitor(self, *commands):
-        """QEMU's second monitor: sends them all and waits for the last answer."""
-        path = self.daemon.run / "vms" / self.daemon.vm("g")["id"] / "qmp2.sock"
-        with socket.socket(socket.AF_UNIX) as s, s.makefile("rw") as f:
-            s.settimeout(120)
-            s.connect(str(path))
-            f.readline()
-            for name, args in (("qmp_capabilities", {}), *commands):
-                f.write(json.dumps({"execute": name, "arguments": args}) + "\n")
-            f.flush()
-            answers = 0
-            while answers <= len(commands):
-                answers += "return" in json.loads(f.readline())
-
-    def blocks(self):
-        path = self.daemon.run / "vms" / self.daemon.vm("g")["id"] / "qmp2.sock"
-        with socket.socket(socket.AF_UNIX) as s, s.makefile("rw") as f:
-            s.settimeout(120)
-            s.connect(str(path))
-            f.readline()
-            for name in ("qmp_capabilities", "query-block", "query-named-block-nodes", "query-jobs"):
-                f.write(json.dumps({"execute": name}) + "\n")
-            f.flush()
-            answers = []
-            while len(answers) < 4:
-                line = json.loads(f.readline())
-                if "return" in line:
-                    answers.append(line["return"])
-        return answers[1:]
-
-    def bitmaps(self):
-        root, data = (b["inserted"] for b in self.blocks()[0])
-        assert (root["node-name"], data["node-name"]) == ("disk-root", "disk-data"), "the guest is on its own disks"
-        names = [sorted(b["name"] for b in d.get("dirty-bitmaps", [])) for d in (root, data)]
-        assert names[0] == names[1]
-        return names[0]
-
-    def is_clean(self, bitmaps):
-        _, nodes, jobs = self.blocks()
-        assert self.bitmaps() == bitmaps and jobs == []
-        assert not [n["node-name"] for n in nodes if n["node-name"][:3] in ("bt-", "bo-", "bf-", "bv-")]
-
-    def hold_in_the_freeze(self, repo, seconds, *args):
-        """A backup that is held up for so long when the guest's file systems stand still: the running plim."""
-        self.run("touch /run/wait")
-        before = self.said().count("hook waits")
-        plim = self.daemon.begin("backup", "create", "g", "--to", repo, *args)
-        until(lambda: self.said().count("hook waits") > before, "hook in the guest")
-        hold = {"command-line": f'qemu-io disk-root-file "sleep {seconds * 1000}"'}
-        thread = threading.Thread(target=self.monitor, args=(("inject-nmi", {}), ("human-monitor-command", hold)))
-        thread.start()
-        return plim, thread
+INCREMENTS = 5
 
 
 @pytest.fixture(scope="module")
@@ -126,23 +29,8 @@ def folder():
 @pytest.fixture(scope="module")
 def guest(folder):
     """Shared by all tests here: each leaves it running, thawed, with no backup under way."""
-    kernel, initrd = linux_guest(folder, script="backup_guest.sh")
-    disk = folder / "disk.raw"
-    ext4_disk(disk, SIZE)
-    daemon = Daemon("qemu")
-    try:
-        daemon.start()
-        daemon.ok("image", "import", disk, "--name", "empty", "--source-format", "raw")
-        daemon.ok("vm", "create", "g", "--memory", "128MiB", "--kernel", kernel, "--initrd", initrd, "--cmdline",
-                  "console=ttyS0 quiet no_timer_check mitigations=off panic=1", "--disk", "name=root,image=empty", "--disk", "name=data,size=16MiB",
-                  "--nic", "none", "--set", "platform.hvm_serial=pty")
-        daemon.ok("vm", "start", "g")
-        until(lambda: daemon.get("/v1/vms/g/agent")["connected"], "agent of the guest", BOOT)
-        made = Guest(daemon, folder)
-        made.writes()
+    with started_guest(folder) as made:
         yield made
-    finally:
-        daemon.close()
 
 
 @pytest.fixture
@@ -153,73 +41,13 @@ def repo():
     shutil.rmtree(path)
 
 
-def created(guest, repo, *args):
-    op = guest.daemon.api("POST", "/v1/vms/g/actions/backup", {"repository": str(repo)} | dict(args)).body
-    end = guest.daemon.wait_operation(op["id"])
-    assert end["status"] == "done", end
-    return end["result"]
-
-
-def listed(guest, repo):
-    answer = guest.daemon.get(f"/v1/backups?repository={repo}")
-    assert answer["broken"] == []
-    return answer["backups"]
-
-
-def folders(repo):
-    return sorted(p.name for vm in repo.iterdir() for p in vm.iterdir())
-
-
-def raw_of(guest, vm, disk):
-    """The content of a disk of a vm that is off."""
-    ident = next(d["volume"] for d in guest.daemon.vm(vm)["disks"] if d["name"] == disk)
-    raw = guest.folder / f"{vm}-{disk}.raw"
-    subprocess.run(["qemu-img", "convert", "-O", "raw", guest.daemon.get(f"/v1/volumes/{ident}")["path"], raw], check=True, timeout=60)
-    return raw
-
-
-def lines_of(guest, vm, clean):
-    """How many lines the journal has in a vm that is off; fsck finds its file system whole, and the other disk is as far."""
-    raw = raw_of(guest, vm, "root")
-    check = subprocess.run(["e2fsck", "-fn" if clean else "-fy", raw], capture_output=True, text=True, timeout=60, check=False)
-    assert check.returncode in ((0,) if clean else (0, 1)), check.stdout
-    journal = subprocess.run(["debugfs", "-R", "cat /journal", raw], capture_output=True, text=True, timeout=60, check=True).stdout
-    raw.unlink()
-    lines = journal.split("\n")[:-1]
-    assert lines == [f"{n} {n * 40503 % 65521}" for n in range(1, len(lines) + 1)], "a prefix of what was written"
-    second = raw_of(guest, vm, "data")
-    number = int(second.read_bytes()[:16].strip(b"\0\n") or b"0")
-    second.unlink()
-    assert number + STEP >= len(lines) and (not clean or number <= len(lines) + STEP), "one moment on both disks"
-    return len(lines)
-
-
-def content(guest, repo, backup, name, clean):
-    """The same of a vm that is restored from that backup."""
-    guest.daemon.ok("backup", "restore", backup, "--from", repo, "--name", name)
-    lines = lines_of(guest, name, clean)
-    guest.daemon.ok("vm", "delete", name)
-    return lines
-
-
 def test_each_of_several_increments_has_exactly_what_was_written_until_then(guest, repo):
-    made, seen = [], []
-    for i in range(INCREMENTS + 1):
-        before = guest.line()
-        result = created(guest, repo, ("incremental", i > 0))
-        after = guest.line()
-        assert result["kind"] == ("incremental" if i else "full") and result["warning"] is None
-        assert result["consistency"] == "file-system" and result["note"] is None and 0 < result["freeze"] < 5000000
-        assert result["parent"] == (made[-1]["backup"] if i else None)
-        made.append(result)
-        seen.append((before, after))
-    print("frozen, ms:", sorted(r["freeze"] // 1000 for r in made))
+    made, seen = several(guest, repo, INCREMENTS)
     assert [b["id"] for b in listed(guest, repo)] == [r["backup"] for r in reversed(made)]
     assert guest.bitmaps() == [f"plim-{made[-1]['backup']}"], "one bitmap a repository"
     guest.is_clean([f"plim-{made[-1]['backup']}"])
     assert guest.daemon.wait_event("vm.backed-up", "g")
-    for i, (result, (before, after)) in enumerate(zip(made, seen)):
-        assert before <= content(guest, repo, result["backup"], f"r{i}", True) <= after
+    check_several(guest, repo, made, seen)
     assert guest.daemon.ok("backup", "verify", made[-1]["backup"], "--from", repo).endswith("is what was written\n")
     words = guest.daemon.ok("backup", "list", repo)
     assert words.count("incremental") == INCREMENTS and words.count("file-system") == INCREMENTS + 1
@@ -373,3 +201,53 @@ def test_bitmaps_outlive_the_end_of_a_guest_and_not_a_crash_and_disks_come_back(
     daemon.ok("vm", "kill", "g")
     daemon.ok("backup", "restore", first["backup"], "--from", repo, "--over", "g")
     assert before <= lines_of(guest, "g", True) <= after
+
+
+def power_off(guest):
+    """The guest itself comes to its end, with all that it wrote on its disks."""
+    guest.daemon.api("POST", "/v1/vms/g/agent/exec", {"command": ["/bin/sh", "-c", "sync; poweroff -f"], "timeout": 5000000})
+    guest.daemon.wait_state("g", "stopped")
+    guest.daemon.wait_idle("g")
+
+
+def same_disks(guest, repo, backup):
+    """What is restored from the backup is to the last byte what the vm has now."""
+    guest.daemon.ok("backup", "restore", backup, "--from", repo, "--name", "r")
+    for disk in ("root", "data"):
+        raws = [raw_of(guest, vm, disk) for vm in ("g", "r")]
+        assert subprocess.run(["cmp", *raws], check=False, timeout=60).returncode == 0
+        for raw in raws:
+            raw.unlink()
+    guest.daemon.ok("vm", "delete", "r")
+
+
+def test_a_vm_that_is_off_is_backed_up_in_full_and_by_what_changed(guest, repo):
+    daemon = guest.daemon
+    killed = created(guest, repo)
+    assert killed["kind"] == "full" and killed["consistency"] == "crash" and "not known that" in killed["note"]
+    same_disks(guest, repo, killed["backup"])
+    daemon.ok("vm", "start", "g")
+    until(lambda: daemon.get("/v1/vms/g/agent")["connected"], "agent of the guest")
+    guest.writes()
+    power_off(guest)
+    words = daemon.ok("backup", "create", "g", "--to", repo, "--incremental")
+    assert "had been shut down" in words
+    off = listed(guest, repo)[0]
+    assert off["kind"] == "incremental" and off["parent"] == killed["backup"] and off["consistency"] == "file-system"
+    assert daemon.runtime("g")["state"] == "stopped" and daemon.guests() == []
+    same_disks(guest, repo, off["id"])
+
+
+def test_a_daemon_that_is_killed_while_it_copies_a_vm_that_is_off_leaves_nothing(guest, repo):
+    daemon = guest.daemon
+    op = daemon.api("POST", "/v1/vms/g/actions/backup", {"repository": str(repo), "bandwidth": 65536}).body
+    until(lambda: daemon.get(f"/v1/operations/{op['id']}")["result"].get("consistency"), "copy")
+    assert daemon.plim("vm", "start", "g").status == 5, "its disks are in use"
+    daemon.kill9()
+    daemon.start()
+    daemon.wait_idle("g")
+    until(lambda: daemon.guests() == [], "end of the QEMU that had the disks")
+    assert folders(repo) == []
+    again = created(guest, repo)
+    assert again["consistency"] == "file-system"
+    same_disks(guest, repo, again["backup"])

@@ -40,8 +40,19 @@ def test_a_wish_that_makes_no_sense_is_refused(web, body, word):
     assert web.runtime("web")["operation"] is None
 
 
-def test_a_guest_that_is_off_or_busy_is_refused_with_the_next_step(web, tmp_path):
+def test_of_a_vm_that_is_off_a_qemu_without_a_machine_has_the_disks(web, tmp_path):
     web.ok("vm", "kill", "web")
+    words = web.ok("backup", "create", "web", "--to", tmp_path, "--dry-run").split("\n")
+    assert words == ["DISK_CHECK root", "RUN_DIR_MAKE web", "QEMU_SPAWN web", "BACKUP_PREPARE web", "BACKUP_COPY web", "BACKUP_SEAL web",
+                     "BACKUP_SETTLE web", "QEMU_QUIT web", "RUN_DIR_REMOVE web", ""]
+    world = web.world()
+    web.ok("backup", "create", "web", "--to", tmp_path)
+    assert not [r for r in web.world() if r.startswith(("qemu", "run"))] and web.runtime("web")["state"] == "stopped"
+    assert set(world) < set(web.world()), "the backup, and nothing else"
+
+
+def test_a_guest_that_is_suspended_or_busy_is_refused_with_the_next_step(web, tmp_path):
+    web.ok("vm", "suspend", "web")
     ran = web.plim("backup", "create", "web", "--to", tmp_path)
     assert ran.status == 6 and "plim vm start web" in ran.err
     web.ok("vm", "start", "web")

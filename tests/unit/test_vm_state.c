@@ -19,12 +19,12 @@ static Json *runtime_in(VmState s)
 static void test_every_action_in_every_state(void)
 {
 	static const char *const allowed[_VM_STATE_MAX] = {
-		[VM_STOPPED] = "start delete clone rename change grow restore",
+		[VM_STOPPED] = "start delete clone rename change grow restore backup",
 		[VM_RUNNING] =
 		    "stop kill pause suspend reset reboot migrate backup nmi dump inspect screenshot console agent rename change",
 		[VM_PAUSED] =
 		    "stop kill suspend resume reset migrate backup dump inspect screenshot console rename change",
-		[VM_CRASHED] = "start delete clone rename change grow restore",
+		[VM_CRASHED] = "start delete clone rename change grow restore backup",
 		[VM_SUSPENDED] = "start kill delete rename",
 	};
 

@@ -7,6 +7,7 @@
  * argv_disk.c     disks, the seed
  * cd.c            the CD drive
  * argv_device.c   all other devices
+ * argv_aside.c    a QEMU without a machine
  *
  * An argument is begun, then gets parts, each with its cause:
  *
@@ -29,6 +30,9 @@ typedef struct ArgvBuilder {
 	Argv *argv;
 } ArgvBuilder;
 
+Argv *argv_new(void);
+/* No path of a disk holds a placeholder. */
+bool argv_paths_ok(const ArgvBuilder *b, GError **err);
 void arg_begin(ArgvBuilder *b, const char *option);
 void arg_part(ArgvBuilder *b, const Cause *cause, const char *fmt, ...) G_GNUC_PRINTF(3, 4);
 /* A part that is there by default: what for, and a sentence about it or NULL. */
@@ -45,6 +49,8 @@ Cause *cause_of_vm(const char *key_prefix, const char *name, const char *member,
 /* The root bus: "pcie.0" or "pci.0". */
 const char *argv_root_bus(const ArgvBuilder *b);
 
+/* Its name and id, and what keeps it to itself: needs no profile. */
+void argv_add_identity(ArgvBuilder *b);
 bool argv_add_machine(ArgvBuilder *b, GError **err);
 void argv_add_monitors(ArgvBuilder *b);
 void argv_add_firmware(ArgvBuilder *b);

@@ -25,7 +25,7 @@ static void arg_free(gpointer p)
 	g_free(a);
 }
 
-static Argv *argv_new(void)
+Argv *argv_new(void)
 {
 	Argv *a = g_new(Argv, 1);
 
@@ -138,6 +138,14 @@ static bool text_ok(const char *what, const char *text, GError **err)
 			   "%s can't be part of QEMU's command line", what);
 }
 
+bool argv_paths_ok(const ArgvBuilder *b, GError **err)
+{
+	for (guint i = 0; i < b->vm->disk->len; i++)
+		if (!text_ok("the path of a disk", b->disk_path[i], err))
+			return false;
+	return true;
+}
+
 /* Everything that people wrote and that is not held to a few letters already. */
 static bool texts_ok(const ArgvBuilder *b, GError **err)
 {
@@ -146,10 +154,7 @@ static bool texts_ok(const ArgvBuilder *b, GError **err)
 	for (size_t i = 0; i < G_N_ELEMENTS(keys); i++)
 		if (!text_ok(profile_key_name(keys[i]), profile_text(b->p, keys[i]), err))
 			return false;
-	for (guint i = 0; i < b->vm->disk->len; i++)
-		if (!text_ok("the path of a disk", b->disk_path[i], err))
-			return false;
-	return text_ok("the state folder", b->host->folders.state, err) &&
+	return argv_paths_ok(b, err) && text_ok("the state folder", b->host->folders.state, err) &&
 	       text_ok("the run folder", b->host->folders.run, err);
 }
 

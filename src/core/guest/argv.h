@@ -42,6 +42,11 @@ typedef struct Argv {
  */
 Argv *argv_of(const Profile *p, const Vm *vm, const HostFacts *host, const char *const *disk_path,
 	      GError **err);
+/*
+ * A QEMU without a machine that has the disks open to which the guest writes, as the nodes disk-NAME: for
+ * work on them while the guest is off.
+ */
+Argv *argv_aside(const Vm *vm, const HostFacts *host, const char *const *disk_path, GError **err);
 /* Only what of it is about the CD drive: its end. */
 Argv *argv_cd(const Profile *p, const Vm *vm, const HostFacts *host);
 Argv *argv_free(Argv *a);

@@ -224,12 +224,17 @@ static void add_smbios(ArgvBuilder *b)
 		arg_part(b, profile_cause(b->p, PROFILE_SEED), "serial=ds=nocloud");
 }
 
+void argv_add_identity(ArgvBuilder *b)
+{
+	add_name(b);
+	add_isolation(b);
+}
+
 bool argv_add_machine(ArgvBuilder *b, GError **err)
 {
 	const Profile *p = b->p;
 
-	add_name(b);
-	add_isolation(b);
+	argv_add_identity(b);
 	add_machine_type(b);
 	arg_whole(b, "-accel", PROFILE_ACCEL, "%s", profile_text(p, PROFILE_ACCEL));
 	if (!add_cpu(b, err))

@@ -300,13 +300,13 @@ static StepKind kind_at(const Operation *op, guint i)
 
 bool operation_is_launch(const Operation *op)
 {
-	bool spawns = false, receives = false;
+	bool spawns = false, other = false;
 
 	for (guint i = 0; i < op->plan->step->len; i++) {
 		spawns = spawns || kind_at(op, i) == STEP_QEMU_SPAWN;
-		receives = receives || kind_at(op, i) == STEP_RECEIVE_GUEST;
+		other = other || kind_at(op, i) == STEP_RECEIVE_GUEST || kind_at(op, i) == STEP_BACKUP_COPY;
 	}
-	return spawns && !receives;
+	return spawns && !other;
 }
 
 uint64_t operation_memory_claim(const Operation *op)

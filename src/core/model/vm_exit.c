@@ -45,7 +45,7 @@ static void judge_state(const Json *exit, VmVerdict *v)
 		v->state = VM_STOPPED;
 		v->event = EVENT_VM_STOPPED;
 		v->reason = g_str_equal(json_str(exit, "shutdown"), "guest-shutdown")
-				? g_strdup("the guest powered itself off")
+				? g_strdup(VM_REASON_POWERED_OFF)
 				: g_strdup("QEMU was told to quit");
 	} else {
 		v->state = VM_CRASHED;

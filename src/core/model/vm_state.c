@@ -103,6 +103,14 @@ bool vm_allows(const char *name, const Json *runtime, VmAction action, GError **
 	return advise(err, name, state, action);
 }
 
+bool vm_was_shut_down(const Json *runtime)
+{
+	const char *reason = json_str(runtime, "reason");
+
+	return vm_runtime_state(runtime) == VM_STOPPED &&
+	       (g_strcmp0(reason, VM_REASON_SHUT_DOWN) == 0 || g_strcmp0(reason, VM_REASON_POWERED_OFF) == 0);
+}
+
 Json *vm_runtime_new(const char *host, const char *now)
 {
 	Json *j = json_object();

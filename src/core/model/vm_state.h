@@ -32,7 +32,7 @@
 	X(reset,      0, 1, 1, 0, 0)            \
 	X(reboot,     0, 1, 0, 0, 0)            \
 	X(migrate,    0, 1, 1, 0, 0)            \
-	X(backup,     0, 1, 1, 0, 0)            \
+	X(backup,     1, 1, 1, 1, 0)            \
 	X(restore,    1, 0, 0, 1, 0)            \
 	X(nmi,        0, 1, 0, 0, 0)            \
 	X(dump,       0, 1, 1, 0, 0)            \
@@ -72,6 +72,12 @@ const char *vm_action_name(VmAction action);
  * first; ERR_BUSY when an operation is under way.
  */
 bool vm_allows(const char *name, const Json *runtime, VmAction action, GError **err);
+
+/* Reasons in a runtime record that say that the guest itself came to its end. */
+#define VM_REASON_SHUT_DOWN "shut down on request"
+#define VM_REASON_POWERED_OFF "the guest powered itself off"
+/* It is off, and its guest came to its end by itself: its file systems are whole. */
+bool vm_was_shut_down(const Json *runtime);
 
 /* The state in a runtime record; VM_STOPPED when there is no record. */
 VmState vm_runtime_state(const Json *runtime);

@@ -3,6 +3,7 @@
 #include "core/backup/follow.h"
 #include "core/model/keys.h"
 #include "core/model/paths.h"
+#include "core/plan/plan_aside.h"
 #include "core/plan/plan_vm-impl.h"
 
 char *backup_folder(const char *repository, const char *vm, const char *backup)
@@ -16,7 +17,8 @@ typedef struct Making {
 	const PlanRequest *req;
 	const struct plan_backup *p;
 	const VmSeen *seen;
-	Vm *vm;               /* as it runs */
+	Vm *vm;               /* as it runs, or as it is */
+	bool off;             /* it does not run */
 	GPtrArray *name;      /* of the disks that are backed up; NULL-terminated */
 	GPtrArray *left_out;  /* the same of the others */
 	const Backup *parent; /* or NULL */
@@ -52,6 +54,10 @@ static bool find_vm(Making *m, GError **err)
 {
 	const Json *config = json_obj(m->seen->applied, "config");
 
+	if (m->off) {
+		m->vm = vm_copy(m->seen->vm);
+		return true;
+	}
 	if (config == NULL)
 		return fail(err, ERR_BAD_STATE, "it is not recorded what '%s' was started with",
 			    m->seen->vm->name);
@@ -120,12 +126,29 @@ static void add_prepare(const Making *m, Operation *op)
 	plan_add(op->plan, STEP_BACKUP_PREPARE, m->vm->name, args);
 }
 
+static VmState state_of(const Making *m)
+{
+	return vm_runtime_state(m->seen->runtime);
+}
+
+/* Nothing moves on the disks of a guest that is off; what it left there depends on how it ended. */
+static const char *why_not_at_rest(const Making *m)
+{
+	if (state_of(m) == VM_CRASHED)
+		return "the vm is off, and its guest had not been shut down";
+	return vm_was_shut_down(m->seen->runtime)
+		   ? NULL
+		   : "the vm is off, and it is not known that its guest had been shut down";
+}
+
 /* Why it is not even tried to freeze; NULL: it is. */
 static const char *why_no_freeze(const Making *m)
 {
+	if (m->off)
+		return why_not_at_rest(m);
 	if (m->p->crash_consistent)
 		return "it was asked for without a freeze";
-	if (vm_runtime_state(m->seen->runtime) != VM_RUNNING)
+	if (state_of(m) != VM_RUNNING)
 		return "the guest is paused, so that its agent can't answer";
 	return m->p->has_agent ? NULL : "the guest has no agent that answers";
 }
@@ -142,7 +165,8 @@ static void add_copy(const Making *m, Operation *op)
 	json_put_str(args, "bitmap", bitmap);
 	json_put_str(args, "since", since);
 	json_put_str(args, "no_freeze", why_no_freeze(m));
-	json_put_bool(args, "runs", vm_runtime_state(m->seen->runtime) == VM_RUNNING);
+	json_put_str(args, "aside", m->off ? m->req->op_id : NULL);
+	json_put_bool(args, "runs", state_of(m) == VM_RUNNING);
 	json_put_uint(args, "budget", m->p->budget);
 	json_put_uint(args, "bandwidth", m->p->bandwidth);
 	plan_add(op->plan, STEP_BACKUP_COPY, m->vm->name, args);
@@ -179,6 +203,7 @@ static void add_settle(const Making *m, Operation *op)
 	Json *args = backup_args(m);
 
 	json_put(args, "spare", backup_spare_bitmaps(m->p->backups, m->p->blocks, names_of(m)));
+	json_put_str(args, "aside", m->off ? m->req->op_id : NULL);
 	plan_add(op->plan, STEP_BACKUP_SETTLE, m->vm->name, args);
 }
 
@@ -194,22 +219,37 @@ static void put_result(const Making *m, Operation *op)
 	json_put_str(op->result, "warning", warning);
 }
 
+static bool add_steps(const Making *m, Operation *op, GError **err)
+{
+	Plan *down = NULL;
+
+	if (m->off && !plan_aside_disks(m->req, m->seen, op, &down, err))
+		return false;
+	add_prepare(m, op);
+	add_copy(m, op);
+	add_seal(m, op);
+	add_settle(m, op);
+	if (down != NULL)
+		plan_aside_end(op, down);
+	return true;
+}
+
 static Operation *plan_making(Making *m, GError **err)
 {
 	Operation *op;
 
-	if (!vm_allows(m->seen->vm->name, m->seen->runtime, VM_ACTION_backup, err) || !find_vm(m, err) ||
-	    !find_disks(m, err))
+	if (!vm_allows(m->seen->vm->name, m->seen->runtime, VM_ACTION_backup, err))
+		return NULL;
+	m->off = state_of(m) == VM_STOPPED || state_of(m) == VM_CRASHED;
+	if (!find_vm(m, err) || !find_disks(m, err))
 		return NULL;
 	find_parent(m);
 	op = vm_operation_begin(m->req, "vm.backup", m->seen, VM_ACTION_backup, err);
 	if (op == NULL)
 		return NULL;
 	op->may_cancel = true;
-	add_prepare(m, op);
-	add_copy(m, op);
-	add_seal(m, op);
-	add_settle(m, op);
+	if (!add_steps(m, op, err))
+		return operation_free(op);
 	vm_operation_end(op, m->seen->vm, NULL);
 	put_result(m, op);
 	return op;

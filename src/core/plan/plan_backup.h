@@ -8,6 +8,8 @@
  *     BACKUP_SEAL     hashes the files, writes the manifest, and renames the folder to REPOSITORY/VM/ID
  *     BACKUP_SETTLE   removes the bitmaps that have no use any more
  *
+ * Of a vm that is off a QEMU without a machine opens the disks (plan_aside.h): around the same steps.
+ *
  * Each backup begins a bitmap of its own and leaves those before it alone: what
  * fails, at whatever step, leaves the guest and its bitmaps as they were.
  *
@@ -20,18 +22,20 @@
 #include "core/plan/plan_vm.h"
 
 struct plan_backup {
-	const char *repository;   /* absolute path */
-	bool incremental;         /* asked for: one that rests on the last if it can */
-	bool crash_consistent;    /* asked for: no freeze */
-	uint64_t budget;          /* us that the guest's file systems may stand still */
-	uint64_t bandwidth;       /* bytes a second of all disks together; 0: as fast as it goes */
-	const Json *blocks;       /* QEMU's query-block; NULL: it could not be asked */
+	const char *repository; /* absolute path */
+	bool incremental;       /* asked for: one that rests on the last if it can */
+	bool crash_consistent;  /* asked for: no freeze */
+	uint64_t budget;        /* us that the guest's file systems may stand still */
+	uint64_t bandwidth;     /* bytes a second of all disks together; 0: as fast as it goes */
+	/* QEMU's query-block, or of a vm that is off what its files say in that form; NULL: nobody could be
+	 * asked */
+	const Json *blocks;
 	const GPtrArray *backups; /* Backup, of this vm in the repository, newest first */
 	bool has_agent;           /* a guest agent is there now */
 };
 
 /*
- * ERR_BAD_STATE unless it runs, ERR_BUSY, ERR_UNSUPPORTED for a vm without a
+ * ERR_BAD_STATE for one that is suspended, ERR_BUSY, ERR_UNSUPPORTED for a vm without a
  * disk. The result is {backup, repository, kind, parent, warning, consistency,
  * note, freeze, bytes}; `warning` says why an incremental one became full.
  */

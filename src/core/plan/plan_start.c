@@ -13,25 +13,12 @@
 #include "core/model/keys.h"
 #include "core/model/paths.h"
 #include "core/plan/plan_migrate.h"
+#include "core/plan/plan_start-impl.h"
 #include "core/plan/plan_vm-impl.h"
 
 #include <string.h>
 
-typedef struct Start {
-	const PlanRequest *req;
-	const VmSeen *seen;              /* or: */
-	const struct plan_receive *from; /* the guest runs already, elsewhere; or is saved */
-	bool cold;                       /* what was saved of it is thrown away */
-	const Vm *vm;
-	const Folders *folders;
-	Profile *profile;
-	Argv *argv;
-	GPtrArray *disk_path; /* borrowed strings, NULL-terminated */
-	Plan *plan, *cleanup; /* cleanup is built backwards */
-	Json *taps;           /* {nic: {tap, queues}} */
-} Start;
-
-static bool find_disk_paths(Start *s, GError **err)
+bool start_find_disk_paths(Start *s, GError **err)
 {
 	for (guint i = 0; i < s->vm->disk->len; i++) {
 		const VmDisk *d = s->vm->disk->pdata[i];
@@ -49,7 +36,7 @@ static bool find_disk_paths(Start *s, GError **err)
 }
 
 /* A step and, when `down` is a kind, the step that takes it down again with the same arguments. */
-static void add(Start *s, StepKind up, StepKind down, const char *target, Json *args)
+void start_add(Start *s, StepKind up, StepKind down, const char *target, Json *args)
 {
 	if (down != _STEP_MAX) {
 		Step *d = g_new(Step, 1);
@@ -68,11 +55,11 @@ static Json *path_args(const Vm *vm, const char *path)
 	return args;
 }
 
-static void add_run_dir(Start *s)
+void start_add_run_dir(Start *s)
 {
 	g_autofree char *dir = path_vm_run_dir(s->folders, s->vm->id);
 
-	add(s, STEP_RUN_DIR_MAKE, STEP_RUN_DIR_REMOVE, s->vm->name, path_args(s->vm, dir));
+	start_add(s, STEP_RUN_DIR_MAKE, STEP_RUN_DIR_REMOVE, s->vm->name, path_args(s->vm, dir));
 }
 
 static void add_seed(Start *s)
@@ -84,7 +71,7 @@ static void add_seed(Start *s)
 		return;
 	args = path_args(s->vm, path);
 	json_put(args, "cloud_init", json_deep_copy(s->vm->cloud_init));
-	add(s, STEP_SEED_WRITE, _STEP_MAX, s->vm->name, args);
+	start_add(s, STEP_SEED_WRITE, _STEP_MAX, s->vm->name, args);
 }
 
 static void add_firmware(Start *s)
@@ -99,7 +86,7 @@ static void add_firmware(Start *s)
 							       : &s->req->host->uefi;
 	args = path_args(s->vm, path);
 	json_put_str(args, "template", fw->vars);
-	add(s, STEP_NVRAM_CREATE, _STEP_MAX, s->vm->name, args);
+	start_add(s, STEP_NVRAM_CREATE, _STEP_MAX, s->vm->name, args);
 }
 
 /* The image that a disk is an overlay of, as its header must say; NULL: none. Caller frees. */
@@ -117,7 +104,7 @@ static char *backing_of(const Start *s, guint i)
  * A qcow2 file can name other files, which QEMU opens with it: guests wrote to
  * our volumes, and anybody to a file that lies elsewhere. Each start looks again.
  */
-static void add_checks(Start *s)
+void start_add_checks(Start *s)
 {
 	for (guint i = 0; i < s->vm->disk->len; i++) {
 		const VmDisk *d = s->vm->disk->pdata[i];
@@ -130,7 +117,7 @@ static void add_checks(Start *s)
 		args = path_args(s->vm, s->disk_path->pdata[i]);
 		json_put_bool(args, "volume", d->path == NULL);
 		json_put_str(args, "backing", backing);
-		add(s, STEP_DISK_CHECK, _STEP_MAX, d->name, args);
+		start_add(s, STEP_DISK_CHECK, _STEP_MAX, d->name, args);
 	}
 }
 
@@ -144,7 +131,16 @@ static void add_grant(Start *s, const char *target, const char *path, bool reado
 	args = path_args(s->vm, path);
 	json_put_bool(args, "readonly", readonly);
 	json_put_str(args, "user", s->req->host->run_as);
-	add(s, STEP_DISK_GRANT, STEP_DISK_REVOKE, target, args);
+	start_add(s, STEP_DISK_GRANT, STEP_DISK_REVOKE, target, args);
+}
+
+void start_add_disk_grants(Start *s)
+{
+	for (guint i = 0; i < s->vm->disk->len; i++) {
+		const VmDisk *d = s->vm->disk->pdata[i];
+
+		add_grant(s, d->name, s->disk_path->pdata[i], d->readonly);
+	}
 }
 
 static void add_grants(Start *s)
@@ -156,11 +152,7 @@ static void add_grants(Start *s)
 	g_autofree char *seed = path_vm_seed(s->folders, s->vm->id),
 			*nvram = path_vm_nvram(s->folders, s->vm->id), *cd = cd_path(s->vm, s->folders);
 
-	for (guint i = 0; i < s->vm->disk->len; i++) {
-		const VmDisk *d = s->vm->disk->pdata[i];
-
-		add_grant(s, d->name, s->disk_path->pdata[i], d->readonly);
-	}
+	start_add_disk_grants(s);
 	for (size_t i = 0; i < G_N_ELEMENTS(files); i++)
 		add_grant(s, files[i].name, profile_text(s->profile, files[i].key), true);
 	add_grant(s, CD_NAME, cd, true);
@@ -183,7 +175,7 @@ static void add_tpm(Start *s)
 	json_put_str(args, "socket", socket);
 	json_put_str(args, "swtpm", s->req->host->swtpm);
 	json_put_str(args, "user", s->req->host->run_as);
-	add(s, STEP_TPM_START, STEP_TPM_STOP, s->vm->name, args);
+	start_add(s, STEP_TPM_START, STEP_TPM_STOP, s->vm->name, args);
 }
 
 /* Eight digits of the id and the slot: within IFNAMSIZ, and the same at every start. */
@@ -206,7 +198,7 @@ static void add_taps(Start *s)
 		json_put_str(args, "bridge", n->network + strlen("bridge:"));
 		json_put_int(args, "queues", profile_nic_queues(s->profile, n));
 		json_put(s->taps, n->name, json_deep_copy(args));
-		add(s, STEP_NET_TAP_ADD, STEP_NET_TAP_DEL, n->name, args);
+		start_add(s, STEP_NET_TAP_ADD, STEP_NET_TAP_DEL, n->name, args);
 	}
 }
 
@@ -249,15 +241,15 @@ static void add_qemu(Start *s)
 	json_put(args, "argv", argv_json(s));
 	json_put(args, "fds", json_of_strv((const char *const *)fds));
 	json_put_str(args, "run_dir", run);
-	json_put_str(args, "log", log);
+	json_put_str(args, "log", s->log != NULL ? s->log : log);
 	json_put_str(args, "user", s->req->host->run_as);
 	json_put(args, "taps", json_deep_copy(s->taps));
 	json_put_uint(args, "memory_claim", claim_of(s));
-	add(s, STEP_QEMU_SPAWN, _STEP_MAX, s->vm->name, args);
+	start_add(s, STEP_QEMU_SPAWN, _STEP_MAX, s->vm->name, args);
 	if (s->profile->has_pin) {
 		args = vm_args(s->vm);
 		json_put(args, "pin", pin_record(s));
-		add(s, STEP_CPU_CHECK, _STEP_MAX, s->vm->name, args);
+		start_add(s, STEP_CPU_CHECK, _STEP_MAX, s->vm->name, args);
 	}
 }
 
@@ -317,10 +309,9 @@ static Json *applied_record(const Start *s)
 	return j;
 }
 
-static void add_all(Start *s)
+void start_add_around(Start *s)
 {
-	add_checks(s);
-	add_run_dir(s);
+	start_add_run_dir(s);
 	add_seed(s);
 	add_firmware(s);
 	add_grants(s);
@@ -329,7 +320,13 @@ static void add_all(Start *s)
 	add_qemu(s);
 }
 
-static void start_done(Start *s)
+static void add_all(Start *s)
+{
+	start_add_checks(s);
+	start_add_around(s);
+}
+
+void start_done(Start *s)
 {
 	g_ptr_array_unref(s->disk_path);
 	plan_free(s->cleanup);
@@ -339,10 +336,10 @@ static void start_done(Start *s)
 }
 
 /* What QEMU is told, as all that is known now says. */
-static bool find_hardware(Start *s, GError **err)
+bool start_find_hardware(Start *s, GError **err)
 {
 	s->profile = profile_of(s->vm, s->req->host, s->req->cpu, json_str(s->seen->runtime, "machine"), err);
-	if (s->profile == NULL || !find_disk_paths(s, err))
+	if (s->profile == NULL || !start_find_disk_paths(s, err))
 		return false;
 	s->argv = argv_of(s->profile, s->vm, s->req->host, (const char *const *)s->disk_path->pdata, err);
 	return s->argv != NULL;
@@ -353,8 +350,8 @@ static void add_start(Start *s, Operation *op)
 	s->plan = op->plan;
 	add_all(s);
 	if (s->cold)
-		add(s, STEP_STATE_REMOVE, _STEP_MAX, s->vm->name, vm_state_args(s->req, s->vm));
-	add(s, STEP_QEMU_CONT, _STEP_MAX, s->vm->name, vm_args(s->vm));
+		start_add(s, STEP_STATE_REMOVE, _STEP_MAX, s->vm->name, vm_state_args(s->req, s->vm));
+	start_add(s, STEP_QEMU_CONT, _STEP_MAX, s->vm->name, vm_args(s->vm));
 }
 
 static Operation *plan_of(Start *s, GError **err)
@@ -362,7 +359,7 @@ static Operation *plan_of(Start *s, GError **err)
 	g_autofree char *applied = key_vm_applied(s->vm->id);
 	Operation *op;
 
-	if (!find_hardware(s, err))
+	if (!start_find_hardware(s, err))
 		return NULL;
 	op = vm_operation_begin(s->req, "vm.start", s->seen, VM_ACTION_start, err);
 	if (op == NULL)
@@ -381,7 +378,7 @@ static Operation *plan_replacement(Start *s, GError **err)
 	Operation *op;
 	Json *ended, *runs;
 
-	if (!find_hardware(s, err))
+	if (!start_find_hardware(s, err))
 		return NULL;
 	op = vm_operation_begin(s->req, "vm.relevel", s->seen, VM_ACTION_reset, err);
 	if (op == NULL)
@@ -435,7 +432,7 @@ static void add_vm_dir(Start *s)
 	g_autofree char *dir = path_vm_dir(s->folders, s->vm->id);
 
 	if (!s->from->shared_dir)
-		add(s, STEP_VM_DIR_MAKE, _STEP_MAX, s->vm->name, path_args(s->vm, dir));
+		start_add(s, STEP_VM_DIR_MAKE, _STEP_MAX, s->vm->name, path_args(s->vm, dir));
 }
 
 /* Empty, and as large as the disk is over there. */
@@ -454,7 +451,8 @@ static void add_copies(Start *s)
 		json_put_uint(args, "size", d->size);
 		if (d->volume == NULL)
 			json_put_str(args, "disk", d->name);
-		add(s, d->volume != NULL ? STEP_VOLUME_CREATE : STEP_DISK_MAKE, _STEP_MAX, d->name, args);
+		start_add(s, d->volume != NULL ? STEP_VOLUME_CREATE : STEP_DISK_MAKE, _STEP_MAX, d->name,
+			  args);
 	}
 }
 
@@ -593,8 +591,8 @@ static Operation *plan_reception(Start *s, GError **err)
 	add_vm_dir(s);
 	add_copies(s);
 	add_all(s);
-	add(s, STEP_RECEIVE_OPEN, _STEP_MAX, s->vm->name, open_args(s));
-	add(s, STEP_RECEIVE_GUEST, _STEP_MAX, s->vm->name, receive_args(s));
+	start_add(s, STEP_RECEIVE_OPEN, _STEP_MAX, s->vm->name, open_args(s));
+	start_add(s, STEP_RECEIVE_GUEST, _STEP_MAX, s->vm->name, receive_args(s));
 	operation_merge_on_done(op, runtime, received_members(s));
 	return op;
 }
@@ -693,13 +691,13 @@ static void add_restore(Start *s, const Json *saved, bool runs)
 	json_put_uint(load, "bytes", json_uint(saved, "bytes", 0));
 	json_put_str(load, "sha256", json_str(saved, "sha256"));
 	add_all(s);
-	add(s, STEP_STATE_LOAD, _STEP_MAX, s->vm->name, load);
+	start_add(s, STEP_STATE_LOAD, _STEP_MAX, s->vm->name, load);
 	/* Once it runs its disks would not fit to it a second time. One that stands needs its file no more.
 	 */
-	add(s, runs ? STEP_STATE_RUN : STEP_STATE_REMOVE, _STEP_MAX, s->vm->name,
-	    vm_state_args(s->req, s->vm));
+	start_add(s, runs ? STEP_STATE_RUN : STEP_STATE_REMOVE, _STEP_MAX, s->vm->name,
+		  vm_state_args(s->req, s->vm));
 	if (runs && json_is_integer(json_object_get(saved, "clock_offset")))
-		add(s, STEP_CLOCK_RESTORE, _STEP_MAX, s->vm->name, clock_args(s, saved));
+		start_add(s, STEP_CLOCK_RESTORE, _STEP_MAX, s->vm->name, clock_args(s, saved));
 }
 
 static Operation *plan_restoration(Start *s, GError **err)

@@ -232,7 +232,7 @@ Operation *plan_vm_stop(const PlanRequest *req, const VmSeen *seen, uint64_t tim
 	/* A paused guest can't hear the request. */
 	json_put_bool(args, "resume", vm_runtime_state(seen->runtime) == VM_PAUSED);
 	plan_add(op->plan, STEP_GUEST_SHUTDOWN, seen->vm->name, args);
-	return plan_end(req, op, seen, "shut down on request", err);
+	return plan_end(req, op, seen, force ? "ended on request" : VM_REASON_SHUT_DOWN, err);
 }
 
 Json *vm_state_args(const PlanRequest *req, const Vm *vm)

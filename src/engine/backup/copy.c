@@ -102,7 +102,11 @@ static bool open_disk(Vmm *v, const struct backup_copy *c, const Json *disk, GEr
 			*filter = name_of(NODE_FILTER, disk), *node = name_of(NODE_DISK, disk),
 			*path = backup_path_begun(c->place, json_str(disk, "name"));
 
-	return add_file_node(v, to, path, err) && add_scratch(v, c, disk, old, err) &&
+	if (!add_file_node(v, to, path, err))
+		return false;
+	if (c->off)
+		return true;
+	return add_scratch(v, c, disk, old, err) &&
 	       tell(v, "blockdev-add",
 		    json_pack("{s:s,s:s,s:s,s:s,s:s,s:i}", "driver", "copy-before-write", "node-name", filter,
 			      "file", node, "target", old, "on-cbw-error", "break-snapshot", "cbw-timeout",
@@ -147,8 +151,7 @@ static bool put_device_on(Vmm *v, const Json *disk, Node n, GError **err)
 
 static bool put_filter(Vmm *v, const struct backup_copy *c, const Json *disk, GError **err)
 {
-	(void)c;
-	return put_device_on(v, disk, NODE_FILTER, err);
+	return c->off || put_device_on(v, disk, NODE_FILTER, err);
 }
 
 bool backup_copy_hold(Vmm *v, const struct backup_copy *c, bool still, GError **err)
@@ -186,23 +189,30 @@ static uint64_t speed_of(const struct backup_copy *c, size_t jobs)
 	return c->bandwidth == 0 ? 0 : MAX(c->bandwidth / MAX(jobs, 1), 1);
 }
 
+static bool add_view(Vmm *v, const struct backup_copy *c, const Json *disk, const char *view, GError **err)
+{
+	g_autofree char *filter = name_of(NODE_FILTER, disk);
+
+	return tell(
+		   v, "blockdev-add",
+		   json_pack("{s:s,s:s,s:s}", "driver", "snapshot-access", "node-name", view, "file", filter),
+		   err) &&
+	       (c->since == NULL || take_changed(v, c, disk, view, err));
+}
+
 static bool start_disk(Vmm *v, const struct backup_copy *c, const Json *disk, GError **err)
 {
-	g_autofree char *view = name_of(NODE_VIEW, disk), *filter = name_of(NODE_FILTER, disk),
-			*to = name_of(NODE_TO, disk), *job = name_of(NODE_JOB, disk);
+	g_autofree char *from = name_of(c->off ? NODE_DISK : NODE_VIEW, disk), *to = name_of(NODE_TO, disk),
+			*job = name_of(NODE_JOB, disk);
 	Json *args;
 
-	if (!tell(v, "blockdev-add",
-		  json_pack("{s:s,s:s,s:s}", "driver", "snapshot-access", "node-name", view, "file", filter),
-		  err))
+	if (!c->off && !add_view(v, c, disk, from, err))
 		return false;
-	if (c->since != NULL && !take_changed(v, c, disk, view, err))
-		return false;
-	args = json_pack("{s:s,s:s,s:s,s:s,s:I,s:b}", "job-id", job, "device", view, "target", to, "sync",
+	args = json_pack("{s:s,s:s,s:s,s:s,s:I,s:b}", "job-id", job, "device", from, "target", to, "sync",
 			 c->since != NULL ? "bitmap" : "full", "speed",
 			 (json_int_t)speed_of(c, json_array_size(c->disks)), "auto-dismiss", 0);
 	if (c->since != NULL) {
-		json_put_str(args, "bitmap", CHANGED);
+		json_put_str(args, "bitmap", c->off ? c->since : CHANGED);
 		json_put_str(args, "bitmap-mode", "never");
 	}
 	return tell(v, "blockdev-backup", args, err);

@@ -16,6 +16,9 @@
  * view, and with it the backup, and nothing else. QEMU gets descriptors of both
  * files, no right to open anything.
  *
+ * Of a guest that is off the disks are opened by a QEMU without a machine
+ * (core/guest/argv_aside.h); the job copies disk-NAME itself.
+ *
  * The bitmap of the new backup begins just before the moment and the one since
  * the last ends nowhere: both may have a little more than is needed, never less.
  */
@@ -30,6 +33,7 @@ struct backup_copy {
 	const char *work;   /* folder for scratch files */
 	const char *bitmap; /* the new one */
 	const char *since;  /* copy only what this one has; NULL: everything */
+	bool off;           /* nobody writes to the disks: no scratch, filter and view are needed */
 	uint64_t bandwidth; /* bytes a second altogether; 0: no bound */
 	const struct hooks *hooks;
 };
