@@ -22,6 +22,10 @@
 #define BANDWIDTH_MIN (UINT64_C(64) << 10)
 #define KEEP_MAX 100000
 #define PREFIX_MIN 4
+/* From the start of a restored copy to the answer of its agent. */
+#define BOOT_DEFAULT (300 * SECOND)
+#define BOOT_MIN SECOND
+#define BOOT_MAX (3600 * SECOND)
 
 static bool fail_type(const char *name, const char *what, GError **err)
 {
@@ -246,19 +250,37 @@ static bool find_chain(ApiCall *c, const char *asked, Found *f, GError **err)
 	return f->chain != NULL;
 }
 
+struct verifying {
+	const char *repository;
+	bool boot;
+	uint64_t timeout;
+};
+
+static bool verifying_of_body(const Json *body, struct verifying *v, GError **err)
+{
+	static const char *const known[] = { "repository", "boot", "boot_timeout", NULL };
+
+	if (body == NULL || !call_known(body, known, err) ||
+	    !text_of(body, "repository", &v->repository, err) || !flag_of(body, "boot", &v->boot, err) ||
+	    !number_of(body, "boot_timeout", BOOT_MIN, BOOT_MAX, BOOT_DEFAULT, &v->timeout, err))
+		return false;
+	return v->boot || json_object_get(body, "boot_timeout") == NULL ||
+	       fail_advice(err, ERR_INVALID, "Say `boot` as well (plim: --boot), or leave the time out.",
+			   "there is a time for a boot, and none was asked for");
+}
+
 bool api_backup_verify(ApiCall *c, GError **err)
 {
-	static const char *const known[] = { "repository", NULL };
 	const Json *body = call_body(c, err);
 	g_autoptr(EngineRequest) req = NULL;
 	_cleanup_found_ Found f = { 0 };
-	const char *repository;
+	struct verifying v = { 0 };
 
-	if (body == NULL || !call_known(body, known, err) || !text_of(body, "repository", &repository, err) ||
-	    !find_chain(c, repository, &f, err))
+	if (!verifying_of_body(body, &v, err) || !find_chain(c, v.repository, &f, err))
 		return false;
 	req = engine_request_new(c->engine, c->user);
-	return call_submit(c, plan_backup_verify(&req->plan, f.repository, f.chain), err);
+	return call_submit(
+	    c, plan_backup_verify(&req->plan, f.repository, f.chain, v.boot ? v.timeout : 0, err), err);
 }
 
 /* ---- removing ---- */

@@ -141,14 +141,29 @@ static bool backup_list(Cli *c, GError **err)
 
 /* ---- verify, restore, delete, prune ---- */
 
+static void print_verified(const char *backup, const Json *r)
+{
+	g_autofree char *took = print_duration(json_uint(r, "booted_in", 0));
+
+	printf("%s is what was written\n", backup);
+	if (json_object_get(r, "booted_in") != NULL)
+		printf("a copy of it booted, and its agent answered after %s\n", took);
+}
+
 static bool backup_verify(Cli *c, GError **err)
 {
-	g_autofree char *path = cli_path("backups", cli_arg(c, 0), "/actions/verify"),
-			*done = g_strdup_printf("%s is what was written", cli_arg(c, 0));
-	Json *body = json_object();
+	g_autofree char *path = cli_path("backups", cli_arg(c, 0), "/actions/verify");
+	_cleanup_json_ Json *body = json_object(), *result = NULL;
 
 	put_text(c, "from", "repository", body);
-	return cli_operate(c, "POST", path, NULL, body, done, err);
+	if (cli_has(c, "boot"))
+		json_put_bool(body, "boot", true);
+	if (!put_parsed(c, "boot-timeout", "boot_timeout", parse_duration, body, err) ||
+	    !operate(c, "POST", path, g_steal_pointer(&body), &result, err))
+		return false;
+	if (result != NULL)
+		print_verified(cli_arg(c, 0), result);
+	return true;
 }
 
 static bool backup_restore(Cli *c, GError **err)
@@ -230,6 +245,13 @@ static const Option create_options[] = {
 
 static const Option from_options[] = { FROM, { 0 } };
 
+static const Option verify_options[] = {
+	FROM,
+	{ "boot", 0, OPTION_FLAG, NULL, "Let a copy of it boot, alone, until its agent answers" },
+	{ "boot-timeout", 0, OPTION_TEXT, "TIME", "How long that may take at most (5m)" },
+	{ 0 },
+};
+
 static const Option restore_options[] = {
 	FROM,
 	{ "name", 0, OPTION_TEXT, "NAME", "Name of the new vm (the one that it had)" },
@@ -261,8 +283,11 @@ const Command backup_commands[] = {
 	  "plim backup list /srv/backup\nplim backup list web1 --from /srv/backup", 0, 1, NULL, GROUP_OUTPUT,
 	  from_options, backup_list },
 	{ "backup", "verify", "BACKUP",
-	  "Read a backup and all that it rests on, and compare it with what was written", NULL, NULL, 1, 1,
-	  NULL, OPERATION, from_options, backup_verify },
+	  "Read a backup and all that it rests on, and compare it with what was written",
+	  "With --boot a copy of it then boots without a network, under another id; what it writes is thrown away, and "
+	  "nothing is written to the repository.",
+	  "plim backup verify 20261121T093000Z-1a2b3c4d --from /srv/backup --boot", 1, 1, NULL, OPERATION,
+	  verify_options, backup_verify },
 	{ "backup", "restore", "BACKUP", "Restore a backup as a new vm, or over the disks of its own",
 	  "All files are read and compared with what was written first. The new vm has its network cards' addresses "
 	  "only when the old one is gone.",

@@ -189,10 +189,17 @@ void admission_settle(Admission *a, const Operation *op)
 {
 	const Claim *c;
 
-	if (g_strcmp0(op->target_type, "vm") != 0)
+	if (op->target_id == NULL)
 		return;
 	g_mutex_lock(&a->lock);
 	c = g_hash_table_lookup(a->claim, op->target_id);
+	if (g_strcmp0(op->target_type, "vm") != 0) {
+		/* A guest for the time of the operation, which has no record. */
+		if (c != NULL && g_strcmp0(c->operation, op->id) == 0)
+			drop(a, op->target_id);
+		g_mutex_unlock(&a->lock);
+		return;
+	}
 	/* A claim of another operation is that one's to settle. */
 	if (c == NULL || c->operation == NULL || g_str_equal(c->operation, op->id))
 		settle(a, op->target_id, c, op->id);

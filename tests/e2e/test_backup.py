@@ -59,6 +59,32 @@ def test_each_of_several_increments_has_exactly_what_was_written_until_then(gues
     assert lost["kind"] == "full" and "bitmap of disk 'root'" in lost["warning"] and "is lost" in lost["warning"]
 
 
+def test_a_copy_of_a_backup_boots_alone_and_its_agent_answers(guest, repo):
+    daemon = guest.daemon
+    backup = created(guest, repo)["backup"]
+    files = {p: (p.stat().st_mtime_ns, p.stat().st_mode, p.stat().st_uid) for p in repo.glob("*/*/*")}
+    before = sorted(daemon.guests())
+    words = daemon.ok("backup", "verify", backup, "--from", repo, "--boot")
+    assert "what was written" in words and "its agent answered after" in words
+    assert [vm["name"] for vm in daemon.get("/v1/vms")] == ["g"]
+    until(lambda: sorted(daemon.guests()) == before, "end of the copy and of what showed it the backup")
+    body = {"repository": str(repo), "boot": True}
+    op = daemon.api("POST", f"/v1/backups/{backup}/actions/verify", body | {"boot_timeout": 1000000}).body
+    error = daemon.wait_operation(op["id"])["error"]
+    assert "no agent answered in the restored copy of 'g' within 1 s" in error["message"] and "console" in error["details"]
+    # The daemon dies while the copy boots: the next one ends it.
+    op = daemon.api("POST", f"/v1/backups/{backup}/actions/verify", body).body
+    until(lambda: "restored guest" in (daemon.get(f"/v1/operations/{op['id']}")["stage"] or ""), "boot of the copy")
+    daemon.kill9()
+    daemon.start()
+    daemon.wait_operation(op["id"])
+    until(lambda: sorted(daemon.guests()) == before, "end of the copy and of what showed it the backup")
+    assert not list((daemon.run / "backups").iterdir()) and not (daemon.state / "vms" / op["id"]).exists()
+    assert {p: (p.stat().st_mtime_ns, p.stat().st_mode, p.stat().st_uid) for p in repo.glob("*/*/*")} == files
+    assert daemon.ok("backup", "verify", backup, "--from", repo).endswith("is what was written\n")
+    guest.writes()
+
+
 def test_a_file_that_was_changed_is_found_by_name_and_not_restored(guest, repo):
     backup = created(guest, repo)["backup"]
     file = next(repo.glob("*/*/data.qcow2"))

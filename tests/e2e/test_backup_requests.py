@@ -112,3 +112,10 @@ def test_only_what_is_there_is_verified_restored_or_deleted(sim, tmp_path):
         "BACKUP_DELETE", "20261122T093000Z-1a2b3c4d", "BACKUP_DELETE", "20261121T093000Z-1a2b3c4d"]
     assert sim.ok("backup", "restore", "20261122", "--from", tmp_path, "--dry-run") == "VM_DIR_MAKE old\nVOLUME_RESTORE old-root\n"
     sim.ok("backup", "verify", "20261122", "--from", tmp_path)
+
+
+@pytest.mark.parametrize("body, word", [({"boot": 1}, "true or false"), ({"boot_timeout": 5000000}, "none was asked for"),
+                                        ({"boot": True, "boot_timeout": 10}, "boot_timeout"), ({"boot": True, "boot_timeout": "5m"}, "a number")])
+def test_a_boot_that_makes_no_sense_is_refused(sim, tmp_path, body, word):
+    answer = sim.api("POST", "/v1/backups/20261121T093000Z-1a2b3c4d/actions/verify", {"repository": str(tmp_path)} | body)
+    assert answer.status == 400 and word in answer.body["message"]

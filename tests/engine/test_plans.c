@@ -520,13 +520,23 @@ static Operation *restore_new(Bench *b, const char *op_id, GError **err)
 	return plan_backup_restore_new(&req, vm, wishes);
 }
 
-static Operation *verify_backup(Bench *b, const char *op_id, GError **err)
+static Operation *verify(Bench *b, const char *op_id, uint64_t boot, GError **err)
 {
 	PlanRequest req = request(b, op_id);
 	g_autoptr(Vm) vm = vm_made(VM_ID, "web1", VOLUME_ID);
 	g_autoptr(GPtrArray) all = backups_made(vm), chain = backup_chain(all, all->pdata[0], err);
 
-	return plan_backup_verify(&req, "/backup", chain);
+	return plan_backup_verify(&req, "/backup", chain, boot, err);
+}
+
+static Operation *verify_backup(Bench *b, const char *op_id, GError **err)
+{
+	return verify(b, op_id, 0, err);
+}
+
+static Operation *boot_backup(Bench *b, const char *op_id, GError **err)
+{
+	return verify(b, op_id, 1000000, err);
 }
 
 static Operation *prune(Bench *b, const char *op_id, GError **err)
@@ -598,7 +608,20 @@ static const struct {
 	  back_up,
 	  { create, start },
 	  "BACKUP_PREPARE web1\nBACKUP_COPY web1\nBACKUP_SEAL web1\nBACKUP_SETTLE web1\n" },
+	{ "vm.backup",
+	  back_up,
+	  { create },
+	  "DISK_CHECK root\nRUN_DIR_MAKE web1\nQEMU_SPAWN web1\nBACKUP_PREPARE web1\nBACKUP_COPY web1\nBACKUP_SEAL web1\n"
+	  "BACKUP_SETTLE web1\nQEMU_QUIT web1\nRUN_DIR_REMOVE web1\n" },
 	{ "backup.verify", verify_backup, { NULL }, "BACKUP_VERIFY root\n" },
+	{ "backup.verify",
+	  boot_backup,
+	  { NULL },
+	  "BACKUP_VERIFY root\nVM_DIR_MAKE web1\nBACKUP_SERVE " BACKUP_ID "\nBACKUP_OVERLAY " BACKUP_ID
+	  "\nRUN_DIR_MAKE web1\n"
+	  "QEMU_SPAWN web1\nCPU_CHECK web1\nQEMU_RESUME web1\nBACKUP_BOOT " BACKUP_ID
+	  "\nQEMU_QUIT web1\nRUN_DIR_REMOVE web1\n"
+	  "BACKUP_UNSERVE " BACKUP_ID "\nVM_DIR_REMOVE web1\n" },
 	{ "backup.prune", prune, { NULL }, "BACKUP_DELETE " BACKUP_ID "\nBACKUP_DELETE " OLDER_ID "\n" },
 	{ "backup.restore", restore_over, { create }, "VOLUME_RESTORE root\nVOLUME_SWAP root\n" },
 	{ "backup.restore", restore_new, { NULL }, "VM_DIR_MAKE web2\nVOLUME_RESTORE web2-root\n" },

@@ -304,7 +304,8 @@ bool operation_is_launch(const Operation *op)
 
 	for (guint i = 0; i < op->plan->step->len; i++) {
 		spawns = spawns || kind_at(op, i) == STEP_QEMU_SPAWN;
-		other = other || kind_at(op, i) == STEP_RECEIVE_GUEST || kind_at(op, i) == STEP_BACKUP_COPY;
+		other = other || kind_at(op, i) == STEP_RECEIVE_GUEST || kind_at(op, i) == STEP_BACKUP_COPY ||
+			kind_at(op, i) == STEP_BACKUP_BOOT;
 	}
 	return spawns && !other;
 }

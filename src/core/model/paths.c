@@ -46,6 +46,11 @@ char *path_vm_backup_dir(const Folders *f, const char *vm_id)
 	return in_vm_dir(f, vm_id, "backup");
 }
 
+char *path_backup_server(const Folders *f, const char *name)
+{
+	return g_strdup_printf("%s/backups/%s", f->run, name);
+}
+
 char *path_vm_tpm_dir(const Folders *f, const char *vm_id)
 {
 	return in_vm_dir(f, vm_id, "tpm");

@@ -27,6 +27,8 @@ char *path_vm_nvram(const Folders *f, const char *vm_id);
 char *path_vm_state(const Folders *f, const char *vm_id);
 /* What a backup of it needs while it runs. */
 char *path_vm_backup_dir(const Folders *f, const char *vm_id);
+/* Of a server that shows a backup, by any name of its own. */
+char *path_backup_server(const Folders *f, const char *name);
 char *path_vm_tpm_dir(const Folders *f, const char *vm_id);
 
 /* The folder of a running vm's sockets. */

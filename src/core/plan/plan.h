@@ -73,6 +73,10 @@
 	X(BACKUP_SEAL,      true,   false,     true,    true,  "hashing the backup")                \
 	X(BACKUP_SETTLE,    false,  true,      false,   false, "tidying up")                        \
 	X(BACKUP_VERIFY,    false,  false,     false,   true,  "reading the backup")                \
+	X(BACKUP_SERVE,     true,   false,     false,   false, "opening the backup")                \
+	X(BACKUP_OVERLAY,   false,  false,     false,   false, "preparing disks")                   \
+	X(BACKUP_BOOT,      false,  false,     false,   true,  "waiting for the restored guest")    \
+	X(BACKUP_UNSERVE,   false,  true,      false,   false, "closing the backup")                \
 	X(BACKUP_DELETE,    false,  true,      true,    true,  "removing the backup")               \
 	X(VOLUME_RESTORE,   true,   false,     true,    true,  "restoring disks")                   \
 	X(VOLUME_SWAP,      false,  true,      true,    false, "putting the disks in place")        \

@@ -108,3 +108,96 @@ bool plan_aside_disks(const PlanRequest *req, const VmSeen *seen, Operation *op,
 	start_done(&s);
 	return ok;
 }
+/* ---- a copy that boots ---- */
+
+/* Its disks are overlays in a folder of its own. */
+static Vm *trial_vm(const PlanRequest *req, const Backup *b)
+{
+	g_autofree char *dir = path_vm_dir(&req->host->folders, req->op_id);
+	Vm *vm = vm_aside(req, b->vm);
+
+	for (guint i = vm->disk->len; i > 0; i--) {
+		VmDisk *d = vm->disk->pdata[i - 1];
+		g_autofree char *file = backup_file(d->name);
+
+		if (backup_disk_find(b, d->name) == NULL) {
+			if (d->path == NULL)
+				g_ptr_array_remove_index(vm->disk, i - 1);
+			continue;
+		}
+		g_clear_pointer(&d->volume, g_free);
+		g_free(d->path);
+		d->path = g_build_filename(dir, file, NULL);
+		g_free(d->format);
+		d->format = g_strdup("qcow2");
+	}
+	return vm;
+}
+
+static Json *overlays_of(const Vm *vm, const Backup *b)
+{
+	Json *list = json_array();
+
+	for (guint i = 0; i < vm->disk->len; i++) {
+		const VmDisk *d = vm->disk->pdata[i];
+		const BackupDisk *from = backup_disk_find(b, d->name);
+
+		if (from != NULL)
+			json_array_append_new(list, json_pack("{s:s,s:s,s:I}", "name", d->name, "path",
+							      d->path, "size", (json_int_t)from->size));
+	}
+	return list;
+}
+
+static void add_disks(Start *s, const Backup *b, const Json *sources)
+{
+	g_autofree char *dir = path_vm_dir(s->folders, s->vm->id),
+			*serve = path_backup_server(s->folders, s->vm->id);
+	Json *args = vm_args(s->vm);
+
+	json_put_str(args, "path", dir);
+	start_add(s, STEP_VM_DIR_MAKE, STEP_VM_DIR_REMOVE, s->vm->name, args);
+	args = vm_args(s->vm);
+	json_put_str(args, "dir", serve);
+	json_put(args, "sources", json_deep_copy(sources));
+	start_add(s, STEP_BACKUP_SERVE, STEP_BACKUP_UNSERVE, b->id, args);
+	args = vm_args(s->vm);
+	json_put_str(args, "dir", serve);
+	json_put(args, "overlays", overlays_of(s->vm, b));
+	start_add(s, STEP_BACKUP_OVERLAY, _STEP_MAX, b->id, args);
+}
+
+static bool plan_trial(Start *s, const Backup *b, const Json *sources, Plan **ret_down, GError **err)
+{
+	if (!start_find_hardware(s, err))
+		return err_advise(err,
+				  "This host can't run it now. `plim backup restore` works all the same.");
+	if (!profile_on(s->profile, PROFILE_AGENT))
+		return fail_advice(err, ERR_UNSUPPORTED,
+				   "Restore it under another name, and look at its console.",
+				   "vm '%s' has no channel for an agent, which is waited for", b->vm->name);
+	add_disks(s, b, sources);
+	start_add_around(s);
+	start_add(s, STEP_QEMU_RESUME, _STEP_MAX, s->vm->name, vm_args(s->vm));
+	*ret_down = take_down(s);
+	return true;
+}
+
+bool plan_aside_trial(const PlanRequest *req, const Backup *b, const Json *sources, Operation *op,
+		      Plan **ret_down, GError **err)
+{
+	g_autoptr(Vm) vm = trial_vm(req, b);
+	_cleanup_json_ Json *runtime = json_object();
+	g_autoptr(GPtrArray) volumes = g_ptr_array_new();
+	g_autofree char *log = log_path(req);
+	VmSeen seen = { .vm = vm, .runtime = runtime, .volume = volumes };
+	Start s = begin(req, &seen, vm, op);
+	bool ok;
+
+	json_put_str(runtime, "machine", b->machine);
+	g_ptr_array_set_size(volumes, (gint)vm->disk->len);
+	s.log = log;
+	ok = plan_trial(&s, b, sources, ret_down, err);
+	start_done(&s);
+	return ok;
+}

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "core/backup/manifest.h"
 #include "core/plan/plan_vm.h"
 
 /*
@@ -15,6 +16,14 @@
  */
 bool plan_aside_disks(const PlanRequest *req, const VmSeen *seen, Operation *op, Plan **ret_down,
 		      GError **err);
+
+/*
+ * Appends the steps to a guest that runs on what was backed up: another id, no
+ * network, no CD, no seed, and disks that are overlays of the backup's, which are
+ * read through a server of their own. `sources`: {DISK: backup_sources()}.
+ */
+bool plan_aside_trial(const PlanRequest *req, const Backup *b, const Json *sources, Operation *op,
+		      Plan **ret_down, GError **err);
 
 /* {vm, name} of that QEMU, for steps that work with it. New reference. */
 Json *plan_aside_args(const PlanRequest *req, const char *name);

@@ -305,21 +305,56 @@ static Operation *backup_operation(const PlanRequest *req, const char *kind, con
 	return op;
 }
 
-Operation *plan_backup_verify(const PlanRequest *req, const char *repository, const GPtrArray *chain)
+/* {DISK: backup_sources()} of the last of the chain. New reference. */
+static Json *all_sources(const char *repository, const GPtrArray *chain)
+{
+	const Backup *b = chain->pdata[chain->len - 1];
+	Json *all = json_object();
+
+	for (guint i = 0; i < b->disk->len; i++) {
+		const BackupDisk *d = b->disk->pdata[i];
+
+		json_put(all, d->name, backup_sources(repository, chain, d->name));
+	}
+	return all;
+}
+
+static bool add_boot(const PlanRequest *req, Operation *op, const Backup *b, const Json *sources,
+		     uint64_t timeout, GError **err)
+{
+	Plan *down = NULL;
+	Json *args;
+
+	if (!plan_aside_trial(req, b, sources, op, &down, err))
+		return false;
+	args = plan_aside_args(req, b->vm->name);
+	json_put_uint(args, "timeout", timeout);
+	plan_add(op->plan, STEP_BACKUP_BOOT, b->id, args);
+	plan_aside_end(op, down);
+	return true;
+}
+
+Operation *plan_backup_verify(const PlanRequest *req, const char *repository, const GPtrArray *chain,
+			      uint64_t boot, GError **err)
 {
 	const Backup *b = chain->pdata[chain->len - 1];
 	Operation *op = backup_operation(req, "backup.verify", repository, b);
+	_cleanup_json_ Json *all = all_sources(repository, chain);
+	const char *disk;
+	Json *sources;
 
 	op->may_cancel = true;
 	json_put_str(op->result, "backup", b->id);
-	for (guint i = 0; i < b->disk->len; i++) {
-		const BackupDisk *d = b->disk->pdata[i];
+	json_object_foreach(all, disk, sources)
+	{
 		Json *args = json_object();
 
 		json_put_str(args, "backup", b->id);
-		json_put(args, "sources", backup_sources(repository, chain, d->name));
-		plan_add(op->plan, STEP_BACKUP_VERIFY, d->name, args);
+		json_put(args, "sources", json_deep_copy(sources));
+		plan_add(op->plan, STEP_BACKUP_VERIFY, disk, args);
 	}
+	if (boot > 0 && !add_boot(req, op, b, all, boot, err))
+		return operation_free(op);
 	return op;
 }
 

@@ -47,9 +47,14 @@ Json *backup_sources(const char *repository, const GPtrArray *chain, const char 
 /* REPOSITORY/VM/BACKUP. Caller frees. */
 char *backup_folder(const char *repository, const char *vm, const char *backup);
 
-/* Read all files of a chain: hashes, headers, and qemu-img check. ERR_INVALID names the file that is wrong.
+/*
+ * Read all files of a chain: hashes, headers, and qemu-img check. ERR_INVALID names the file that is wrong.
+ * With `boot` (us; 0: not) a copy of it boots then, alone, and its agent must answer within that time; the
+ * result has {booted_in, agent}. ERR_UNSUPPORTED for a vm without an agent's channel, and what a start fails
+ * with.
  */
-Operation *plan_backup_verify(const PlanRequest *req, const char *repository, const GPtrArray *chain);
+Operation *plan_backup_verify(const PlanRequest *req, const char *repository, const GPtrArray *chain,
+			      uint64_t boot, GError **err);
 /* The result is {repository, deleted: [ids]}. */
 Operation *plan_backup_delete(const PlanRequest *req, const char *repository, const Backup *b);
 /* The same of several, in that order; of none it is an operation without steps. */
