@@ -266,6 +266,57 @@ def test_a_disk_that_both_hosts_see_is_not_copied(two, tmp_path):
     assert path.read_bytes() == b"\7" * 65536 + before[65536:]
 
 
+def backed_up(host, repo):
+    op = host.api("POST", "/v1/vms/g/actions/backup", {"repository": str(repo), "incremental": True}).body
+    ended = host.wait_operation(op["id"])
+    assert ended["status"] == "done", ended
+    return ended["result"]
+
+
+def assert_backup_is(host, repo, backup, path):
+    """What is restored from it has the content of that file."""
+    host.ok("backup", "restore", backup["backup"], "--from", repo, "--name", "r")
+    volume = next(d["volume"] for d in host.vm("r")["disks"])
+    assert content(host.get(f"/v1/volumes/{volume}")["path"]) == content(path)
+    host.ok("vm", "delete", "r")
+
+
+def test_increments_go_on_behind_a_move_of_a_disk_that_both_hosts_see(two, tmp_path):
+    a, b = two.hosts
+    folder = a.base / "seen"
+    folder.mkdir()
+    folder.chmod(0o755)
+    path = folder / "disk.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "16M"], check=True)
+    started(a, "g", "--disk", f"name=root,path={path},format=qcow2")
+    write(a, "g", 5, "0")
+    full = backed_up(a, tmp_path)
+    write(a, "g", 6, "4M")
+    a.ok("vm", "migrate", "g", "h1")
+    write(b, "g", 7, "8M")
+    more = backed_up(b, tmp_path)
+    assert full["kind"] == "full" and more["kind"] == "incremental" and more["parent"] == full["backup"] and more["warning"] is None
+    a.ok("vm", "kill", "g")
+    assert_backup_is(b, tmp_path, more, path)
+
+
+def test_a_backup_behind_a_move_that_copied_the_disk_is_full_and_says_so(two, tmp_path):
+    a, b = two.hosts
+    started(a, "g", "--disk", "name=root,size=16MiB")
+    write(a, "g", 5, "0")
+    backed_up(a, tmp_path)
+    a.ok("vm", "migrate", "g", "h1")
+    write(b, "g", 7, "8M")
+    lost = backed_up(b, tmp_path)
+    assert lost["kind"] == "full" and "the bitmap of disk 'root'" in lost["warning"] and "is lost" in lost["warning"]
+    write(b, "g", 8, "9M")
+    more = backed_up(b, tmp_path)
+    assert more["kind"] == "incremental" and more["parent"] == lost["backup"]
+    path = a.get("/v1/volumes")[0]["path"]
+    a.ok("vm", "kill", "g")
+    assert_backup_is(b, tmp_path, more, path)
+
+
 @pytest.fixture
 def apart(make_pool):
     """Two hosts with a folder of the same path that is another one on h1: (hosts, that path, the folder of h1)."""
