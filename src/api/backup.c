@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Backups: made, listed, read again, restored, deleted. A repository is a folder on the host that is asked.
  */
+#include "api/backup.h"
 #include "api/creation.h"
 #include "api/handlers.h"
 #include "base/str.h"
@@ -215,14 +216,7 @@ static const Backup *find_backup(const GPtrArray *all, const char *ref, GError *
 	return found;
 }
 
-/* A backup that a request names, and what it rests on. */
-typedef struct Found {
-	char *repository;
-	GPtrArray *all, *chain;
-	const Backup *backup;
-} Found;
-
-static void found_done(Found *f)
+void api_backup_found_done(struct backup_found *f)
 {
 	g_free(f->repository);
 	if (f->all != NULL)
@@ -230,9 +224,8 @@ static void found_done(Found *f)
 	if (f->chain != NULL)
 		g_ptr_array_unref(f->chain);
 }
-#define _cleanup_found_ __attribute__((cleanup(found_done)))
 
-static bool find(ApiCall *c, const char *asked, Found *f, GError **err)
+static bool find(ApiCall *c, const char *asked, struct backup_found *f, GError **err)
 {
 	f->repository = repository_of(c, asked, err);
 	if (f->repository == NULL)
@@ -242,7 +235,7 @@ static bool find(ApiCall *c, const char *asked, Found *f, GError **err)
 	return f->backup != NULL;
 }
 
-static bool find_chain(ApiCall *c, const char *asked, Found *f, GError **err)
+bool api_backup_find_chain(ApiCall *c, const char *asked, struct backup_found *f, GError **err)
 {
 	if (!find(c, asked, f, err))
 		return false;
@@ -273,10 +266,10 @@ bool api_backup_verify(ApiCall *c, GError **err)
 {
 	const Json *body = call_body(c, err);
 	g_autoptr(EngineRequest) req = NULL;
-	_cleanup_found_ Found f = { 0 };
+	_cleanup_found_ struct backup_found f = { 0 };
 	struct verifying v = { 0 };
 
-	if (!verifying_of_body(body, &v, err) || !find_chain(c, v.repository, &f, err))
+	if (!verifying_of_body(body, &v, err) || !api_backup_find_chain(c, v.repository, &f, err))
 		return false;
 	req = engine_request_new(c->engine, c->user);
 	return call_submit(
@@ -288,7 +281,7 @@ bool api_backup_verify(ApiCall *c, GError **err)
 bool api_backup_delete(ApiCall *c, GError **err)
 {
 	g_autoptr(EngineRequest) req = NULL;
-	_cleanup_found_ Found f = { 0 };
+	_cleanup_found_ struct backup_found f = { 0 };
 
 	if (!find(c, call_query(c, "repository"), &f, err) || !backup_check_free(f.all, f.backup->id, err))
 		return false;
@@ -377,7 +370,7 @@ static void give_identity(Creation *n, const Backup *b, const char *name)
 	vm_draw_macs(n->vm);
 }
 
-static void restore_disk(Creation *n, VmDisk *d, const Found *f)
+static void restore_disk(Creation *n, VmDisk *d, const struct backup_found *f)
 {
 	const BackupDisk *b = backup_disk_find(f->backup, d->name);
 	VolumeWish *w = creation_wish(n, d->name, b->size, d->format);
@@ -389,7 +382,7 @@ static void restore_disk(Creation *n, VmDisk *d, const Found *f)
 }
 
 /* A disk that is only read stays where it is when it has a path, and is left out else. */
-static void restore_disks(Creation *n, const Found *f)
+static void restore_disks(Creation *n, const struct backup_found *f)
 {
 	for (guint i = n->vm->disk->len; i > 0; i--) {
 		VmDisk *d = n->vm->disk->pdata[i - 1];
@@ -401,7 +394,7 @@ static void restore_disks(Creation *n, const Found *f)
 	}
 }
 
-static bool restore_new(ApiCall *c, const Found *f, const char *name, GError **err)
+static bool restore_new(ApiCall *c, const struct backup_found *f, const char *name, GError **err)
 {
 	g_autoptr(Creation) n = creation_new(c);
 	Operation *op;
@@ -432,7 +425,7 @@ static bool check_is_its_own(const ApiCall *c, const VmRecords *r, const Backup 
 			   "the disks of vm '%s' are on another host", r->vm->name);
 }
 
-static bool restore_over(ApiCall *c, const Found *f, const char *vm, GError **err)
+static bool restore_over(ApiCall *c, const struct backup_found *f, const char *vm, GError **err)
 {
 	Store *s = engine_store(c->engine);
 	g_autofree char *id = record_resolve(s, "vms", vm, err);
@@ -454,7 +447,7 @@ bool api_backup_restore(ApiCall *c, GError **err)
 	static const char *const known[] = { "repository", "name", "vm", NULL };
 	const char *repository, *name, *vm;
 	const Json *body = call_body(c, err);
-	_cleanup_found_ Found f = { 0 };
+	_cleanup_found_ struct backup_found f = { 0 };
 
 	if (body == NULL || !call_known(body, known, err) || !text_of(body, "repository", &repository, err) ||
 	    !text_of(body, "name", &name, err) || !text_of(body, "vm", &vm, err))
@@ -462,7 +455,7 @@ bool api_backup_restore(ApiCall *c, GError **err)
 	if (name != NULL && vm != NULL)
 		return fail_advice(err, ERR_INVALID, "Leave one of them out.",
 				   "a backup is restored as a new vm or over one that is there, not both");
-	if (!find_chain(c, repository, &f, err))
+	if (!api_backup_find_chain(c, repository, &f, err))
 		return false;
 	return vm != NULL ? restore_over(c, &f, vm, err) : restore_new(c, &f, name, err);
 }

@@ -79,6 +79,9 @@ bool api_backup_verify(ApiCall *c, GError **err);
 bool api_backup_restore(ApiCall *c, GError **err);
 bool api_backup_delete(ApiCall *c, GError **err);
 bool api_backup_prune(ApiCall *c, GError **err);
+bool api_backup_mount(ApiCall *c, GError **err);
+bool api_backup_unmount(ApiCall *c, GError **err);
+bool api_backup_mount_list(ApiCall *c, GError **err);
 
 bool api_image_list(ApiCall *c, GError **err);
 bool api_image_import(ApiCall *c, GError **err);

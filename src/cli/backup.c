@@ -229,6 +229,72 @@ static bool backup_prune(Cli *c, GError **err)
 	return true;
 }
 
+/* ---- mounts ---- */
+
+static void print_disk(const Json *d)
+{
+	g_autofree char *size = print_size(json_uint(d, "size", 0));
+
+	printf("%s, %s: %s\n", json_str(d, "name"), size, json_str(d, "uri"));
+}
+
+static bool backup_mount(Cli *c, GError **err)
+{
+	g_autofree char *path = cli_path("backups", cli_arg(c, 0), "/actions/mount");
+	_cleanup_json_ Json *body = json_object(), *result = NULL;
+	const Json *d;
+	size_t i;
+
+	put_text(c, "from", "repository", body);
+	if (!operate(c, "POST", path, g_steal_pointer(&body), &result, err))
+		return false;
+	if (result == NULL)
+		return true;
+	json_array_foreach(json_arr(result, "disks"), i, d) print_disk(d);
+	printf(
+	    "It can only be read. `plim backup unmount %s` ends it; `plim backup mount --help` says how to use it.\n",
+	    json_str(result, "backup"));
+	return true;
+}
+
+static char *print_uris(const Json *value, const Json *mount)
+{
+	g_autoptr(GString) s = g_string_new(NULL);
+	const Json *d;
+	size_t i;
+
+	(void)mount;
+	json_array_foreach((Json *)value, i, d)
+	    g_string_append_printf(s, "%s%s", i > 0 ? " " : "", json_str(d, "uri"));
+	return g_string_free(g_steal_pointer(&s), FALSE);
+}
+
+static const Column mount_columns[] = {
+	{ "BACKUP", "backup", NULL, false },     { "VM", "vm.name", NULL, false },
+	{ "STATE", "state", NULL, false },       { "SINCE", "created_at", NULL, false },
+	{ "DISKS", "disks", print_uris, false }, { 0 },
+};
+
+static bool backup_mount_list(Cli *c, GError **err)
+{
+	_cleanup_json_ Json *answer = client_call(c->client, "GET", "/v1/backup-mounts", NULL, err);
+
+	return answer != NULL && output_list(c, answer, mount_columns, err);
+}
+
+static bool one_backup_unmount(Cli *c, const char *name, GError **err)
+{
+	g_autofree char *path = cli_path("backups", name, "/actions/unmount"),
+			*done = g_strdup_printf("%s is shown no more", name);
+
+	return cli_operate(c, "POST", path, NULL, NULL, done, err);
+}
+
+static bool backup_unmount(Cli *c, GError **err)
+{
+	return each_name(c, one_backup_unmount, err);
+}
+
 #define FROM                                                                                                 \
 	{                                                                                                    \
 		"from", 0, OPTION_TEXT, "REPOSITORY", "Folder on the host (its backup.repository)"           \
@@ -274,6 +340,12 @@ static const Option prune_options[] = {
 	"backup goes on without it, as after a power cut, and says so. No guest is left frozen. An incremental "     \
 	"backup that has nothing to rest on is made a full one, with a warning that says why."
 
+#define MOUNT_TEXT                                                                                                        \
+	"Each disk is an export of an NBD server on a unix socket of the host, to which root may connect, and stays so "  \
+	"until it is unmounted or the host ends. Programs of QEMU read there by the address that is printed. A file "     \
+	"system is mounted from it by `qemu-nbd -r -c /dev/nbd0 ADDRESS` where the kernel has the module nbd, and where " \
+	"it has not by qemu-storage-daemon, which makes a file of it through FUSE: docs/backup.md has the commands."
+
 const Command backup_commands[] = {
 	{ "backup", "create", "VM", "Back up a guest, while it runs or while it is off", CREATE_TEXT,
 	  "plim backup create web1 --to /srv/backup\nplim backup create web1 --to /srv/backup --incremental",
@@ -294,6 +366,14 @@ const Command backup_commands[] = {
 	  "plim backup restore 20261121T093000Z-1a2b3c4d --from /srv/backup --name web1-old\n"
 	  "plim backup restore 20261121T093000Z-1a2b3c4d --from /srv/backup --over web1",
 	  1, 1, NULL, OPERATION, restore_options, backup_restore },
+	{ "backup", "mount", "BACKUP", "Show the disks of a backup through NBD, to be read only", MOUNT_TEXT,
+	  "plim backup mount 20261121T093000Z-1a2b3c4d --from /srv/backup\n"
+	  "qemu-img convert -O raw 'nbd+unix:///root?socket=...' root.raw",
+	  1, 1, NULL, OPERATION, from_options, backup_mount },
+	{ "backup", "mounts", "", "List the backups that are shown on this host", NULL, NULL, 0, 0, NULL,
+	  GROUP_OUTPUT, NULL, backup_mount_list },
+	{ "backup", "unmount", "BACKUP...", "Show them no more", "Whoever still reads there gets errors.",
+	  NULL, 1, 1000, NULL, OPERATION, NULL, backup_unmount },
 	{ "backup", "delete", "BACKUP...", "Delete backups on which no other rests", NULL, NULL, 1, 1000,
 	  NULL, OPERATION, from_options, backup_delete },
 	{ "backup", "prune", "[VM]", "Delete the backups that need not be kept",

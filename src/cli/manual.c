@@ -14,7 +14,7 @@ static const struct {
 	{ "image", "images that vms are made from" },
 	{ "volume", "disks of vms" },
 	{ "disk", "a vm's disks while it runs" },
-	{ "backup", "copies of running guests, and the way back" },
+	{ "backup", "copies of guests, and the way back" },
 	{ "host", "servers" },
 	{ "cpu", "CPU features, from files" },
 	{ "pool", "hosts that share their records" },

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Steps that look into a backup: a server that shows it, and a guest that boots from what the server shows.
- *   BACKUP_SERVE    dir, sources {DISK: [{path, backing}]}
- *   BACKUP_UNSERVE  dir
- *   BACKUP_OVERLAY  dir, overlays [{name, path, size}]
- *   BACKUP_BOOT     vm (id of its QEMU), name, timeout (us)
+ *   BACKUP_SERVE    backup, dir, sources {DISK: [{path, backing}]}, mount (the record of backup/mounts.h; or
+ * absent) BACKUP_UNSERVE  backup, dir BACKUP_OVERLAY  dir, overlays [{name, path, size}] BACKUP_BOOT     vm
+ * (id of its QEMU), name, timeout (us)
  */
 #include "base/fd.h"
 #include "base/str.h"
 #include "base/time.h"
 #include "engine/agent_ops.h"
 #include "engine/as_user.h"
-#include "engine/backup/serve.h"
+#include "engine/backup/mounts.h"
 #include "engine/engine-impl.h"
 #include "engine/image/qemu_img.h"
 #include "engine/steps-impl.h"
@@ -49,10 +48,16 @@ static bool server_of(StepContext *ctx, const Json *args, SpawnUser *user, struc
 
 bool step_BACKUP_SERVE_run(StepContext *ctx, const Json *args, GError **err)
 {
+	const Json *mount = json_obj(args, "mount");
 	struct backup_server s;
 	SpawnUser user;
 
-	return server_of(ctx, args, &user, &s, err) && backup_serve(&s, json_obj(args, "sources"), err);
+	if (!server_of(ctx, args, &user, &s, err) || !backup_serve(&s, json_obj(args, "sources"), err))
+		return false;
+	if (mount == NULL)
+		return true;
+	step_result(ctx, "disks", backup_mount_disks(s.dir, mount));
+	return backup_mount_note(s.dir, mount, err);
 }
 
 bool step_BACKUP_SERVE_undo(StepContext *ctx, const Json *args, GError **err)

@@ -5,6 +5,7 @@ whatever goes wrong meanwhile, the guest is not left frozen, nor anything that l
 """
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -83,6 +84,63 @@ def test_a_copy_of_a_backup_boots_alone_and_its_agent_answers(guest, repo):
     assert {p: (p.stat().st_mtime_ns, p.stat().st_mode, p.stat().st_uid) for p in repo.glob("*/*/*")} == files
     assert daemon.ok("backup", "verify", backup, "--from", repo).endswith("is what was written\n")
     guest.writes()
+
+
+def lines_shown(uri, folder):
+    """The journal on the disk of that address, read through a file that FUSE makes of it."""
+    file, point = folder / "shown.raw", folder / "point"
+    file.touch()
+    point.mkdir()
+    path = uri.split("socket=")[1]
+    node = f"driver=nbd,node-name=n,server.type=unix,server.path={path},export=root,read-only=on"
+    pid = folder / "look.pid"
+    subprocess.run(["qemu-storage-daemon", "--daemonize", "--pidfile", pid, "--blockdev", node, "--export",
+                    f"type=fuse,id=f,node-name=n,mountpoint={file}"], check=True, timeout=120)
+    try:
+        subprocess.run(["mount", "-o", "ro,noload,loop", file, point], check=True, timeout=120)
+        try:
+            return (point / "journal").read_text().count("\n")
+        finally:
+            subprocess.run(["umount", point], check=True, timeout=120)
+    finally:
+        os.kill(int(pid.read_text()), 15)
+        until(lambda: file.stat().st_size == 0, "end of the file that FUSE made")
+        file.unlink()
+        point.rmdir()
+
+
+def test_a_backup_is_looked_into_without_a_restore(guest, repo):
+    daemon = guest.daemon
+    first = created(guest, repo)
+    before = guest.line()
+    backup = created(guest, repo, ("incremental", True))["backup"]
+    after = guest.line()
+    qemus = sorted(daemon.guests())
+    words = daemon.ok("backup", "mount", backup, "--from", repo)
+    uri = re.search(r"root, 48 MiB: (nbd\S+)", words).group(1)
+    assert daemon.plim("backup", "mount", backup, "--from", repo).status == 5, "it is mounted already"
+    daemon.kill9()
+    daemon.start()
+    mount, = daemon.get("/v1/backup-mounts")
+    assert mount["backup"] == backup and mount["state"] == "shown" and mount["vm"]["name"] == "g"
+    assert [d["uri"] for d in mount["disks"]] == [uri, uri.replace("/root?", "/data?")]
+    for more, command, works in (([], "write 0 512", False), (["-r"], "read 0 512", True)):
+        ran = subprocess.run(["qemu-io", *more, "-f", "raw", "-c", command, uri], capture_output=True, text=True, timeout=60, check=False)
+        assert (ran.returncode == 0) == works and ("denied" in ran.stderr) != works, ran
+    if os.path.exists("/dev/fuse") and "\tfuse\n" in pathlib.Path("/proc/filesystems").read_text():
+        assert before <= lines_shown(uri, guest.folder) <= after
+    pid = int((pathlib.Path(mount["dir"]) / "server.pid").read_text())
+    os.kill(pid, 9)
+    until(lambda: daemon.get("/v1/backup-mounts")[0]["state"] == "ended", "end of the server")
+    assert "shown no more" in daemon.ok("backup", "unmount", backup[:20])
+    assert daemon.get("/v1/backup-mounts") == []
+    assert daemon.plim("backup", "unmount", backup).status == 4
+    file = next(repo.glob(f"*/{first['backup']}/root.qcow2"))
+    file.rename(f"{file}.away")
+    lost = daemon.plim("backup", "mount", backup, "--from", repo)
+    assert lost.status != 0 and str(file) in lost.err and daemon.get("/v1/backup-mounts") == []
+    assert not list((daemon.run / "backups").iterdir())
+    until(lambda: sorted(daemon.guests()) == qemus, "end of all that read there")
 
 
 def test_a_file_that_was_changed_is_found_by_name_and_not_restored(guest, repo):
@@ -249,6 +307,7 @@ def same_disks(guest, repo, backup):
 
 def test_a_vm_that_is_off_is_backed_up_in_full_and_by_what_changed(guest, repo):
     daemon = guest.daemon
+    daemon.plim("vm", "kill", "g")  # unless it is off
     killed = created(guest, repo)
     assert killed["kind"] == "full" and killed["consistency"] == "crash" and "not known that" in killed["note"]
     same_disks(guest, repo, killed["backup"])
@@ -268,7 +327,7 @@ def test_a_daemon_that_is_killed_while_it_copies_a_vm_that_is_off_leaves_nothing
     daemon = guest.daemon
     op = daemon.api("POST", "/v1/vms/g/actions/backup", {"repository": str(repo), "bandwidth": 65536}).body
     until(lambda: daemon.get(f"/v1/operations/{op['id']}")["result"].get("consistency"), "copy")
-    assert daemon.plim("vm", "start", "g").status == 5, "its disks are in use"
+    assert daemon.plim("vm", "start", "g").status == 15, "its disks are in use"
     daemon.kill9()
     daemon.start()
     daemon.wait_idle("g")

@@ -539,6 +539,15 @@ static Operation *boot_backup(Bench *b, const char *op_id, GError **err)
 	return verify(b, op_id, 1000000, err);
 }
 
+static Operation *mount_backup(Bench *b, const char *op_id, GError **err)
+{
+	PlanRequest req = request(b, op_id);
+	g_autoptr(Vm) vm = vm_made(VM_ID, "web1", VOLUME_ID);
+	g_autoptr(GPtrArray) all = backups_made(vm), chain = backup_chain(all, all->pdata[0], err);
+
+	return plan_backup_mount(&req, "/backup", chain);
+}
+
 static Operation *prune(Bench *b, const char *op_id, GError **err)
 {
 	PlanRequest req = request(b, op_id);
@@ -622,6 +631,7 @@ static const struct {
 	  "QEMU_SPAWN web1\nCPU_CHECK web1\nQEMU_RESUME web1\nBACKUP_BOOT " BACKUP_ID
 	  "\nQEMU_QUIT web1\nRUN_DIR_REMOVE web1\n"
 	  "BACKUP_UNSERVE " BACKUP_ID "\nVM_DIR_REMOVE web1\n" },
+	{ "backup.mount", mount_backup, { NULL }, "BACKUP_SERVE " BACKUP_ID "\n" },
 	{ "backup.prune", prune, { NULL }, "BACKUP_DELETE " BACKUP_ID "\nBACKUP_DELETE " OLDER_ID "\n" },
 	{ "backup.restore", restore_over, { create }, "VOLUME_RESTORE root\nVOLUME_SWAP root\n" },
 	{ "backup.restore", restore_new, { NULL }, "VM_DIR_MAKE web2\nVOLUME_RESTORE web2-root\n" },

@@ -158,6 +158,7 @@ static void add_disks(Start *s, const Backup *b, const Json *sources)
 	json_put_str(args, "path", dir);
 	start_add(s, STEP_VM_DIR_MAKE, STEP_VM_DIR_REMOVE, s->vm->name, args);
 	args = vm_args(s->vm);
+	json_put_str(args, "backup", b->id);
 	json_put_str(args, "dir", serve);
 	json_put(args, "sources", json_deep_copy(sources));
 	start_add(s, STEP_BACKUP_SERVE, STEP_BACKUP_UNSERVE, b->id, args);

@@ -358,6 +358,63 @@ Operation *plan_backup_verify(const PlanRequest *req, const char *repository, co
 	return op;
 }
 
+/* What a list of mounts says of it. New reference. */
+static Json *mount_record(const PlanRequest *req, const char *repository, const Backup *b)
+{
+	Json *disks = json_array(), *j = json_object();
+
+	for (guint i = 0; i < b->disk->len; i++) {
+		const BackupDisk *d = b->disk->pdata[i];
+
+		json_array_append_new(disks,
+				      json_pack("{s:s,s:I}", "name", d->name, "size", (json_int_t)d->size));
+	}
+	json_put_str(j, "backup", b->id);
+	json_put(j, "vm", json_pack("{s:s,s:s}", "id", b->vm->id, "name", b->vm->name));
+	json_put_str(j, "repository", repository);
+	json_put_str(j, "created_at", req->now);
+	json_put(j, "disks", disks);
+	return j;
+}
+
+Operation *plan_backup_mount(const PlanRequest *req, const char *repository, const GPtrArray *chain)
+{
+	const Backup *b = chain->pdata[chain->len - 1];
+	Operation *op = backup_operation(req, "backup.mount", repository, b);
+	g_autofree char *dir = path_backup_server(&req->host->folders, req->op_id);
+	Json *args = json_object();
+
+	json_put_str(op->result, "backup", b->id);
+	json_put_str(args, "backup", b->id);
+	json_put_str(args, "dir", dir);
+	json_put(args, "sources", all_sources(repository, chain));
+	json_put(args, "mount", mount_record(req, repository, b));
+	plan_add(op->plan, STEP_BACKUP_SERVE, b->id, args);
+	return op;
+}
+
+Operation *plan_backup_unmount(const PlanRequest *req, const Json *mounts)
+{
+	const Json *first = json_array_get(mounts, 0), *m;
+	const char *id = json_str(first, "backup");
+	Operation *op = operation_new(req->op_id, "backup.unmount", req->now);
+	size_t i;
+
+	operation_set_target(op, "backup", id, id);
+	op->user = g_strdup(req->user);
+	json_put_str(op->result, "repository", json_str(first, "repository"));
+	json_put_str(op->result, "backup", id);
+	json_array_foreach((Json *)mounts, i, m)
+	{
+		Json *args = json_object();
+
+		json_put_str(args, "backup", id);
+		json_put_str(args, "dir", json_str(m, "dir"));
+		plan_add(op->plan, STEP_BACKUP_UNSERVE, id, args);
+	}
+	return op;
+}
+
 /* A step for each, and what the result says of them. */
 static void add_deletions(Operation *op, const char *repository, const GPtrArray *backups)
 {

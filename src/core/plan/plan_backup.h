@@ -55,6 +55,13 @@ char *backup_folder(const char *repository, const char *vm, const char *backup);
  */
 Operation *plan_backup_verify(const PlanRequest *req, const char *repository, const GPtrArray *chain,
 			      uint64_t boot, GError **err);
+/*
+ * Show it through NBD until it is unmounted; the result is {repository, backup, disks: [{name, size, uri}]}.
+ * Nothing is hashed first: plan_backup_verify() does that.
+ */
+Operation *plan_backup_mount(const PlanRequest *req, const char *repository, const GPtrArray *chain);
+/* `mounts`: of that backup, as engine/backup/mounts.h lists them. The result is {repository, backup}. */
+Operation *plan_backup_unmount(const PlanRequest *req, const Json *mounts);
 /* The result is {repository, deleted: [ids]}. */
 Operation *plan_backup_delete(const PlanRequest *req, const char *repository, const Backup *b);
 /* The same of several, in that order; of none it is an operation without steps. */
