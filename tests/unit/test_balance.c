@@ -410,6 +410,26 @@ static void test_those_with_most_to_spare_give_and_weight_divides(void)
 	world_done(&w);
 }
 
+static void test_who_is_in_need_does_not_wait_until_another_was_calm(void)
+{
+	struct world w;
+	unsigned rounds = 0;
+
+	world_init(&w, 1536 * MIB);
+	add(&w, "after", 256, 1152, 2048, 900);
+	add(&w, "before", 256, 384, 2048, 200);
+	turns(&w, 20);
+	g_assert_cmpuint(w.guest[0].target, ==, 1152 * MIB);
+	w.real[0].uses = 200 * MIB; /* its peak is over, and the other one's begins */
+	for (; w.guest[1].target < 900 * MIB && rounds < 100; rounds++) {
+		w.real[1].uses = real_size(&w.real[1]) - HIDDEN - 8 * MIB;
+		turn(&w);
+	}
+	g_assert_cmpuint(rounds, <=, 8);
+	g_assert_cmpuint(w.guest[0].target, >=, (200 * MIB + HIDDEN) * 12 / 10 - MIB);
+	world_done(&w);
+}
+
 static void test_a_shortage_is_told_with_the_cheapest_to_move(void)
 {
 	struct world w;
@@ -634,6 +654,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/balance/drivers",
 			test_balloons_count_right_in_drivers_that_take_them_off_the_total);
 	g_test_add_func("/balance/weight", test_those_with_most_to_spare_give_and_weight_divides);
+	g_test_add_func("/balance/waits", test_who_is_in_need_does_not_wait_until_another_was_calm);
 	g_test_add_func("/balance/short", test_a_shortage_is_told_with_the_cheapest_to_move);
 	g_test_add_func("/balance/host", test_a_host_that_swaps_has_memory_back);
 	g_test_add_func("/balance/never", test_no_guest_is_squeezed_and_no_host_is_promised_twice);

@@ -18,10 +18,11 @@
  *    steps of an eighth, one after the other was carried out. What its disk
  *    caches hold stays with it while the host has room.
  *  - When the guests need more than the host can give, those who have more
- *    than their floor give it back, first who has the most for its weight, and
- *    what there is is shared by weight among those who need it. Nobody is asked
- *    to go below the floor: what is missing then is missing, and is told with
- *    the guest that is cheapest to move away.
+ *    than their highest floor of the last BALANCE_ROUNDS_TIGHT rounds give it
+ *    back, first who has the most for its weight, and what there is is shared
+ *    by weight among those who need it. Nobody is asked to go below the floor:
+ *    what is missing then is missing, and is told with the guest that is
+ *    cheapest to move away.
  *  - Who reports nothing, nothing new, or what can't be true keeps what it has.
  *    Who does not follow is left alone for a while and counted by what it holds.
  */
@@ -35,6 +36,7 @@
 
 /* Rounds. */
 #define BALANCE_ROUNDS_CALM 10   /* of the highest floor that a guest is not shrunk below */
+#define BALANCE_ROUNDS_TIGHT 3   /* the same, while others are in need */
 #define BALANCE_ROUNDS_STALE 8   /* a report that is older says nothing */
 #define BALANCE_ROUNDS_DEAF 20   /* without a movement towards the target: it does not follow */
 #define BALANCE_ROUNDS_OFFLINE 5 /* that new memory may lie idle: its kernel does not take it into use */
@@ -111,10 +113,12 @@ struct balance_state {
 	uint64_t caches;
 	bool cramped; /* it had less than a quarter of its buffer then */
 	uint64_t peak, peak_before,
-	    window_at;             /* highest floors of two windows of BALANCE_ROUNDS_CALM rounds; 0: none */
-	uint64_t seen_at, swap_in; /* of the report before */
-	uint64_t swap_rate;        /* bytes per second */
-	BalanceVerdict verdict;    /* of the round before */
+	    window_at; /* highest floors of two windows of BALANCE_ROUNDS_CALM rounds; 0: none */
+	uint64_t floors[BALANCE_ROUNDS_TIGHT]; /* of the last rounds, in a ring */
+	unsigned looks;                        /* how many were written into it */
+	uint64_t seen_at, swap_in;             /* of the report before */
+	uint64_t swap_rate;                    /* bytes per second */
+	BalanceVerdict verdict;                /* of the round before */
 };
 
 struct balance_guest {

@@ -237,6 +237,7 @@ static void see_peak(struct balance_guest *g, uint64_t now, uint64_t period)
 {
 	struct balance_state *s = &g->state;
 
+	s->floors[s->looks++ % BALANCE_ROUNDS_TIGHT] = g->floor;
 	if (s->peak == 0)
 		s->window_at = now;
 	s->peak = MAX(s->peak, g->floor);
@@ -245,6 +246,16 @@ static void see_peak(struct balance_guest *g, uint64_t now, uint64_t period)
 	s->peak_before = s->peak;
 	s->peak = g->floor;
 	s->window_at = now;
+}
+
+/* Others are in need now: they don't wait for as long as it takes to be sure that it is calm. */
+static uint64_t floor_of_late(const struct balance_state *s)
+{
+	uint64_t most = 0;
+
+	for (unsigned i = 0; i < BALANCE_ROUNDS_TIGHT; i++)
+		most = MAX(most, s->floors[i]);
+	return most;
 }
 
 /* Small steps up are not worth it while half of the buffer is there. */
@@ -269,7 +280,7 @@ static struct appetite hungry(struct balance_guest *g)
 	/* Before a step down it has told how it was after the one before. */
 	if (a.more > 0 || !s->arrived || s->deaf_down || !s->clean)
 		return a;
-	a.spare = sub(s->target, peak);
+	a.spare = sub(s->target, floor_of_late(s));
 	kept = MAX(peak, s->need + s->caches);
 	if (sub(s->target, kept) >= balance_band(s->target))
 		a.unused = s->target - kept;
