@@ -97,7 +97,7 @@ static BalanceVerdict why_more(const struct balance_guest *g, bool all)
 		return BALANCE_SHARED;
 	if (g->state.took)
 		return BALANCE_TOOK;
-	return g->state.swap_rate >= BALANCE_SWAP_RATE ? BALANCE_PRESSED : BALANCE_GREW;
+	return g->state.swap_rate >= BALANCE_SWAP_RATE && !g->state.roomy ? BALANCE_PRESSED : BALANCE_GREW;
 }
 
 static void grant(const Table *t)

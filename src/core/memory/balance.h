@@ -12,7 +12,8 @@
  *
  *  - Below its floor a guest grows at once, at most to twice its size a round.
  *    One that has used up its buffer shows what it has and not what it needs,
- *    and gets a half more. One that reads its swap space, or takes back memory by itself because it
+ *    and gets a half more. One that reads its swap space with less than a
+ *    quarter of its size available, or takes back memory by itself because it
  *    ran out, needs more than it has, whatever the rest of its report says.
  *  - Above the highest floor of the last BALANCE_ROUNDS_CALM rounds it shrinks in
  *    steps of an eighth, one after the other was carried out. What its disk
@@ -112,6 +113,7 @@ struct balance_state {
 	uint64_t hidden; /* of the memory that it booted with: what its kernel never counted */
 	uint64_t caches;
 	bool cramped; /* it had less than a quarter of its buffer then */
+	bool roomy;   /* a quarter of its size was available then */
 	uint64_t peak, peak_before,
 	    window_at; /* highest floors of two windows of BALANCE_ROUNDS_CALM rounds; 0: none */
 	uint64_t floors[BALANCE_ROUNDS_TIGHT]; /* of the last rounds, in a ring */

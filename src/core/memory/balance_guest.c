@@ -12,6 +12,8 @@
 #define GROW_LEAST (256 * MIB)
 /* Nobody knows how much one that ran out of memory, or swaps, would like: it gets a quarter more at once. */
 #define PRESSED_SHARE 4
+/* One that swaps with so much of its memory available swaps for another reason: more would not help it. */
+#define ROOMY_SHARE 4
 /* One that has used up most of its buffer shows what it has, not what it needs: it gets a half more at once.
  */
 #define CRAMPED_SHARE 2
@@ -192,6 +194,7 @@ static bool take_report(struct balance_guest *g)
 	used = sub(r->total - spare_of(r), gone);
 	s->need = used + (s->has_hidden ? s->hidden : sub(sub(ram_of(g), g->ballooned - gone), r->total));
 	s->cramped = spare_of(r) < s->need / 400 * g->buffer;
+	s->roomy = spare_of(r) >= s->size / ROOMY_SHARE;
 	s->caches = knows(r->caches) ? r->caches : 0;
 	s->has_need = true;
 	return true;
@@ -217,7 +220,7 @@ static bool is_of_now(const struct balance_guest *g)
 
 static bool is_pressed(const struct balance_guest *g)
 {
-	return is_of_now(g) && g->state.swap_rate >= BALANCE_SWAP_RATE;
+	return is_of_now(g) && g->state.swap_rate >= BALANCE_SWAP_RATE && !g->state.roomy;
 }
 
 static void set_floor(struct balance_guest *g)
