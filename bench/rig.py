@@ -30,8 +30,9 @@ class UnixConnection(http.client.HTTPConnection):
 class Daemon:
     """plimsolld on folders of its own. Leaving ends its guests, then it, then the folders."""
 
-    def __init__(self, build, run=None):
+    def __init__(self, build, run=None, arguments=()):
         """`run` is where the folder of sockets is made: on an installed host /run, which is in memory."""
+        self.arguments = arguments
         self.plim = os.path.join(build, "src/cli/plim")
         self.program = os.path.join(build, "src/daemon/plimsolld")
         self.dir = tempfile.mkdtemp(prefix="plimsoll-bench.")
@@ -57,7 +58,7 @@ class Daemon:
     def begin(self):
         folders = ["--state", os.path.join(self.dir, "state"), "--run", self.run, "--log", os.path.join(self.dir, "log")]
         with open(os.path.join(self.dir, "daemon.log"), "ab") as log:
-            self.process = subprocess.Popen([self.program, *folders], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            self.process = subprocess.Popen([self.program, *folders, *self.arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             start_new_session=True)
         try:
             self.wait_ready()

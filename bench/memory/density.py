@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""How many guests a host carries with the same level of service, with fixed and with dynamic memory.
+
+    density.py BUILD [--duty PERCENT] [--json FILE]
+
+Each guest is an Apache that most of the time has little to do, and once in a period a peak, for a share (the duty) of it. The
+peaks of the guests are spread over the period as evenly as can be (guest n begins at n times the golden ratio of it): the figure
+depends on that, and on the duty. First one guest is measured alone. Fixed memory is what that guest needs at its peak and 20
+percent on top, the same buffer that dynamic memory has. Then guests are added one by one, each number of them for one period, until the
+host refuses one, a request fails, a guest swaps or kills, or the 99th percentile of the latency is above the bound.
+
+The budget is for the guests' own memory and what QEMU takes beside it under KVM: the code that TCG translates is left out.
+"""
+import argparse
+import asyncio
+import json
+import pathlib
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from load import summary  # noqa: E402  (found by the line above)
+from rig import Daemon, machine  # noqa: E402
+from server import MIB, Server, system  # noqa: E402
+
+GOLDEN = 0.618034
+RAMP_UP, RAMP_DOWN = 0.5, 0.1  # of a peak
+BUFFER = 1.2
+ROOMY = 1024 * MIB
+KVM_OVERHEAD = 28 * MIB  # docs/density.md: a QEMU with one vcpu and no display
+BLOCK = 16 * MIB
+LOOK = 1  # seconds between two looks of the daemon: peaks last seconds here, and hours elsewhere
+
+
+def clients_at(share, options):
+    """How many a guest has, `share` of a period after its peak began."""
+    at = share / (options.duty / 100)
+    if at >= 1:
+        return options.quiet
+    full = min(1.0, at / RAMP_UP, (1 - at) / RAMP_DOWN)
+    return options.quiet + round((options.peak - options.quiet) * full)
+
+
+class Host:
+    """A daemon, its budget, and the guests on it."""
+
+    def __init__(self, daemon, settings, options):
+        self.daemon, self.settings, self.options = daemon, settings, options
+        self.files = system(daemon)
+        self.id = daemon.get("/v1/hosts")[0]["id"]
+        self.servers, self.tasks, self.overhead = [], [], 0
+
+    def limits(self):
+        return self.daemon.call("GET", f"/v1/hosts/{self.id}/limits")["memory"]
+
+    def set_budget(self):
+        """Half of what is not kept may be promised, so that what others take of this machine is not counted."""
+        guests = len(self.servers) + 1
+        limit = self.options.budget * MIB + guests * max(0, self.overhead - KVM_OVERHEAD)
+        self.daemon.call("PATCH", f"/v1/hosts/{self.id}", {"settings": {
+            "memory.overcommit": 50, "memory.reserve": self.limits()["total"] - 2 * limit}})
+
+    def add(self):
+        """One more guest; the refusal, or None."""
+        name = f"guest{len(self.servers)}"
+        server = Server(self.daemon, self.files, name, self.settings, self.options.think)
+        server.clients.path = f"/app?{self.options.mib}"
+        if self.servers:
+            self.set_budget()
+        try:
+            server.start()
+        except SystemExit as refusal:
+            if '"limit"' not in str(refusal):
+                raise
+            return str(refusal)
+        if not self.servers:
+            self.overhead = self.limits()["claimed"] - self.settings["memory.start"]
+        self.servers.append(server)
+        return None
+
+    async def live(self, server, phase):
+        while True:
+            share = (time.monotonic() / self.options.period - phase) % 1
+            server.clients.set(clients_at(share, self.options))
+            await asyncio.sleep(0.5)
+
+    async def begin(self):
+        """The last one added gets its clients."""
+        server = self.servers[-1]
+        await server.ready()
+        self.tasks.append(asyncio.ensure_future(self.live(server, (len(self.servers) - 1) * GOLDEN)))
+
+    async def end(self):
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        for server in self.servers:
+            await server.clients.end()
+
+    async def statuses(self):
+        """Of each guest; of one that did not answer the error."""
+        return await asyncio.gather(*(s.status() for s in self.servers), return_exceptions=True)
+
+    def held(self):
+        """What all guests have, MiB."""
+        return sum(self.daemon.get(f"/v1/vms/{s.name}/balance")["memory"] for s in self.servers) // MIB
+
+    async def level(self):
+        """One period with the guests that there are."""
+        before, begin, most = await self.statuses(), time.monotonic(), 0
+        for server in self.servers:
+            server.clients.seen.clear()
+        while time.monotonic() < begin + self.options.period:
+            most = max(most, await asyncio.to_thread(self.held))
+            await asyncio.sleep(2)
+        seconds = time.monotonic() - begin
+        seen = [one for server in self.servers for one in server.clients.seen]
+        after = await self.statuses()
+        told = [(a, b) for a, b in zip(before, after) if isinstance(a, dict) and isinstance(b, dict)]
+        return {"guests": len(self.servers), **summary(seen, seconds), "most_mib": most, "silent": len(after) - len(told),
+                "swapped_pages": sum(b["swap_out"] - a["swap_out"] for a, b in told),
+                "oom_kills": sum(b["oom_kills"] - a["oom_kills"] for a, b in told)}
+
+
+def broken(row, bound):
+    """What is wrong with a level, or None."""
+    checks = ((row["silent"], f"{row['silent']} guests did not answer"), (row["failed"], f"{row['failed']} requests failed"), (row["oom_kills"], f"{row['oom_kills']} processes were killed"),
+              (row["swapped_pages"], f"guests swapped {row['swapped_pages']} pages out"),
+              (row["p99_ms"] is None or row["p99_ms"] > bound, f"p99 is {row['p99_ms'] or 0:.0f} ms, the bound {bound:.0f}"))
+    return next((words for bad, words in checks if bad), None)
+
+
+async def alone(daemon, options):
+    """(what it needs at its peak, its service then) of a guest with more than enough."""
+    host = Host(daemon, {"memory.start": ROOMY}, options)
+    host.add()
+    server, need = host.servers[0], 0
+    await server.ready()
+    server.clients.set(options.peak)
+    await asyncio.sleep(8)
+    server.clients.seen.clear()
+    begin = time.monotonic()
+    while time.monotonic() < begin + 20:
+        status = await server.status()
+        need = max(need, ROOMY - status["available"] * 1024)
+        await asyncio.sleep(1)
+    row = summary(server.clients.seen, time.monotonic() - begin)
+    await server.clients.end()
+    return need, row
+
+
+async def fill(daemon, way, settings, bound, options):
+    """The levels, and why there is no more."""
+    host, rows = Host(daemon, settings, options), []
+    while len(rows) == 0 or rows[-1]["guests"] < options.most:
+        why = await asyncio.to_thread(host.add)
+        if why:
+            break
+        await host.begin()
+        if len(host.servers) < options.begin:
+            continue
+        row = await host.level()
+        why = broken(row, bound)
+        row["broken"] = why
+        rows.append(row)
+        print(f"{way:>8} {row['guests']:>6} {row['per_second']:>7.1f} {row['p50_ms'] or 0:>7.0f} {row['p99_ms'] or 0:>7.0f} "
+              f"{row['most_mib']:>9} {row['swapped_pages']:>8}  {why or 'as good as alone'}", flush=True)
+        if why:
+            break
+    await host.end()
+    return rows, why or "no more were asked for"
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("build")
+    p.add_argument("--budget", type=int, default=2048, help="MiB of the host for its guests")
+    p.add_argument("--duty", type=int, default=25, help="percent of the period that a peak takes")
+    p.add_argument("--period", type=int, default=90, help="seconds")
+    p.add_argument("--quiet", type=int, default=1, help="clients of a guest between its peaks")
+    p.add_argument("--peak", type=int, default=12, help="clients of a guest at its peak")
+    p.add_argument("--mib", type=int, default=20, help="of each worker's application")
+    p.add_argument("--think", type=float, default=1.0, help="seconds between a client's requests")
+    p.add_argument("--bound", type=float, default=5, help="times the 99th percentile of one guest alone")
+    p.add_argument("--min", type=int, default=128, help="MiB, of the dynamic guests")
+    p.add_argument("--start", type=int, default=256, help="MiB, of the dynamic guests")
+    p.add_argument("--begin", type=int, default=5, help="guests of the first level that is measured")
+    p.add_argument("--most", type=int, default=20, help="guests")
+    p.add_argument("--ways", default="fixed,dynamic")
+    p.add_argument("--method", default="auto", help="memory.method of the dynamic guests")
+    p.add_argument("--json", help="write the figures here")
+    options = p.parse_args()
+    print(machine(), flush=True)
+    with Daemon(options.build) as daemon:
+        need, row = asyncio.run(alone(daemon, options))
+    size = -(-int(need * BUFFER) // BLOCK) * BLOCK
+    bound = row["p99_ms"] * options.bound
+    print(f"alone at its peak: needs {need // MIB} MiB, {row['per_second']:.1f} /s, p50 {row['p50_ms']:.0f} ms, p99 {row['p99_ms']:.0f} ms")
+    print(f"fixed memory: {size // MIB} MiB; bound: p99 of {bound:.0f} ms; budget {options.budget} MiB; duty {options.duty} % of "
+          f"{options.period} s")
+    ways = {"fixed": {"memory.start": size},
+            "dynamic": {"memory.start": options.start * MIB, "memory.min": options.min * MIB, "memory.max": size,
+                        "memory.method": options.method}}
+    print("     way guests      /s  p50 ms  p99 ms  most MiB  swapped")
+    results = {}
+    for way in options.ways.split(","):
+        with Daemon(options.build, arguments=("--memory-sample", str(LOOK))) as daemon:
+            rows, why = asyncio.run(fill(daemon, way, ways[way], bound, options))
+        good = max((r["guests"] for r in rows if not r["broken"]), default=0)
+        results[way] = {"rows": rows, "why": why, "guests": good}
+        print(f"{way}: {good} guests; then: {why}", flush=True)
+    if len(results) == 2 and results["fixed"]["guests"]:
+        print(f"dynamic / fixed: {results['dynamic']['guests'] / results['fixed']['guests']:.2f}")
+    print(machine())
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps({"alone": {"need": need, **row}, **results}, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
