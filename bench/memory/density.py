@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import json
 import pathlib
+import re
 import sys
 import time
 
@@ -75,7 +76,7 @@ class Host:
         except SystemExit as refusal:
             if '"limit"' not in str(refusal):
                 raise
-            return str(refusal)
+            return "refused: " + re.search(r'"message":"([^"]+)"', str(refusal))[1]
         if not self.servers:
             self.overhead = self.limits()["claimed"] - self.settings["memory.start"]
         self.servers.append(server)
@@ -154,43 +155,40 @@ async def alone(daemon, options):
 
 async def fill(daemon, way, settings, bound, options):
     """The levels, and why there is no more."""
-    host, rows = Host(daemon, settings, options), []
-    while len(rows) == 0 or rows[-1]["guests"] < options.most:
-        why = await asyncio.to_thread(host.add)
-        if why:
-            break
-        await host.begin()
-        if len(host.servers) < options.begin:
+    host, rows, bad, refusal = Host(daemon, settings, options), [], None, None
+    while not bad and not refusal and len(host.servers) < options.most:
+        refusal = await asyncio.to_thread(host.add)
+        if not refusal:
+            await host.begin()
+        # Of a host that refuses so soon what it has is measured.
+        if (rows if refusal else len(host.servers) < options.begin) or not host.servers:
             continue
         row = await host.level()
-        why = broken(row, bound)
-        row["broken"] = why
+        bad = row["broken"] = broken(row, bound)
         rows.append(row)
         print(f"{way:>8} {row['guests']:>6} {row['per_second']:>7.1f} {row['p50_ms'] or 0:>7.0f} {row['p99_ms'] or 0:>7.0f} "
-              f"{row['most_mib']:>9} {row['swapped_pages']:>8}  {why or 'as good as alone'}", flush=True)
-        if why:
-            break
+              f"{row['most_mib']:>9} {row['swapped_pages']:>8}  {bad or 'good'}", flush=True)
     await host.end()
-    return rows, why or "no more were asked for"
+    return rows, bad or refusal or "no more were asked for"
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("build")
-    p.add_argument("--budget", type=int, default=2048, help="MiB of the host for its guests")
+    p.add_argument("--budget", type=int, default=3072, help="MiB of the host for its guests")
     p.add_argument("--duty", type=int, default=25, help="percent of the period that a peak takes")
-    p.add_argument("--period", type=int, default=90, help="seconds")
+    p.add_argument("--period", type=int, default=120, help="seconds")
     p.add_argument("--quiet", type=int, default=1, help="clients of a guest between its peaks")
     p.add_argument("--peak", type=int, default=12, help="clients of a guest at its peak")
     p.add_argument("--mib", type=int, default=20, help="of each worker's application")
     p.add_argument("--think", type=float, default=1.0, help="seconds between a client's requests")
-    p.add_argument("--bound", type=float, default=5, help="times the 99th percentile of one guest alone")
+    p.add_argument("--bound", type=float, default=10, help="times the 99th percentile of one guest alone")
     p.add_argument("--min", type=int, default=128, help="MiB, of the dynamic guests")
     p.add_argument("--start", type=int, default=256, help="MiB, of the dynamic guests")
-    p.add_argument("--begin", type=int, default=5, help="guests of the first level that is measured")
+    p.add_argument("--begin", type=int, default=7, help="guests of the first level that is measured")
     p.add_argument("--most", type=int, default=20, help="guests")
     p.add_argument("--ways", default="fixed,dynamic")
-    p.add_argument("--method", default="auto", help="memory.method of the dynamic guests")
+    p.add_argument("--method", default="balloon", help="memory.method of the dynamic guests")
     p.add_argument("--json", help="write the figures here")
     options = p.parse_args()
     print(machine(), flush=True)

@@ -76,7 +76,7 @@ def main():
     p.add_argument("--last", type=int, default=64, help="clients at the end")
     p.add_argument("--mib", type=int, default=12, help="of each worker's application")
     p.add_argument("--think", type=float, default=2.5, help="seconds between a client's requests")
-    p.add_argument("--seconds", type=int, default=120, help="for each way")
+    p.add_argument("--seconds", type=int, default=110, help="for each way")
     p.add_argument("--slice", type=int, default=5, help="seconds in a row of the table")
     p.add_argument("--svg", help="write the picture here")
     p.add_argument("--json", help="write the figures here")
