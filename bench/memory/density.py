@@ -6,7 +6,7 @@
 
 Each guest is an Apache that most of the time has little to do, and once in a period a peak, for a share (the duty) of it. The
 peaks of the guests are spread over the period as evenly as can be (guest n begins at n times the golden ratio of it): the figure
-depends on that, and on the duty. First one guest is measured alone. Fixed memory is what that guest needs at its peak and 20
+depends on that, on the duty, and on how fast a peak rises: here within half of it. First one guest is measured alone. Fixed memory is what that guest needs at its peak and 20
 percent on top, the same buffer that dynamic memory has. Then guests are added one by one, each number of them for one period, until the
 host refuses one, a request fails, a guest swaps or kills, or the 99th percentile of the latency is above the bound.
 
@@ -189,6 +189,7 @@ def main():
     p.add_argument("--most", type=int, default=20, help="guests")
     p.add_argument("--ways", default="fixed,dynamic")
     p.add_argument("--method", default="balloon", help="memory.method of the dynamic guests")
+    p.add_argument("--buffer", type=int, default=20, help="memory.buffer of the dynamic guests, percent")
     p.add_argument("--json", help="write the figures here")
     options = p.parse_args()
     print(machine(), flush=True)
@@ -201,7 +202,7 @@ def main():
           f"{options.period} s")
     ways = {"fixed": {"memory.start": size},
             "dynamic": {"memory.start": options.start * MIB, "memory.min": options.min * MIB, "memory.max": size,
-                        "memory.method": options.method}}
+                        "memory.method": options.method, "memory.buffer": options.buffer}}
     print("     way guests      /s  p50 ms  p99 ms  most MiB  swapped")
     results = {}
     for way in options.ways.split(","):
