@@ -23,7 +23,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from load import summary  # noqa: E402  (found by the line above)
+from load import leave, summary  # noqa: E402  (found by the line above)
 from rig import Daemon, machine  # noqa: E402
 from server import MIB, Server, system  # noqa: E402
 
@@ -95,9 +95,7 @@ class Host:
         self.tasks.append(asyncio.ensure_future(self.live(server, (len(self.servers) - 1) * GOLDEN)))
 
     async def end(self):
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await leave(self.tasks)
         for server in self.servers:
             await server.clients.end()
 

@@ -19,6 +19,14 @@ async def get(reader, writer, path):
     return await reader.readexactly(int(length[1]))
 
 
+async def leave(tasks):
+    """A task that just had its answer may miss that it is cancelled: it is told again."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=1)
+
+
 class Clients:
     """Those of one server, from none to as many as are asked for. What they saw: [(when it ended, seconds or None: failed)].
 
@@ -40,12 +48,12 @@ class Clients:
             self.tasks.append(asyncio.ensure_future(self.live()))
 
     async def live(self):
-        while True:
+        while asyncio.current_task() in self.tasks:
             writer = None
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 await asyncio.wait_for(get(reader, writer, self.path), PATIENCE)
-                while True:
+                while asyncio.current_task() in self.tasks:
                     await asyncio.sleep(self.think * self.random.uniform(0.5, 1.5))
                     begin = time.monotonic()
                     await asyncio.wait_for(get(reader, writer, self.path), PATIENCE)
@@ -75,9 +83,7 @@ class Clients:
     async def end(self):
         self.hang_up()
         tasks, self.tasks = self.tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await leave(tasks)
 
 
 def percentile(values, share):
