@@ -100,6 +100,11 @@ bool api_event_list(ApiCall *c, GError **err)
 		if (item->rev <= (int64_t)since)
 			continue;
 		j = json_parse(item->value, strlen(item->value), NULL);
+		/* What can't be read hides itself, and nothing else. */
+		if (!json_is_object(j)) {
+			json_unref(j);
+			continue;
+		}
 		json_put_int(j, "revision", item->rev);
 		json_array_append_new(list, j);
 	}

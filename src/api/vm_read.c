@@ -42,9 +42,13 @@ static Json *all_vms(ApiCall *c, bool with_memory, GError **err)
 			config = json_parse(item->value, strlen(item->value), NULL);
 			rev = item->rev;
 		} else if (g_str_has_suffix(item->key, "/runtime") && config != NULL) {
-			runtime = json_parse(item->value, strlen(item->value), NULL);
-			Json *vm = vm_view(config, runtime, NULL, rev);
+			Json *vm;
 
+			runtime = json_parse(item->value, strlen(item->value), NULL);
+			/* What can't be read hides itself, and nothing else. */
+			if (!json_is_object(config) || !json_is_object(runtime))
+				continue;
+			vm = vm_view(config, runtime, NULL, rev);
 			if (with_memory)
 				json_put(vm, "memory", vm_memory_if_here(c, config, runtime));
 			json_array_append_new(list, vm);

@@ -20,6 +20,11 @@ bool call_list(ApiCall *c, const char *prefix, GError **err)
 		const StoreItem *item = items->pdata[i];
 		Json *j = json_parse(item->value, strlen(item->value), NULL);
 
+		/* What can't be read hides itself, and nothing else. */
+		if (!json_is_object(j)) {
+			json_unref(j);
+			continue;
+		}
 		json_put_int(j, "revision", item->rev);
 		json_array_append_new(list, j);
 	}

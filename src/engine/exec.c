@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "core/model/keys.h"
+#include "engine/end_writes.h"
 
 #include <string.h>
 
@@ -98,73 +99,6 @@ static void store_progress(Exec *e, const Operation *op)
 		log_warning("operation %s: progress was not stored: %s", op->id, err->message);
 }
 
-/*
- * A merge that ends the operation's hold on a record, when that is no longer the operation's: the host was
- * away for so long that the pool went on without it. Such an end must change nothing.
- */
-static bool is_lost(const Operation *op, const Json *record, const Json *members)
-{
-	return json_object_get(members, "operation") != NULL &&
-	       g_strcmp0(json_str(record, "operation"), op->id) != 0;
-}
-
-static bool fail_lost(const Operation *op, GError **err)
-{
-	return fail_advice(err, ERR_GONE,
-			   "Look at it again: `plim pool status` and the events say what happened.",
-			   "%s went on without this host: what it did is not recorded",
-			   op->target_name != NULL ? op->target_name : op->kind);
-}
-
-/* A merge reads the record and holds only if nobody changes it meanwhile. */
-static bool add_merge(Exec *e, StoreTx *tx, const Operation *op, const char *key, const Json *members,
-		      bool *ret_lost, GError **err)
-{
-	g_autoptr(GError) e2 = NULL;
-	g_autoptr(StoreItem) item = store_get(e->config.store, key, &e2);
-	_cleanup_json_ Json *record = NULL;
-	g_autofree char *text = NULL;
-
-	if (item == NULL) {
-		if (e2 != NULL)
-			g_propagate_error(err, g_steal_pointer(&e2));
-		return e2 == NULL && (err == NULL || *err == NULL);
-	}
-	record = json_parse(item->value, strlen(item->value), err);
-	if (record == NULL)
-		return false;
-	*ret_lost = is_lost(op, record, members);
-	if (*ret_lost)
-		return fail_lost(op, err);
-	json_object_update(record, (Json *)members);
-	text = json_print(record);
-	store_tx_set(tx, key, item->rev, text);
-	return true;
-}
-
-static bool add_end_writes(Exec *e, StoreTx *tx, const Operation *op, bool *ret_lost, GError **err)
-{
-	_cleanup_json_ Json *writes = operation_end_writes(op);
-	Json *w;
-	size_t i;
-
-	json_array_foreach(writes, i, w)
-	{
-		const char *key = json_str(w, "key");
-		const Json *merge = json_object_get(w, "merge"), *value = json_object_get(w, "value");
-
-		if (merge != NULL) {
-			if (!add_merge(e, tx, op, key, merge, ret_lost, err))
-				return false;
-		} else {
-			g_autofree char *text = json_is_null(value) ? NULL : json_print(value);
-
-			store_tx_set(tx, key, STORE_ANY, text);
-		}
-	}
-	return true;
-}
-
 static bool commit_end(const Task *t, bool *ret_lost, GError **err)
 {
 	StoreFlags flags = g_atomic_int_get(&t->synced) ? STORE_RELAXED : STORE_DURABLE;
@@ -173,7 +107,7 @@ static bool commit_end(const Task *t, bool *ret_lost, GError **err)
 	StoreTx *tx = store_tx_new();
 
 	put_operation(tx, op);
-	if (!add_end_writes(e, tx, op, ret_lost, err)) {
+	if (!end_writes_add(e->config.store, tx, op, ret_lost, err)) {
 		store_tx_free(tx);
 		return false;
 	}

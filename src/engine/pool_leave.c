@@ -5,6 +5,7 @@
 #include "base/time.h"
 #include "core/model/keys.h"
 #include "core/model/vm_state.h"
+#include "engine/end_writes.h"
 #include "engine/fence.h"
 #include "engine/pool-impl.h"
 #include "engine/pool_recover.h"
@@ -14,6 +15,8 @@
 
 #define STORE_NEW "state.new.db"
 #define STORE_FILE "state.db"
+/* For records that others change meanwhile. */
+#define END_TRIES 20
 
 static void remove_store(const char *state, const char *name)
 {
@@ -211,19 +214,29 @@ static bool commit_dead(const Eviction *v, StoreTx *tx, GError **err)
 	return store_commit(v->engine->store, tx, STORE_DURABLE, NULL, err);
 }
 
-static void tell_vm(const Eviction *v, const Vm *vm, VmState was)
+/* A vm whose configuration can't be read is told by its id. Caller frees. */
+static char *name_of_vm(const Eviction *v, const char *vm_id)
 {
+	g_autofree char *key = key_vm_config(vm_id);
+	_cleanup_json_ Json *config = record_get(v->engine->store, key, NULL, NULL);
+
+	return g_strdup(json_str(config, "name") != NULL ? json_str(config, "name") : vm_id);
+}
+
+static void tell_vm(const Eviction *v, const char *vm_id, VmState was)
+{
+	g_autofree char *name = name_of_vm(v, vm_id);
 	Json *j = json_object();
 
-	json_put_str(j, "id", vm->id);
-	json_put_str(j, "name", vm->name);
+	json_put_str(j, "id", vm_id);
+	json_put_str(j, "name", name);
 	json_put_str(j, "state", vm_state_name(was));
 	json_array_append_new(v->vms, j);
 	if (v->dry_run)
 		return;
 	if (was != VM_STOPPED && was != VM_CRASHED)
-		events_emit(v->engine->events, EVENT_VM_LOST, "vm", vm->id, vm->name, NULL,
-			    "%s was on host %s, which was taken out of the pool", vm->name, v->name);
+		events_emit(v->engine->events, EVENT_VM_LOST, "vm", vm_id, name, NULL,
+			    "%s was on host %s, which was taken out of the pool", name, v->name);
 }
 
 /* It was about to start a vm that ran elsewhere before, or to do something else with it. */
@@ -236,42 +249,48 @@ static bool is_locked_by(const Eviction *v, const Json *runtime)
 	return g_strcmp0(json_str(op, "host"), v->id) == 0;
 }
 
-static bool unlock(const Eviction *v, const VmRecords *r, GError **err)
+static bool unlock(const Eviction *v, const char *key, int64_t rev, const Json *runtime, GError **err)
 {
-	g_autofree char *key = key_vm_runtime(r->vm->id), *text = NULL;
-	_cleanup_json_ Json *j = json_deep_copy(r->runtime);
+	_cleanup_json_ Json *j = json_deep_copy(runtime);
+	g_autofree char *text = NULL;
 	StoreTx *tx = store_tx_new();
 
 	json_put(j, "operation", json_null());
 	text = json_print(j);
-	store_tx_set(tx, key, r->seen.runtime_rev, text);
+	store_tx_set(tx, key, rev, text);
 	return commit_dead(v, tx, err);
 }
 
+/* Only the runtime record counts: what else of the vm can't be read is in the way of nobody. */
 static bool free_vm(const Eviction *v, const char *vm_id, GError **err)
 {
-	g_autoptr(VmRecords) r = vm_records_load(v->engine->store, vm_id, err);
 	g_autofree char *key = key_vm_runtime(vm_id), *now = time_stamp(), *text = NULL, *why = NULL;
-	_cleanup_json_ Json *j = NULL;
+	int64_t rev = 0;
+	g_autoptr(GError) e = NULL;
+	_cleanup_json_ Json *runtime = record_get(v->engine->store, key, &rev, &e), *j = NULL;
 	VmState was;
 	StoreTx *tx;
 
-	if (r == NULL)
-		return false;
-	if (g_strcmp0(json_str(r->runtime, "host"), v->id) != 0)
-		return !is_locked_by(v, r->runtime) || unlock(v, r, err);
-	was = vm_runtime_state(r->runtime);
+	if (g_error_matches(e, ERR, ERR_INVALID) || (runtime != NULL && !json_is_object(runtime))) {
+		log_warning("vm %s: its record can't be read, and stays as it is", vm_id);
+		return true;
+	}
+	if (runtime == NULL)
+		return e == NULL || (g_propagate_error(err, g_steal_pointer(&e)), false);
+	if (g_strcmp0(json_str(runtime, "host"), v->id) != 0)
+		return !is_locked_by(v, runtime) || unlock(v, key, rev, runtime, err);
+	was = vm_runtime_state(runtime);
 	why = g_strdup_printf("its host %s was taken out of the pool", v->name);
-	j = was == VM_STOPPED || was == VM_CRASHED ? json_deep_copy(r->runtime)
-						   : vm_runtime_moved(r->runtime, VM_STOPPED, why, now);
+	j = was == VM_STOPPED || was == VM_CRASHED ? json_deep_copy(runtime)
+						   : vm_runtime_moved(runtime, VM_STOPPED, why, now);
 	json_put(j, "host", json_null());
 	json_put(j, "operation", json_null());
 	text = json_print(j);
 	tx = store_tx_new();
-	store_tx_set(tx, key, r->seen.runtime_rev, text);
+	store_tx_set(tx, key, rev, text);
 	if (!commit_dead(v, tx, err))
 		return false;
-	tell_vm(v, r->vm, was);
+	tell_vm(v, vm_id, was);
 	return true;
 }
 
@@ -289,35 +308,72 @@ static bool free_vms(const Eviction *v, GError **err)
 	return items != NULL;
 }
 
+/* As the host itself would have ended it, had it failed: what it was about to make is not left half made. */
+static bool commit_failed(const Eviction *v, const StoreItem *item, const Operation *op, GError **err)
+{
+	_cleanup_json_ Json *ended = operation_to_json(op);
+	g_autofree char *text = json_print(ended);
+	StoreTx *tx = store_tx_new();
+
+	store_tx_set(tx, item->key, item->rev, text);
+	if (end_writes_add(v->engine->store, tx, op, NULL, err))
+		return commit_dead(v, tx, err);
+	store_tx_free(tx);
+	return false;
+}
+
+/* A record that cannot be read must not keep the operation from its end. */
+static bool end_failed(const Eviction *v, const StoreItem *item, Operation *op, GError **err)
+{
+	for (int tries = 0;; tries++) {
+		g_autoptr(GError) e = NULL;
+
+		if (commit_failed(v, item, op, &e))
+			return true;
+		if (g_error_matches(e, ERR, ERR_INVALID)) {
+			log_warning("operation %s: what it leaves behind can't be read: %s", op->id,
+				    e->message);
+			json_array_clear(op->on_failed);
+		} else if (!store_is_conflict(e) || tries == END_TRIES) {
+			g_propagate_error(err, g_steal_pointer(&e));
+			return false;
+		}
+	}
+}
+
+static bool is_reception(const Operation *op)
+{
+	return g_strcmp0(op->kind, "vm.receive") == 0;
+}
+
 /* Nobody carries them out any more. */
-static bool end_operation(const Eviction *v, const StoreItem *item, GError **err)
+static bool end_operation(const Eviction *v, const StoreItem *item, bool receptions, GError **err)
 {
 	_cleanup_json_ Json *j = json_parse(item->value, strlen(item->value), NULL);
 	g_autoptr(Operation) op = j != NULL ? operation_of_json(j, NULL) : NULL;
 	g_autoptr(GError) why = NULL;
-	_cleanup_json_ Json *ended = NULL;
-	g_autofree char *text = NULL;
-	StoreTx *tx;
 
-	if (op == NULL || g_strcmp0(op->host, v->id) != 0 || operation_ended(op))
+	if (op == NULL || g_strcmp0(op->host, v->id) != 0 || operation_ended(op) ||
+	    is_reception(op) != receptions)
 		return true;
 	fail(&why, ERR_UNAVAILABLE, "host %s was taken out of the pool in the middle of this", v->name);
 	op->state = OPERATION_FAILED;
+	json_unref(op->error);
 	op->error = err_to_json(why);
+	g_free(op->finished_at);
 	op->finished_at = time_stamp();
-	ended = operation_to_json(op);
-	text = json_print(ended);
-	tx = store_tx_new();
-	store_tx_set(tx, item->key, item->rev, text);
-	return commit_dead(v, tx, err);
+	return end_failed(v, item, op, err);
 }
 
-static bool end_operations(const Eviction *v, GError **err)
+static bool end_operations(const Eviction *v, bool receptions, GError **err)
 {
-	g_autoptr(GPtrArray) items = store_list(v->engine->store, KEYS_OPERATIONS, NULL, err);
+	g_autoptr(GPtrArray) items = NULL;
 
+	if (v->dry_run)
+		return true;
+	items = store_list(v->engine->store, KEYS_OPERATIONS, NULL, err);
 	for (guint i = 0; items != NULL && i < items->len; i++)
-		if (!end_operation(v, items->pdata[i], err))
+		if (!end_operation(v, items->pdata[i], receptions, err))
 			return false;
 	return items != NULL;
 }
@@ -343,11 +399,15 @@ static bool evict(const Eviction *v, GError **err)
 {
 	Engine *e = v->engine;
 
-	if (!check_dead(v, err) || !free_vms(v, err))
+	/*
+	 * Receptions last: whoever sent a guest to the host asks how that ended, and must find then that the
+	 * guest was taken from it, not given back.
+	 */
+	if (!check_dead(v, err) || !end_operations(v, false, err) || !free_vms(v, err))
 		return false;
 	if (v->dry_run)
 		return true;
-	if (!end_operations(v, err) || !pool_etcd_drop(e, v->id, err) ||
+	if (!end_operations(v, true, err) || !pool_etcd_drop(e, v->id, err) ||
 	    !pool_drop_host(e->store, v->id, true, err))
 		return false;
 	events_emit(e->events, EVENT_HOST_EVICTED, "host", v->id, v->name, NULL,

@@ -394,6 +394,30 @@ def test_a_dead_host_is_evicted_and_its_vms_are_free(pool):
     assert pool[0].plim("pool", "evict", "h9").status == 4
 
 
+def test_records_that_cannot_be_read_keep_no_dead_host_in_the_pool(pool):
+    idents = {name: make_vm(pool[1], name) for name in ("fine", "garbled", "unreadable")}
+    for name in idents:
+        pool[1].ok("vm", "start", name, "--host", "h1")
+    pool[1].order(delay_ms={"VOLUME_CREATE": 60000})
+    making = pool[1].api("POST", "/v1/volumes", {"name": "half", "size": 1 << 20}).body["id"]
+    until(lambda: pool[0].get(f"/v1/operations/{making}")["status"] == "running", "begin of the volume")
+    assert [v["name"] for v in pool[0].get("/v1/volumes")] == ["half"]
+    pool[1].kill9()
+    pool.wait_status("h1", "offline")
+    for name, record, value in (("garbled", "config", "[1]"), ("unreadable", "runtime", "{")):
+        pool.etcd.put(next(k for k in pool.etcd.keys() if k.endswith(f"/vms/{idents[name]}/{record}")), value)
+    assert [vm["name"] for vm in pool[0].get("/v1/vms")] == ["fine"], "the others are still to be seen"
+    out = pool[0].ok("pool", "evict", "h1")
+    assert "vm fine was running there" in out and idents["garbled"] in out
+    assert sorted(pool.status()) == ["h0", "h2"]
+    assert pool[0].runtime("fine")["host"] is None and pool[0].runtime("fine")["state"] == "stopped"
+    # As if it had failed by itself: nothing is left half made, and nothing is busy.
+    ended = pool[0].get(f"/v1/operations/{making}")
+    assert ended["status"] == "failed" and "h1 was taken out" in ended["error"]["message"], ended
+    assert pool[0].get("/v1/volumes") == []
+    pool[0].ok("volume", "create", "half", "--size", "1MiB")
+
+
 def test_what_an_evicted_host_was_about_to_start_can_be_started(pool):
     make_vm(pool[0], "roam")
     pool[1].order(delay_ms={"QEMU_SPAWN": 60000})
