@@ -97,8 +97,11 @@ static Json *seen_or_read(Store *s, const struct owner_change *c, bool seen, int
 	return json_deep_copy(c->seen->runtime);
 }
 
-/* Nobody evicts a host, or takes its guests, while its lease is there: who gets a guest must have one. */
-static bool expect_lease(Store *s, StoreTx *tx, const char *host, GError **err)
+/*
+ * Nobody evicts a host, or takes its guests, while its lease is there: who gets a guest must have one. So
+ * must who gives it: a host that was given up for dead gives nothing away any more.
+ */
+static bool expect_lease(Store *s, StoreTx *tx, const char *host, const char *what, GError **err)
 {
 	g_autofree char *key = key_lease(host);
 	g_autoptr(GError) e = NULL;
@@ -110,7 +113,7 @@ static bool expect_lease(Store *s, StoreTx *tx, const char *host, GError **err)
 	}
 	if (item == NULL)
 		return fail_advice(err, ERR_BAD_STATE, "`plim pool status` shows which hosts are there.",
-				   "the host that would get the guest has no lease in the pool");
+				   "the host that would %s the guest has no lease in the pool", what);
 	store_tx_expect(tx, key, item->rev);
 	return true;
 }
@@ -127,13 +130,16 @@ static bool try_change(Store *s, const struct owner_change *c, bool seen, GError
 		return false;
 	if (!names(runtime, c->from_host, c->from_operation))
 		return fail(err, ERR_CONFLICT, "the guest is not this host's any more");
+	if (c->members != NULL)
+		json_object_update(runtime, (Json *)c->members);
 	json_put_str(runtime, "host", c->to_host);
 	json_put_str(runtime, "operation", c->to_operation);
 	tx = store_tx_new();
 	set_json(tx, key, rev, runtime);
 	if (c->applied != NULL)
 		set_json(tx, applied, STORE_ANY, c->applied);
-	if (!move_volumes(s, tx, c, err) || !expect_lease(s, tx, c->to_host, err)) {
+	if (!move_volumes(s, tx, c, err) || !expect_lease(s, tx, c->to_host, "get", err) ||
+	    (!c->back && !expect_lease(s, tx, c->from_host, "give", err))) {
 		store_tx_free(tx);
 		return false;
 	}
@@ -152,11 +158,13 @@ static bool seal(Store *s, const char *key, int64_t rev, const Json *runtime, GE
 	return store_commit(s, tx, STORE_DURABLE, NULL, err);
 }
 
+typedef enum Came { CAME_TRUE, CAME_TO_NOTHING, NOBODY_KNOWS } Came;
+
 /*
  * After a commit of which nobody knows whether it happened. A reading alone does
  * not tell: it may be of a copy that is behind, and the commit may still come.
  */
-static bool happened(Store *s, const struct owner_change *c)
+static Came happened(Store *s, const struct owner_change *c)
 {
 	g_autofree char *key = key_vm_runtime(c->vm);
 
@@ -166,9 +174,11 @@ static bool happened(Store *s, const struct owner_change *c)
 		_cleanup_json_ Json *runtime = runtime_of(s, c->vm, &rev, &e);
 
 		if (runtime != NULL && names(runtime, c->to_host, c->to_operation))
-			return true;
+			return CAME_TRUE;
 		if (runtime != NULL ? seal(s, key, rev, runtime, &e) : g_error_matches(e, ERR, ERR_NOT_FOUND))
-			return false;
+			return CAME_TO_NOTHING;
+		if (c->stops != NULL && c->stops(c->data))
+			return NOBODY_KNOWS;
 		if (tries == TOLD_AFTER && c->waits != NULL)
 			c->waits(e, c->data);
 		g_usleep(RETRY);
@@ -191,16 +201,48 @@ bool owner_change(Store *s, const struct owner_change *c, GError **err)
 {
 	for (bool first = true;; first = false) {
 		g_autoptr(GError) e = NULL;
+		Came came;
 
 		if (try_change(s, c, first, &e))
 			return true;
 		/* Another member of a record moved (an agent came): that does not matter. */
 		if (store_is_conflict(e))
 			continue;
-		if (!is_certain(e) && happened(s, c))
+		came = is_certain(e) ? CAME_TO_NOTHING : happened(s, c);
+		if (came == CAME_TRUE)
 			return true;
+		if (came == NOBODY_KNOWS)
+			return fail(
+			    err, ERR_CANCELLED,
+			    "the daemon ends, and the pool's records don't say yet whose the guest is");
 		g_propagate_error(err, g_steal_pointer(&e));
 		return false;
+	}
+}
+
+static bool take_volumes(Store *s, const struct owner_change *c, GError **err)
+{
+	StoreTx *tx = store_tx_new();
+
+	if (move_volumes(s, tx, c, err))
+		return store_commit(s, tx, STORE_DURABLE, NULL, err);
+	store_tx_free(tx);
+	return false;
+}
+
+bool owner_take_volumes(Store *s, const char *vm, const Json *copied, const char *host, GError **err)
+{
+	const struct owner_change c = { .vm = vm, .to_host = host, .copied = copied, .back = true };
+
+	for (;;) {
+		g_autoptr(GError) e = NULL;
+
+		if (json_array_size(copied) == 0 || take_volumes(s, &c, &e))
+			return true;
+		if (!store_is_conflict(e)) {
+			g_propagate_error(err, g_steal_pointer(&e));
+			return false;
+		}
 	}
 }
 

@@ -21,24 +21,31 @@ void owner_seen_clear(OwnerSeen *seen);
 
 struct owner_change {
 	const char *vm;
-	const char *from_host, *from_operation; /* must be in the record */
+	const char *from_host, *from_operation; /* must be in the record; NULL: nobody */
 	const char *to_host, *to_operation;     /* will be */
+	const Json *members;                    /* go into the runtime record with that; or NULL */
 	const Json *applied;                    /* the vm's record then; NULL: it stays */
 	const Json *copied;            /* [{volume (or null), path, old_path, image}]: what went along */
-	bool back;                     /* they are at old_path again, overlays of image */
+	bool back;                     /* they are at old_path again, overlays of image: it comes back */
 	const struct owner_seen *seen; /* or NULL */
 	/* Told once, when it has waited for a second to learn whether it happened; or NULL. */
 	void (*waits)(const GError *why, void *data);
+	/* True: this daemon is to end, and can't wait any longer; or NULL. */
+	bool (*stops)(void *data);
 	void *data;
 };
 
 /*
- * ERR_CONFLICT when the record says something else than `from`; ERR_BAD_STATE when the host that would get it
- * has no lease. While the store
- * does not tell whether it happened, this waits: nobody may go on before that
- * is known. Any error means that the owner is as before.
+ * ERR_CONFLICT when the record says something else than `from`; ERR_BAD_STATE when the host that would get
+ * it, or the one that gives it, has no lease. While the store does not tell whether it happened, this waits:
+ * nobody may go on before that is known, and no length of time makes either answer safe. ERR_CANCELLED, when
+ * it was told to stop meanwhile: the guest may be either host's, and may run on neither until somebody has
+ * looked. Any other error means that the owner is as before.
  */
 bool owner_change(Store *s, const struct owner_change *c, GError **err);
+/* Of disks that stayed here when their guest went, and are all that is left of it: the records say so again.
+ */
+bool owner_take_volumes(Store *s, const char *vm, const Json *copied, const char *host, GError **err);
 /* Does the record name `host`? ERR_NOT_FOUND when there is no vm. */
 bool owner_is(Store *s, const char *vm, const char *host, bool *ret, GError **err);
 

@@ -6,7 +6,8 @@
  *   MIGRATE_LEAVE    vm, name, dir
  * A disk of `copied` without a volume is a file of the user's own, at the same path on both hosts.
  * Facts between them: reception, copied ([{name, volume, path, old_path, image}]), shared_dir,
- * own_applied (what the vm was started with here); and `migration`, what is told of it in the vm's record.
+ * own_applied (what the vm was started with here), own_runtime (its record), left_alone; and `migration`,
+ * what is told of it in the vm's record.
  */
 #include "base/fd.h"
 #include "base/log.h"
@@ -39,6 +40,8 @@
 #define SETTLE_TIMEOUT (10 * SECOND)
 #define SETTLE_LOOK 10000
 #define ASK_AGAIN (SECOND / 4)
+/* Fact: the other host was taken out of the pool, and what stayed here is all that is left of the guest. */
+#define LEFT_ALONE "left_alone"
 
 static Engine *engine_of(StepContext *ctx)
 {
@@ -53,6 +56,12 @@ static const char *own_id(StepContext *ctx)
 static char *key_dir_of(const Json *args)
 {
 	return g_build_filename(json_str(args, "run_dir"), "key", NULL);
+}
+
+/* Those of MIGRATE_PREPARE, which know the guest's disks. */
+static const Json *prepare_args(StepContext *ctx)
+{
+	return plan_step(step_operation(ctx)->plan, 0)->args;
 }
 
 static char *reception_path(const Move *m, const char *rest)
@@ -77,9 +86,8 @@ static bool make_key(const Json *args, char **ret, GError **err)
 	return true;
 }
 
-static Json *disk_named(const Json *args, const char *name)
+static Json *named_in(const Json *disks, const char *name)
 {
-	const Json *disks = json_arr(args, "disks");
 	Json *d;
 	size_t i;
 
@@ -102,7 +110,7 @@ static bool take_disks(StepContext *ctx, const Json *args, Move *m, const Json *
 	json_array_foreach(disks, i, d)
 	{
 		const char *name = json_str(d, "name"), *path = json_str(d, "path");
-		const Json *own = disk_named(args, name);
+		const Json *own = named_in(json_arr(args, "disks"), name);
 
 		if (own == NULL || path == NULL)
 			break;
@@ -123,11 +131,13 @@ static bool take_disks(StepContext *ctx, const Json *args, Move *m, const Json *
 
 static bool ask_for_reception(StepContext *ctx, const Json *args, Move *m, GError **err)
 {
-	_cleanup_json_ Json *body = move_request(engine_of(ctx), args, err), *answer = NULL;
-	g_autofree char *key = NULL;
+	g_autofree char *key = NULL, *runtime = key_vm_runtime(json_str(args, "vm"));
+	_cleanup_json_ Json *own = record_get(engine_of(ctx)->store, runtime, NULL, err), *answer = NULL;
+	_cleanup_json_ Json *body = own != NULL ? move_request(engine_of(ctx), args, err) : NULL;
 
 	if (body == NULL)
 		return false;
+	step_fact(ctx, "own_runtime", json_ref(own));
 	step_fact(ctx, "own_applied", json_deep_copy(json_obj(body, "applied")));
 	if (make_key(args, &key, err)) {
 		json_put_str(body, "operation", own_id(ctx));
@@ -223,12 +233,14 @@ typedef struct Sending {
 	const Json *args;
 	Move *move;
 	PeerLink *link; /* to the other host's daemon */
+	PeerLink *late; /* the same, when it is this step's own */
 	Vmm *vmm;       /* NULL: its QEMU has ended */
 	uint64_t looked_at;
 	OwnerSeen seen;
 	bool stands;      /* the guest does: nothing may take long */
 	bool owned;       /* by the other host */
 	bool interrupted; /* this daemon ends before it is known what became of it */
+	bool rests;       /* its thread counts as free */
 	uint64_t ran_at;
 	Json *finish; /* what goes with the word to go on; NULL: nothing */
 } Sending;
@@ -283,13 +295,32 @@ static void on_progress(unsigned percent, uint64_t left, const struct migrate_sa
 	step_progress(s->ctx, percent);
 }
 
+static bool is_stopping(void *data)
+{
+	return step_stopping(((const Sending *)data)->ctx);
+}
+
+static void rest(Sending *s)
+{
+	if (!s->rests)
+		s->rests = step_rest(s->ctx);
+}
+
+static void wake(Sending *s)
+{
+	if (s->rests)
+		step_wake(s->ctx);
+	s->rests = false;
+}
+
 /* The guest stands, and no daemon may let it go on: people must know. */
 static void tell_waits(const GError *why, void *data)
 {
-	const Sending *s = data;
+	Sending *s = data;
 	const char *name = json_str(s->args, "name"), *advice = err_advice(why);
 
 	step_say(s->ctx, "waiting for the pool's records");
+	rest(s);
 	events_emit(
 	    engine_of(s->ctx)->events, EVENT_VM_MOVE_WAITS, "vm", json_str(s->args, "vm"), name, NULL,
 	    "%s stands still in its move to %s: the pool's records don't say yet on which host it goes on: "
@@ -310,15 +341,23 @@ static bool hand_over(Sending *s, GError **err)
 		.copied = s->move->copied,
 		.seen = &s->seen,
 		.waits = tell_waits,
+		.stops = is_stopping,
 		.data = s,
 	};
+	g_autoptr(GError) e = NULL;
 
 	if (!step_forbid_cancel(s->ctx))
 		return fail(err, ERR_CANCELLED, "the move was cancelled");
-	if (!other_is_there(s, err) || !owner_change(engine_of(s->ctx)->store, &c, err))
+	if (!other_is_there(s, err))
 		return false;
-	s->owned = true;
-	return true;
+	s->owned = owner_change(engine_of(s->ctx)->store, &c, &e);
+	wake(s);
+	if (s->owned)
+		return true;
+	/* It may be the other host's: the next daemon looks. */
+	s->owned = s->interrupted = g_error_matches(e, ERR, ERR_CANCELLED);
+	g_propagate_error(err, g_steal_pointer(&e));
+	return false;
 }
 
 /* ---- it is the other host's ---- */
@@ -368,8 +407,12 @@ static Fate tell_to_go_on(Sending *s, GError **err)
 	const char *reception = json_str(step_operation(s->ctx)->facts, "reception");
 	g_autofree char *path = g_strconcat(RECEPTIONS "/", reception, "/finish", NULL);
 	g_autoptr(GError) e = NULL;
-	_cleanup_json_ Json *view = peer_link_call(s->link, "POST", path, s->finish, TELL_TIMEOUT, &e);
+	_cleanup_json_ Json *view = NULL;
 
+	if (s->link == NULL)
+		s->link = s->late = peer_link_open(engine_of(s->ctx), json_str(s->args, "host"), &e);
+	if (s->link != NULL)
+		view = peer_link_call(s->link, "POST", path, s->finish, TELL_TIMEOUT, &e);
 	s->ran_at = time_monotonic() - json_uint(view, "ran_for", 0);
 	if (view == NULL) {
 		Fate fate = fate_on_record(s, reception, err);
@@ -384,29 +427,116 @@ static Fate tell_to_go_on(Sending *s, GError **err)
 	return FATE_ENDED;
 }
 
-/* It does not run over there, and never will: it is ours again, unless somebody took it meanwhile. */
-static bool take_back(Sending *s)
+/* All that the guest writes to is here, as the guest left it: nothing that it may have done since is. */
+static bool is_all_here(const Sending *s)
+{
+	const Json *disks = json_arr(prepare_args(s->ctx), "disks"), *d,
+		   *copied = json_arr(step_operation(s->ctx)->facts, "copied");
+	size_t i;
+
+	json_array_foreach((Json *)disks, i, d)
+	{
+		if (!json_bool(d, "readonly", false) && named_in(copied, json_str(d, "name")) == NULL)
+			return false;
+	}
+	return true;
+}
+
+/* An eviction took it from a host that is lost for good, and gave it to nobody. False: the records don't
+ * tell. */
+static bool look_free(const Sending *s, bool *ret)
+{
+	Store *store = engine_of(s->ctx)->store;
+	g_autofree char *key = key_vm_runtime(json_str(s->args, "vm"));
+	g_autoptr(GError) e = NULL;
+	_cleanup_json_ Json *runtime = store_catch_up(store, &e) ? record_get(store, key, NULL, &e) : NULL;
+
+	*ret = runtime != NULL && json_str(runtime, "host") == NULL && json_str(runtime, "operation") == NULL;
+	return e == NULL;
+}
+
+/* One try. ERR_CONFLICT and ERR_NOT_FOUND are for ever. */
+static bool try_take_back(Sending *s, bool from_nobody, GError **err)
 {
 	const Json *facts = step_operation(s->ctx)->facts;
 	struct owner_change c = {
 		.vm = json_str(s->args, "vm"),
-		.from_host = json_str(s->args, "host"),
-		.from_operation = json_str(facts, "reception"),
+		.from_host = from_nobody ? NULL : json_str(s->args, "host"),
+		.from_operation = from_nobody ? NULL : json_str(facts, "reception"),
 		.to_host = engine_of(s->ctx)->host_id,
 		.to_operation = own_id(s->ctx),
+		/* What was freed is on record as stopped. */
+		.members = from_nobody ? json_obj(facts, "own_runtime") : NULL,
 		.applied = json_obj(facts, "own_applied"),
 		.copied = json_arr(facts, "copied"),
 		.back = true,
 		.waits = tell_waits,
+		.stops = is_stopping,
 		.data = s,
 	};
-	g_autoptr(GError) e = NULL;
 
-	s->owned = !owner_change(engine_of(s->ctx)->store, &c, &e);
-	if (s->owned)
-		log_error("vm %s: %s could not let it go on, and it can't be taken back: %s",
-			  json_str(s->args, "name"), json_str(s->args, "host_name"), e->message);
-	return !s->owned;
+	return owner_change(engine_of(s->ctx)->store, &c, err);
+}
+
+typedef enum Return { RETURN_DONE, RETURN_NEVER, RETURN_LATER } Return;
+
+/* One that nobody has goes on here if all of it is here; else it does not, but what is here is kept. */
+static Return take_from_nobody(Sending *s, GError **err)
+{
+	bool here = s->vmm != NULL && is_all_here(s);
+
+	if (here && try_take_back(s, true, err))
+		return RETURN_DONE;
+	if (here && !g_error_matches(*err, ERR, ERR_CONFLICT) && !g_error_matches(*err, ERR, ERR_NOT_FOUND))
+		return RETURN_LATER;
+	step_fact(s->ctx, LEFT_ALONE, json_true());
+	return RETURN_NEVER;
+}
+
+static Return try_return(Sending *s, GError **err)
+{
+	bool is_free;
+
+	if (try_take_back(s, false, err))
+		return RETURN_DONE;
+	if (!g_error_matches(*err, ERR, ERR_CONFLICT) && !g_error_matches(*err, ERR, ERR_NOT_FOUND))
+		return RETURN_LATER;
+	if (!look_free(s, &is_free))
+		return RETURN_LATER;
+	if (!is_free)
+		return RETURN_NEVER;
+	g_clear_error(err);
+	return take_from_nobody(s, err);
+}
+
+/*
+ * It does not run over there, and never will: it is ours again, unless somebody took it meanwhile. A store
+ * that does not take that, or a lease that this host lost, is waited for: all of the guest is here, and only
+ * here.
+ */
+static void take_back(Sending *s)
+{
+	uint64_t until = time_monotonic() + PATIENCE;
+
+	for (bool told = false; !s->interrupted;) {
+		g_autoptr(GError) e = NULL;
+		Return r = try_return(s, &e);
+
+		s->owned = r != RETURN_DONE;
+		if (r == RETURN_NEVER)
+			log_error("vm %s: %s could not let it go on, and it can't be taken back: %s",
+				  json_str(s->args, "name"), json_str(s->args, "host_name"),
+				  e != NULL ? e->message : "not all of it is here");
+		if (r != RETURN_LATER)
+			break;
+		if (!told && time_monotonic() > until) {
+			tell_waits(e, s);
+			told = true;
+		}
+		s->interrupted = step_stopping(s->ctx);
+		g_usleep(ASK_AGAIN);
+	}
+	wake(s);
 }
 
 /* QEMU here knows by itself: only without a return path, which post-copy needs (migrate_out.h). */
@@ -438,7 +568,7 @@ static void tell_unknown(const Sending *s, const GError *why)
 static Fate await_fate(Sending *s, GError **err)
 {
 	uint64_t until = time_monotonic() + PATIENCE;
-	bool told = false, rests = false;
+	bool told = false;
 
 	for (;;) {
 		g_autoptr(GError) e = NULL;
@@ -448,18 +578,15 @@ static Fate await_fate(Sending *s, GError **err)
 			fate = FATE_ENDED;
 		s->interrupted = fate == FATE_UNKNOWN && step_stopping(s->ctx);
 		if (fate != FATE_UNKNOWN || s->interrupted) {
-			if (rests)
-				step_wake(s->ctx);
-			if (s->interrupted)
-				fail(err, ERR_CANCELLED, "the daemon ends");
-			else if (e != NULL)
+			wake(s);
+			if (!s->interrupted && e != NULL)
 				g_propagate_error(err, g_steal_pointer(&e));
 			return fate;
 		}
 		if (!told && time_monotonic() > until) {
 			tell_unknown(s, e);
 			told = true;
-			rests = step_rest(s->ctx);
+			rest(s);
 		}
 		g_usleep(ASK_AGAIN);
 	}
@@ -472,6 +599,10 @@ static bool conclude(Sending *s, GError **err)
 
 	if (fate == FATE_ENDED)
 		take_back(s);
+	if (s->interrupted) {
+		g_clear_error(err);
+		fail(err, ERR_CANCELLED, "the daemon ends");
+	}
 	return fate == FATE_RUNS;
 }
 
@@ -518,14 +649,11 @@ static bool conclude_late(StepContext *ctx, const Json *args, Vmm *v, GError **e
 	Sending s = { .ctx = ctx, .args = args, .vmm = v, .owned = true };
 	bool ok;
 
-	/* Without a QEMU there is nothing that could go on here. */
-	if (v == NULL || json_str(step_operation(ctx)->facts, "reception") == NULL)
+	if (json_str(step_operation(ctx)->facts, "reception") == NULL)
 		return true;
-	s.link = peer_link_open(engine_of(ctx), json_str(args, "host"), NULL);
-	if (s.link == NULL)
-		return true;
+	/* Without a QEMU nothing goes on here, but the disks may be all that is left of it. */
 	ok = conclude(&s, err);
-	peer_link_free(s.link);
+	peer_link_free(s.late);
 	return ok || (s.owned && !s.interrupted && leave_damaged(&s, err));
 }
 
@@ -695,9 +823,12 @@ static void take_clock(StepContext *ctx)
 bool step_MIGRATE_LEAVE_run(StepContext *ctx, const Json *args, GError **err)
 {
 	const Json *facts = step_operation(ctx)->facts, *copied = json_arr(facts, "copied"), *d;
+	Engine *e = engine_of(ctx);
 	size_t i;
 
-	move_end(engine_of(ctx)->moves, own_id(ctx));
+	move_end(e->moves, own_id(ctx));
+	if (json_bool(facts, LEFT_ALONE, false))
+		return owner_take_volumes(e->store, json_str(args, "vm"), copied, e->host_id, err);
 	json_array_foreach(copied, i, d)
 	{
 		if (!volume_delete(json_str(d, "old_path"), err))

@@ -13,6 +13,7 @@
 #include "engine/migrate_in.h"
 #include "engine/migrate_link.h"
 #include "engine/owner.h"
+#include "engine/pool-impl.h"
 #include "engine/receive.h"
 #include "engine/records.h"
 #include "engine/steps-impl.h"
@@ -97,13 +98,49 @@ static Verdict look(Engine *e, const Json *args, const char *own)
 											     : THEIRS;
 }
 
+/*
+ * Nothing will come from a source whose lease has been gone for a while: without one it can't give the guest
+ * away (owner.h). One that gets another lease finds that this reception has ended. What the records said when
+ * the lease was missed may be older than the last thing that the source did: they are read anew.
+ */
+static bool is_lost(Engine *e, const Json *args, const char *own, uint64_t *missed_at)
+{
+	g_autoptr(GError) err = NULL;
+	uint64_t now = time_monotonic();
+
+	if (pool_host_lives(e->store, json_str(args, "source"), &err) || err != NULL) {
+		*missed_at = 0;
+		return false;
+	}
+	if (*missed_at == 0)
+		*missed_at = now;
+	return now - *missed_at >= e->lease_ttl && store_catch_up(e->store, NULL) &&
+	       !pool_host_lives(e->store, json_str(args, "source"), &err) && err == NULL &&
+	       look(e, args, own) == UNDECIDED;
+}
+
+static bool fail_lost(Engine *e, const Json *args, GError **err)
+{
+	const char *source = json_str(args, "source"), *name = json_str(args, "name");
+	g_autofree char *key = key_host(source);
+	_cleanup_json_ Json *host = record_get(e->store, key, NULL, NULL);
+	const char *from = json_str(host, "name") != NULL ? json_str(host, "name") : source;
+
+	fail(err, ERR_UNAVAILABLE, "%s was lost before all of '%s' was here", from, name);
+	return err_advise(
+	    err,
+	    "The guest is still on %s: bring that host back; if it is lost for good, `plim pool "
+	    "evict %s`.",
+	    from, from);
+}
+
 static bool fail_given_up(const Json *args, GError **err)
 {
 	return fail(err, ERR_CANCELLED, "the other host gave the move of '%s' up", json_str(args, "name"));
 }
 
 /* Until the guest is ours. */
-static bool wait_for_guest(StepContext *ctx, const Json *args, Vmm *v, GError **err)
+static bool wait_for_guest(StepContext *ctx, const Json *args, Vmm *v, uint64_t *missed_at, GError **err)
 {
 	Engine *e = engine_of(ctx);
 
@@ -121,6 +158,8 @@ static bool wait_for_guest(StepContext *ctx, const Json *args, Vmm *v, GError **
 		if (v == NULL || !vmm_alive(v))
 			return fail(err, ERR_GONE, "QEMU of '%s' ended while its guest came: see its log",
 				    json_str(args, "name"));
+		if (is_lost(e, args, own_id(ctx), missed_at))
+			return fail_lost(e, args, err);
 	}
 }
 
@@ -221,9 +260,10 @@ static void tell_waits(StepContext *ctx, const Json *args, const GError *why)
  * of it came. It is told that the guest does not run here, when that is sure for
  * ever; whose it is, is judged when it was taken back, or can't be any more
  * because the source's operation has ended, as it does when its host is evicted.
+ * A guest that never was ours needs no such answer when the source is lost.
  * False: this daemon is to end before that is known.
  */
-static bool offer_back(StepContext *ctx, const Json *args, Vmm *v, const GError *why)
+static bool offer_back(StepContext *ctx, const Json *args, Vmm *v, uint64_t *missed_at, const GError *why)
 {
 	Engine *e = engine_of(ctx);
 	bool sure = false, noted = false, told = false;
@@ -234,7 +274,7 @@ static bool offer_back(StepContext *ctx, const Json *args, Vmm *v, const GError 
 		if (sure)
 			reception_end(e->receptions, own_id(ctx), why);
 		if (reception_wish(e->receptions, own_id(ctx), 0) == RECEPTION_ABORT ||
-		    is_left_here(e, args, own_id(ctx)))
+		    is_left_here(e, args, own_id(ctx)) || (sure && is_lost(e, args, own_id(ctx), missed_at)))
 			return true;
 		if (step_stopping(ctx))
 			return false;
@@ -259,9 +299,9 @@ static void restore_clock(StepContext *ctx, const Json *args)
 		step_clock_restore(ctx, args, offset, step_operation(ctx)->created_at);
 }
 
-static bool receive(StepContext *ctx, const Json *args, Vmm *v, GError **err)
+static bool receive(StepContext *ctx, const Json *args, Vmm *v, uint64_t *missed_at, GError **err)
 {
-	if (!wait_for_guest(ctx, args, v, err))
+	if (!wait_for_guest(ctx, args, v, missed_at, err))
 		return false;
 	/* Whoever cancelled this was too late: the guest is nowhere else. */
 	step_forbid_cancel(ctx);
@@ -286,14 +326,17 @@ bool step_RECEIVE_GUEST_run(StepContext *ctx, const Json *args, GError **err)
 {
 	Engine *e = engine_of(ctx);
 	g_autoptr(Vmm) v = fleet_vmm(e->fleet, json_str(args, "vm"));
+	uint64_t missed_at = 0;
 	g_autoptr(GError) e2 = NULL;
 
 	reception_resume(e->receptions, own_id(ctx), json_str(args, "source"));
-	if (!receive(ctx, args, v, &e2)) {
-		/* The next daemon goes on with a QEMU that nothing was done to. */
-		if (!step_stopping(ctx) && !offer_back(ctx, args, v, e2))
-			return fail(err, ERR_CANCELLED, "the daemon ends");
+	if (!receive(ctx, args, v, &missed_at, &e2)) {
+		/* The next daemon goes on where this one stopped: the source may still be told. */
+		bool ends = step_stopping(ctx) || !offer_back(ctx, args, v, &missed_at, e2);
+
 		note_owner(ctx, args);
+		if (ends)
+			return fail(err, ERR_CANCELLED, "the daemon ends");
 		g_propagate_error(err, g_steal_pointer(&e2));
 		return false;
 	}
@@ -304,10 +347,15 @@ bool step_RECEIVE_GUEST_run(StepContext *ctx, const Json *args, GError **err)
 	return true;
 }
 
-/* A vm that was ours already, and whose QEMU could not go on, is unlocked: the supervisor deals with its end.
+/*
+ * A vm that was ours already, and whose QEMU could not go on, is unlocked: the supervisor deals with its end.
+ * One that becomes ours only now, when its disks are about to be removed here, stays locked: the source,
+ * which has all of it, finds how this ended and takes it back.
  */
 bool step_RECEIVE_GUEST_undo(StepContext *ctx, const Json *args, GError **err)
 {
+	if (!json_bool(step_operation(ctx)->facts, RECEPTION_KEEPS, true))
+		return true;
 	for (;;) {
 		g_autoptr(GError) e = NULL;
 

@@ -4,6 +4,7 @@
 #include "core/model/keys.h"
 #include "core/model/operation.h"
 #include "engine/owner.h"
+#include "engine/records.h"
 #include "store/store-impl.h"
 
 #include <string.h>
@@ -70,7 +71,7 @@ static StoreItem *lying_get(Store *s, const char *key, GError **err)
 
 static void rig_init(Rig *r, gconstpointer fate)
 {
-	g_autofree char *key = key_vm_runtime(VM), *lease = key_lease("b");
+	g_autofree char *key = key_vm_runtime(VM), *lease = key_lease("b"), *own = key_lease("a");
 	g_autoptr(GError) e = NULL;
 	StoreTx *tx = store_tx_new();
 
@@ -78,6 +79,7 @@ static void rig_init(Rig *r, gconstpointer fate)
 	g_assert_no_error(e);
 	store_tx_set(tx, key, 0, "{\"host\":\"a\",\"operation\":\"out\"}");
 	store_tx_set(tx, lease, 0, "{}");
+	store_tx_set(tx, own, 0, "{}");
 	store_commit(r->store, tx, STORE_DURABLE, NULL, &e);
 	g_assert_no_error(e);
 	r->fate = (Fate)GPOINTER_TO_INT(fate);
@@ -177,6 +179,37 @@ static void test_a_change_that_waits_is_told_once(Rig *r, gconstpointer fate)
 	assert_owner(r, "a");
 }
 
+static bool on_stops(void *data)
+{
+	return ((Rig *)data)->told > 0;
+}
+
+static bool no_commit(Store *s, const StoreTx *tx, StoreFlags flags, int64_t *ret_rev, GError **err)
+{
+	(void)s, (void)tx, (void)flags, (void)ret_rev;
+	return lose_answer(err);
+}
+
+/* The daemon ends while the store says nothing: that is neither a yes nor a no. */
+static void test_a_change_that_nobody_knows_of_is_no_answer(Rig *r, gconstpointer fate)
+{
+	const struct owner_change c = { .vm = VM,
+					.from_host = "a",
+					.from_operation = "out",
+					.to_host = "b",
+					.to_operation = "in",
+					.waits = on_waits,
+					.stops = on_stops,
+					.data = r };
+	g_autoptr(GError) e = NULL;
+
+	(void)fate;
+	r->lying.commit = no_commit;
+	g_assert_false(owner_change(r->store, &c, &e));
+	g_assert_error(e, ERR, ERR_CANCELLED);
+	g_assert_cmpuint(r->told, ==, 1);
+}
+
 static void put(Store *s, const char *key, const char *value)
 {
 	g_autoptr(GError) e = NULL;
@@ -198,6 +231,50 @@ static void test_a_host_without_a_lease_gets_no_guest(Rig *r, gconstpointer fate
 	g_assert_false(change(r, &e));
 	g_assert_error(e, ERR, ERR_BAD_STATE);
 	assert_owner(r, "a");
+}
+
+/* Others gave it up for dead: the one who waits for the guest may have ended. */
+static void test_a_host_without_a_lease_gives_no_guest_away(Rig *r, gconstpointer fate)
+{
+	g_autofree char *lease = key_lease("a");
+	g_autoptr(GError) e = NULL;
+
+	(void)fate;
+	r->lied = true;
+	put(r->store, lease, NULL);
+	g_assert_false(change(r, &e));
+	g_assert_error(e, ERR, ERR_BAD_STATE);
+	assert_owner(r, "a");
+}
+
+static void test_what_nobody_has_can_be_taken_back_once(Rig *r, gconstpointer fate)
+{
+	g_autofree char *runtime = key_vm_runtime(VM), *volume = key_volume("v1");
+	_cleanup_json_ Json *copied = json_pack("[{s:s,s:s,s:s,s:n}]", "volume", "v1", "path", "/b",
+						"old_path", "/a", "image"),
+			    *members = json_pack("{s:s}", "state", "running"), *record = NULL, *back = NULL;
+	const struct owner_change c = { .vm = VM,
+					.to_host = "a",
+					.to_operation = "out",
+					.members = members,
+					.copied = copied,
+					.back = true };
+	g_autoptr(GError) e = NULL, e2 = NULL;
+
+	(void)fate;
+	r->lied = true;
+	put(r->store, runtime, "{\"host\":null,\"operation\":null}");
+	put(r->store, volume, "{\"id\":\"v1\",\"path\":\"/b\",\"host\":\"b\"}");
+	g_assert_true(owner_change(r->store, &c, &e));
+	g_assert_no_error(e);
+	assert_owner(r, "a");
+	record = record_get(r->store, volume, NULL, NULL);
+	g_assert_cmpstr(json_str(record, "path"), ==, "/a");
+	g_assert_cmpstr(json_str(record, "host"), ==, "a");
+	back = record_get(r->store, runtime, NULL, NULL);
+	g_assert_cmpstr(json_str(back, "state"), ==, "running");
+	g_assert_false(owner_change(r->store, &c, &e2));
+	g_assert_error(e2, ERR, ERR_CONFLICT);
 }
 
 /* ---- whose QEMU may be where ---- */
@@ -311,7 +388,10 @@ int main(int argc, char **argv)
 		   rig_done);
 #define ADD(name) g_test_add("/owner/" #name, Rig, GINT_TO_POINTER(ARRIVES), rig_init, test_##name, rig_done)
 	ADD(a_change_that_waits_is_told_once);
+	ADD(a_change_that_nobody_knows_of_is_no_answer);
 	ADD(a_host_without_a_lease_gets_no_guest);
+	ADD(a_host_without_a_lease_gives_no_guest_away);
+	ADD(what_nobody_has_can_be_taken_back_once);
 	ADD(a_qemu_may_be_where_the_record_says);
 	ADD(a_start_that_goes_on_claims_its_vm);
 	ADD(a_move_has_a_qemu_on_both_hosts);
