@@ -7,7 +7,7 @@
 Each guest is an Apache that most of the time has little to do, and once in a period a peak, for a share (the duty) of it. The
 peaks of the guests are spread over the period as evenly as can be (guest n begins at n times the golden ratio of it): the figure
 depends on that, on the duty, and on how fast a peak rises: here within half of it. First one guest is measured alone. Fixed memory is what that guest needs at its peak and 20
-percent on top, the same buffer that dynamic memory has. Then guests are added one by one, each number of them for one period, until the
+percent on top. Then guests are added one by one, each number of them for one period, until the
 host refuses one, a request fails, a guest swaps or kills, or the 99th percentile of the latency is above the bound.
 
 The budget is for the guests' own memory and what QEMU takes beside it under KVM: the code that TCG translates is left out.
@@ -187,7 +187,7 @@ def main():
     p.add_argument("--most", type=int, default=20, help="guests")
     p.add_argument("--ways", default="fixed,dynamic")
     p.add_argument("--method", default="balloon", help="memory.method of the dynamic guests")
-    p.add_argument("--buffer", type=int, default=20, help="memory.buffer of the dynamic guests, percent")
+    p.add_argument("--buffer", type=int, default=40, help="memory.buffer of the dynamic guests, percent")
     p.add_argument("--json", help="write the figures here")
     options = p.parse_args()
     print(machine(), flush=True)
