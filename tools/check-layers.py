@@ -47,6 +47,7 @@ LIBRARIES = {
     "nftables/libnftables.h": ["engine/*"],
     "libkmod.h": ["engine/*"],
     "cpuid.h": ["engine/cpu_raw.c"],
+    "elf.h": ["core/evidence/elf_head.c"],
     "archive*.h": ["engine/*"],
     "libsmartcols/libsmartcols.h": ["cli/*"],
 }

@@ -3,7 +3,9 @@
 #include "base/fd.h"
 #include "base/time.h"
 #include "core/evidence/dump.h"
+#include "core/evidence/elf_head.h"
 #include "core/evidence/flat.h"
+#include "core/evidence/kdump.h"
 #include "core/model/settings.h"
 #include "engine/engine-impl.h"
 #include "engine/vm_ops.h"
@@ -127,10 +129,41 @@ static void pass_on(const struct sink *s)
 	posix_fadvise(s->fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
+/* What the kernel says, where QEMU has misread it; a dump that says nothing stays as it is. */
+static bool mend_kdump(const struct sink *s, GError **err)
+{
+	uint8_t head[KDUMP_HEAD];
+	g_autofree char *info = NULL;
+	uint64_t at, len, base;
+
+	if (pread(s->fd, head, sizeof head, 0) != sizeof head || !kdump_info_at(head, &at, &len))
+		return true;
+	info = g_malloc(len);
+	if (pread(s->fd, info, len, (off_t)at) != (ssize_t)len || !kdump_phys_base(info, len, &base))
+		return true;
+	base = GUINT64_TO_LE(base);
+	if (pwrite(s->fd, &base, sizeof base, KDUMP_PHYS_BASE_AT) != sizeof base)
+		return fail_errno(err, errno, "can't write '%s'", s->path);
+	return true;
+}
+
+/* Where readers look for it. */
+static bool mend_elf(const struct sink *s, GError **err)
+{
+	g_autofree uint8_t *head = g_malloc(ELF_HEAD_MAX);
+	ssize_t n = pread(s->fd, head, ELF_HEAD_MAX, 0);
+
+	if (n <= 0 || !elf_head_mend(head, (size_t)n))
+		return true;
+	return pwrite(s->fd, head, (size_t)n, 0) == n || fail_errno(err, errno, "can't write '%s'", s->path);
+}
+
 static bool finish(const struct sink *s, GError **err)
 {
 	if (s->flattened && s->flat.state != FLAT_ENDED)
 		return fail(err, ERR_QEMU, "the dump that QEMU wrote has no end");
+	if (!(s->flattened ? mend_kdump(s, err) : mend_elf(s, err)))
+		return false;
 	if (ftruncate(s->fd, (off_t)s->size) < 0 || fdatasync(s->fd) < 0)
 		return fail_errno(err, errno, "can't write '%s'", s->path);
 	pass_on(s);
@@ -262,7 +295,7 @@ static bool write_file(Engine *e, Vmm *v, const char *folder, const char *path, 
 
 	if (!check_room(e, v, folder, unasked, &s.flat.max, err))
 		return false;
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return fail_errno(err, errno, "can't make '%s'", path);
 	s.fd = fd;
