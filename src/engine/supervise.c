@@ -331,8 +331,10 @@ static void look_at_crash_kernel(Supervisor *s, const Vm *vm, const Json *detail
 {
 	static const char reason[] = "the guest's kernel panicked, and its crash kernel takes over";
 	g_autoptr(GError) err = NULL;
-	_cleanup_json_ Json *kept = evidence_take(s->engine, vm, "crash-kernel", reason, USER, details, &err);
+	_cleanup_json_ Json *kept;
 
+	hang_leave(s->engine->hang, vm->id);
+	kept = evidence_take(s->engine, vm, "crash-kernel", reason, USER, details, &err);
 	events_emit(s->engine->events, EVENT_VM_CRASH_KERNEL, "vm", vm->id, vm->name, NULL,
 		    "%s: %s; it runs on to write its own dump", vm->name, reason);
 	if (kept == NULL)
@@ -532,8 +534,10 @@ static void on_event(const char *vm_id, const char *name, Json *args, void *data
 	/* A panic that the guest deals with itself (kdump) is none of ours. */
 	bool handled = g_str_equal(name, "GUEST_PANICKED") && g_strcmp0(json_str(args, "action"), "run") == 0;
 
-	if (g_str_equal(name, "RESET"))
+	if (g_str_equal(name, "RESET")) {
 		memory_keeper_reset(s->engine->memory, vm_id);
+		hang_reset(s->engine->hang, vm_id);
+	}
 	if (g_str_equal(name, "RESET") && !is_new(s->reset_at, vm_id, RESET_PAUSE))
 		return;
 	if (g_str_equal(name, "BLOCK_IO_ERROR"))

@@ -267,6 +267,26 @@ char *vm_registers(Vmm *v, GError **err)
 	return reply != NULL ? g_strdup(json_string_value(reply)) : NULL;
 }
 
+bool vm_disk_requests(Vmm *v, uint64_t *ret, GError **err)
+{
+	static const char *const counts[] = { "rd_operations", "wr_operations", "flush_operations",
+					      "unmap_operations" };
+	_cleanup_json_ Json *reply = qmp_call(vmm_qmp(v), "query-blockstats", NULL, 0, err);
+	const Json *disk;
+	uint64_t sum = 0;
+	size_t i;
+
+	if (reply == NULL)
+		return false;
+	json_array_foreach(reply, i, disk)
+	{
+		for (size_t c = 0; c < G_N_ELEMENTS(counts); c++)
+			sum += json_uint(json_obj(disk, "stats"), counts[c], 0);
+	}
+	*ret = sum;
+	return true;
+}
+
 #define DUMP_FD "dump"
 
 bool vm_dump_begin(Vmm *v, int fd, const char *format, GError **err)

@@ -32,6 +32,9 @@ char *vm_status(Vmm *v, GError **err);
 /* Its drives, as query-block tells. New reference. */
 Json *vm_blocks(Vmm *v, GError **err);
 
+/* How many requests (reads, writes, flushes, discards) its disks have ended, all together. */
+bool vm_disk_requests(Vmm *v, uint64_t *ret, GError **err);
+
 /* Make the disk of that name as large as `size`; one that is as large already stays so. */
 bool vm_disk_grow(Vmm *v, const char *disk, uint64_t size, GError **err);
 

@@ -266,7 +266,7 @@ static void look_for_hang(WakeWatch *w, Guest *g)
 	case HANG_NOTHING:
 		return;
 	case HANG_ASK:
-		hang_ask(w->engine->hang, g->vm_id, w->period);
+		hang_ask(w->engine->hang, g->vm_id, w->period, hang_spins(&s));
 		return;
 	case HANG_OVER:
 		hang_over(w->engine->hang, g->vm_id);

@@ -7,13 +7,17 @@
 #define BUSY 95
 #define ENOUGH 5
 
-static bool looks_stuck(const struct hang_sample *s)
+bool hang_spins(const struct hang_sample *s)
 {
 	uint64_t percent = s->duration / 100;
 
-	if (s->vcpu_wakeups == 0 && s->vcpu_cpu == 0 && s->vcpu_wait == 0)
-		return true;
-	return s->vcpu_cpu + s->vcpu_wait >= percent * BUSY && s->vcpu_cpu >= percent * ENOUGH;
+	return s->vcpu_cpu > 0 && s->vcpu_cpu + s->vcpu_wait >= percent * BUSY &&
+	       s->vcpu_cpu >= percent * ENOUGH;
+}
+
+static bool looks_stuck(const struct hang_sample *s)
+{
+	return hang_spins(s) || (s->vcpu_wakeups == 0 && s->vcpu_cpu == 0 && s->vcpu_wait == 0);
 }
 
 HangVerdict hang_judge(struct hang_state *state, const struct hang_sample *s)

@@ -5,9 +5,9 @@
  * A kernel that hangs either spins, or sleeps with its interrupts off: its vcpus
  * want all of a processor, or nothing at all, not once woken. A guest that does
  * so for HANG_SAMPLES samples in a row is asked through its agent; a hang is
- * that and no answer. Healthy guests may look so too: one that computes answers,
- * and is asked again after 2, 4, 8, ... samples, HANG_REST_MAX at most. An idle
- * guest has timers, and so is never asked. One that wants a processor and gets
+ * that, no answer, and no progress (of one that spins; looks.h says which).
+ * Healthy guests may look so too: one that computes answers, and is asked again after 2, 4, 8, ... samples,
+ * HANG_REST_MAX at most. An idle guest has timers, and so is never asked. One that wants a processor and gets
  * less than a twentieth of it could not answer, and is not asked.
  */
 #pragma once
@@ -40,4 +40,6 @@ typedef enum HangVerdict {
 	HANG_OVER, /* it was asked, and looks well again */
 } HangVerdict;
 
+/* It wants all of a processor. One that is asked and does not want it sleeps for good. */
+bool hang_spins(const struct hang_sample *s);
 HangVerdict hang_judge(struct hang_state *state, const struct hang_sample *s);

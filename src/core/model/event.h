@@ -46,6 +46,7 @@
 	X(VM_CRASH_KERNEL,   "vm.crash-kernel",   "warning") \
 	X(VM_EVIDENCE,       "vm.evidence",       "info")    \
 	X(VM_HUNG,           "vm.hung",           "error")   \
+	X(VM_AGENT_SILENT,   "vm.agent-silent",   "warning") \
 	X(VM_PAUSED,         "vm.paused",         "info")    \
 	X(VM_SUSPENDED,      "vm.suspended",      "info")    \
 	X(VM_RESUMED,        "vm.resumed",        "info")    \
