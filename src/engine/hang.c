@@ -176,7 +176,7 @@ static void look(const Question *q)
 	if (rests)
 		worker_pool_wake(h->engine->pool);
 	if (err == NULL)
-		hang_over(h, q->vm_id);
+		hang_reset(h, q->vm_id);
 	if (!g_error_matches(err, ERR, ERR_TIMEOUT))
 		return;
 	/* What began meanwhile explains the silence. */
@@ -213,7 +213,7 @@ void hang_over(HangWatch *h, const char *vm_id)
 	g_mutex_lock(&h->lock);
 	k = g_hash_table_lookup(h->known, vm_id);
 	if (k != NULL)
-		k->hung = k->silent = false;
+		k->hung = false; /* its agent may be silent all the same */
 	g_mutex_unlock(&h->lock);
 }
 

@@ -26,5 +26,5 @@ void hang_ask(HangWatch *h, const char *vm_id, uint64_t patience, bool spins);
 void hang_over(HangWatch *h, const char *vm_id);
 /* Its crash kernel writes a dump: it is not asked until it is reset. */
 void hang_leave(HangWatch *h, const char *vm_id);
-/* The guest was reset. Does not block. */
+/* The guest was reset, or its agent answers: nothing is known of it. Does not block. */
 void hang_reset(HangWatch *h, const char *vm_id);

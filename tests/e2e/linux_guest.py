@@ -12,6 +12,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lab"))
 
 from lablib.errors import Unavailable  # noqa: E402  (found by the line above)
+from lablib.kernel import boot_files  # noqa: E402
 from lablib.linux import guest_files  # noqa: E402
 
 # By the first program of the guest.
@@ -43,15 +44,24 @@ def made_guest(folder, init, modules, programs):
     return made
 
 
-def linux_guest(folder, extra=None, script="linux_guest.sh"):
-    """One with bash and the guest agent; `extra`: {path: bytes} of further programs, `script`: its first one."""
-    found = [shutil.which(name, path="/bin:/usr/bin:/usr/sbin") for name in PROGRAMS]
+def linux_guest(folder, extra=None, script="linux_guest.sh", names=()):
+    """One with bash, the guest agent, and more `names` of this machine's programs.
+
+    `extra`: {path: bytes} of programs that are not this machine's; `script`: its first one.
+    """
+    names = (*PROGRAMS, *names)
+    found = [shutil.which(name, path="/bin:/usr/bin:/usr/sbin:/sbin") for name in names]
     if None in found:
-        pytest.skip(f"not all of these are installed: {', '.join(PROGRAMS)}")
+        pytest.skip(f"not all of these are installed: {', '.join(names)}")
     paths = [*found, *(path for program in found for path in libraries(program))]
     programs = {path[1:]: pathlib.Path(path).read_bytes() for path in paths}
     programs.update({path[1:]: content for path, content in (extra or {}).items()})
     return made_guest(folder, (HERE / script).read_text(encoding="utf-8"), MODULES[pathlib.Path(script).name], programs)
+
+
+def vmlinuz():
+    """The path of their kernel as it comes, for guests that load it themselves."""
+    return pathlib.Path(boot_files()[0]).with_name("vmlinuz")
 
 
 def ext4_disk(path, size, files=None):

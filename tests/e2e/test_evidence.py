@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evidence of guests that went wrong, and dumps of their memory: the payload where it will do, and a real Linux kernel."""
+import hashlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 
 import pytest
 
 from daemon import PAYLOAD, Daemon, until
-from linux_guest import ext4_disk, linux_guest
+from linux_guest import ext4_disk, linux_guest, vmlinuz
 from monitor import Monitor
 from own_mounts import OWN_MOUNTS
 
@@ -17,6 +20,10 @@ PARTS = {"registers.txt", "qemu.json", "statistics.json", "console.txt", "serial
 # As the guest's driver of pvpanic would write it.
 PANICKED, CRASH_LOADED = "o /b 0x505 1", "o /b 0x505 2"
 BOOT = 180
+# A crash kernel boots, compresses, sends and reboots, all emulated.
+SELF_DUMP = 600
+CRASHED = "Kernel panic - not syncing: sysrq triggered crash"
+NMI_PANIC = "Kernel panic - not syncing: NMI: Not continuing"
 
 
 def make(daemon, job, memory="16MiB", *more):
@@ -210,20 +217,44 @@ def test_a_dump_without_room_is_refused_and_the_guest_goes_on(small):
         "missing"][-1]["name"] == "memory.elf", "what has room is kept all the same"
 
 
-@pytest.fixture
-def linux(daemon, folder):
-    """A Linux guest of 512 MiB whose agent answers; it tells of panics, and where its kernel is."""
-    if shutil.which("makedumpfile") is None:
-        pytest.skip("the package makedumpfile is not installed")
-    kernel, initrd = linux_guest(folder)
-    disk = folder / "disk.raw"
-    ext4_disk(disk, 32 << 20)
-    daemon.ok("vm", "create", "web", "--memory", "512MiB", "--kernel", kernel, "--initrd", initrd, "--cmdline",
-              "console=ttyS0 no_timer_check mitigations=off address=10.0.2.15/24", "--disk",
-              f"name=root,path={disk},format=raw", "--nic", "user", "platform.hvm_serial=pty")
-    daemon.ok("vm", "start", "web")
-    until(lambda: daemon.get("/v1/vms/web/agent")["connected"], "agent of the guest", BOOT)
-    return daemon
+# Debian's own reservation for a crash kernel. The kernel tells pvpanic before it starts that one only when it is asked to.
+CMDLINE = "console=ttyS0 no_timer_check mitigations=off address=10.0.2.15/24 crashkernel=128M crash_kexec_post_notifiers"
+# What the crash kernel does: the dump goes to the virtio disk, and over the virtio network.
+WRITE_DUMP = b"""#!/bin/busybox sh
+makedumpfile -l -d 31 /proc/vmcore /var/tmp/vmcore
+sync
+nc 10.0.2.2 "$(cat /var/tmp/port)" </var/tmp/vmcore
+umount /var/tmp
+reboot -f
+"""
+
+
+@pytest.fixture(scope="module")
+def linux():
+    """A Linux guest of 512 MiB whose agent answers; it tells of panics, and where its kernel is. Tests share it, in order."""
+    guest = Daemon("qemu")
+    try:
+        kernel, initrd = linux_guest(guest.base, names=("makedumpfile", "kexec"))
+        boot = guest.base / "boot"
+        boot.mkdir()
+        shutil.copy(vmlinuz(), boot / "vmlinuz")
+        shutil.copy(initrd, boot / "initrd")
+        (boot / "dump").write_bytes(WRITE_DUMP)
+        (boot / "dump").chmod(0o755)
+        disk = guest.base / "disk.raw"
+        ext4_disk(disk, 128 << 20, boot)
+        guest.start()
+        guest.ok("vm", "create", "web", "--memory", "512MiB", "--kernel", kernel, "--initrd", initrd, "--cmdline", CMDLINE, "--disk",
+                 f"name=root,path={disk},format=raw", "--nic", "user", "platform.hvm_serial=pty")
+        guest.ok("vm", "start", "web")
+        agent_answers(guest)
+        yield guest
+    finally:
+        guest.close()
+
+
+def agent_answers(linux):
+    until(lambda: linux.get("/v1/vms/web/agent")["connected"], "agent of the guest", BOOT)
 
 
 def dmesg(dump):
@@ -249,18 +280,12 @@ def dump_is_gone(linux, ident, status):
     assert left(linux) == [] and linux.runtime("web")["state"] == "running" and in_guest(linux, "echo alive") == "alive"
 
 
-# The agent stops and a processor spins: so does the guest for who is outside. Until an NMI comes: then the kernel panics.
-HANG = """
-ga=$(pidof qemu-ga)
-{ sleep 1; kill -STOP $ga; n=$(grep NMI: /proc/interrupts); while [ "$(grep NMI: /proc/interrupts)" = "$n" ]; do :; done
-echo c >/proc/sysrq-trigger; } >/dev/null 2>&1 &
-"""
-
-
-def test_a_linux_guest_is_dumped_and_goes_on_then_hangs_and_panics_and_its_dump_tells_why(linux, tmp_path):
+def test_a_linux_guest_is_dumped_and_goes_on(linux, tmp_path):
     said = linux.ok("vm", "dump", "web", "--to", tmp_path / "live")
     assert "kdump-zlib" in said and "stood still for" in said and evidence(linux) == []
-    assert "Linux version" in dmesg(tmp_path / "live")
+    linux.ok("vm", "dump", "web", "--to", tmp_path / "elf", "--format", "elf")
+    for name in ("live", "elf"):
+        assert "Linux version" in dmesg(tmp_path / name)
     # What can't be compressed takes long enough to be interrupted.
     in_guest(linux, "dd if=/dev/urandom of=/tmp/x bs=1M count=64")
     ident = dump_begun(linux)
@@ -273,15 +298,65 @@ def test_a_linux_guest_is_dumped_and_goes_on_then_hangs_and_panics_and_its_dump_
     dump_is_gone(linux, ident, "failed")
     assert not linux.events("vm.hung"), "a guest that stood still for a dump does not hang"
     in_guest(linux, "rm /tmp/x")
+
+
+class Receiver:
+    """Takes one file over the network, from whoever comes first."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(SELF_DUMP)
+        self.port = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.take, daemon=True)
+        self.bytes = b""
+        self.thread.start()
+
+    def take(self):
+        with self.listener, self.listener.accept()[0] as connection:
+            connection.settimeout(SELF_DUMP)
+            self.bytes = b"".join(iter(lambda: connection.recv(1 << 20), b""))
+
+
+def test_a_guest_that_writes_its_own_dump_is_left_to_do_so(linux, tmp_path):
+    network, before = Receiver(), linux.runtime("web")
+    in_guest(linux, f"echo {network.port} >/var/tmp/port && cd /var/tmp && kexec -p --reuse-cmdline "
+                    "--append='reset_devices nr_cpus=1' --initrd=initrd vmlinuz && sync")
+    in_guest(linux, "(sleep 1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &")
+    linux.wait_event("vm.crash-kernel", "web")
+    linux.wait_event("vm.rebooted", "web", SELF_DUMP)
+    agent_answers(linux)
+    assert kept(linux, "crash-kernel")["dump"] is None and len(evidence(linux)) == 1, "it is only looked at"
+    after = linux.runtime("web")
+    assert after["state"] == "running" and (after["pid"], after["started_at"]) == (before["pid"], before["started_at"])
+    for kind in ("vm.crashed", "vm.panicked", "vm.restarted", "vm.hung", "vm.agent-silent"):
+        assert not linux.events(kind), "its host had no part in it"
+    network.thread.join(BOOT)
+    (tmp_path / "vmcore").write_bytes(network.bytes)
+    assert in_guest(linux, "sha256sum </var/tmp/vmcore").split()[0] == hashlib.sha256(network.bytes).hexdigest()
+    assert CRASHED in dmesg(tmp_path / "vmcore")
+
+
+# The agent stops. First a program computes, until an NMI comes; then the kernel is busy with itself, until the next one.
+HANG = """
+ga=$(pidof qemu-ga)
+{ sleep 1; kill -STOP $ga; n=$(grep NMI: /proc/interrupts)
+while [ "$(grep NMI: /proc/interrupts)" = "$n" ]; do i=0; while [ $i -lt 50000 ]; do i=$((i + 1)); done; done
+echo 1 >/proc/sys/kernel/unknown_nmi_panic; exec dd if=/dev/zero of=/dev/null bs=64M; } >/dev/null 2>&1 &
+"""
+
+
+def test_a_guest_without_its_agent_works_then_hangs_then_panics_and_its_dump_tells_why(linux, tmp_path):
     in_guest(linux, HANG)
+    linux.wait_event("vm.agent-silent", "web")
+    assert not linux.events("vm.hung"), "it computes"
+    linux.ok("vm", "nmi", "web")
     linux.wait_event("vm.hung", "web")
     assert kept(linux, "hang")["dump"] is None and linux.runtime("web")["state"] == "running"
     assert "is kept" in linux.ok("vm", "nmi", "web", "--evidence")
     assert "panicked" in linux.wait_state("web", "crashed")["reason"]
-    assert len(linux.events("vm.hung")) == 1, "it is told once"
+    assert len(linux.events("vm.agent-silent")) == 1, "it is told once"
     bundle = kept(linux, "panic")
     files = export(linux, bundle, tmp_path / "panic")
-    message = "Kernel panic - not syncing: sysrq triggered crash"
-    assert message in files["serial.txt"].decode(errors="replace")
-    assert message in dmesg(tmp_path / "panic" / "memory.kdump")
+    # What a kernel says in an NMI comes to no console any more, when it panics there.
+    assert NMI_PANIC in dmesg(tmp_path / "panic" / "memory.kdump")
     assert b"CR2=" in files["registers.txt"] and len(files["memory.kdump"]) < 256 << 20

@@ -6,6 +6,7 @@ checks its signature; it is unpacked, never installed. The cache holds the newes
 
     linux-image-VERSION.deb      what apt fetched
     boot-VERSION-HASH/vmlinux    the kernel, unpacked when that can be, so that no boot has to
+    boot-VERSION-HASH/vmlinuz    the same as it comes, for guests that load it themselves
     boot-VERSION-HASH/initrd     busybox, the modules below, init.sh, the agent
 """
 import contextlib
@@ -136,7 +137,9 @@ def boot_make(cache, deb):
             tool(["dpkg", "-x", deb, tree])
             out = os.path.join(work, "boot")
             os.mkdir(out)
-            write(os.path.join(out, "vmlinux"), kernel_unpack(read(one(tree, "boot/vmlinuz-*"))))
+            packed = read(one(tree, "boot/vmlinuz-*"))
+            write(os.path.join(out, "vmlinuz"), packed)
+            write(os.path.join(out, "vmlinux"), kernel_unpack(packed))
             write(os.path.join(out, "initrd"), initrd_make(one(tree, "lib/modules/*")))
             os.rename(out, made)
     boot_prune(cache, made)
