@@ -97,11 +97,13 @@ bool guest_balloon_look(Vmm *v, bool plug, struct balance_guest *g, GError **err
 	bool ok = call_all(v, ask, n, err);
 
 	if (ok) {
-		uint64_t actual = json_uint(ask[1].reply, "actual", 0);
+		uint64_t actual = json_uint(ask[1].reply, "actual", 0), ram;
 
 		g->report = report_of(ask[0].reply);
-		g->plugged = plug ? number(ask[2].reply) : 0;
-		g->ballooned = g->base > actual ? g->base - actual : 0;
+		if (plug)
+			g->plugged = number(ask[2].reply);
+		ram = g->base + (plug ? 0 : g->plugged);
+		g->ballooned = ram > actual ? ram - actual : 0;
 	}
 	if (!plug)
 		json_unref(ask[2].args);

@@ -2,8 +2,11 @@
 #include "engine/guest_memory.h"
 
 #include "base/fd.h"
+#include "core/guest/dimm.h"
 #include "core/host/memory_use.h"
+#include "core/model/keys.h"
 #include "core/model/paths.h"
+#include "engine/records.h"
 #include "engine/tpm.h"
 
 /* A QEMU has some 500 mappings, each in 700 bytes; one with many disks has more. */
@@ -70,11 +73,26 @@ static uint64_t size_of(Engine *e, const char *vm_id, const Json *runtime)
 	return moving > 0 ? moving : json_uint(runtime, "memory", 0);
 }
 
+/* Sizes of what it may have beside the memory that it booted with. New reference. */
+static Json *blocks_of(Engine *e, const char *vm_id, const Json *dynamic)
+{
+	g_autofree char *key = key_vm_applied(vm_id);
+	_cleanup_json_ Json *applied = record_get(engine_store(e), key, NULL, NULL);
+	Json *list;
+
+	if (json_arr(applied, DIMMS) != NULL)
+		return json_deep_copy(json_arr(applied, DIMMS));
+	list = json_array();
+	json_array_append_new(list, json_integer((json_int_t)json_uint(dynamic, "region", 0)));
+	return list;
+}
+
 Json *guest_memory(Engine *e, const char *vm_id, const char *name, const Json *runtime, GError **err)
 {
 	const Json *dynamic = json_obj(runtime, "dynamic");
 	uint64_t base = json_uint(dynamic, "base", json_uint(runtime, "memory", 0));
 	g_autoptr(Vmm) v = engine_is_sim(e) ? NULL : fleet_vmm(engine_fleet(e), vm_id);
+	_cleanup_json_ Json *more = NULL;
 	g_autofree char *text = NULL;
 	struct memory_use use;
 	size_t len = 0;
@@ -91,7 +109,8 @@ Json *guest_memory(Engine *e, const char *vm_id, const char *name, const Json *r
 		fail_gone(name, err);
 		return NULL;
 	}
-	if (!memory_use_parse(text, len, base, json_uint(dynamic, "region", 0), &use, err))
+	more = blocks_of(e, vm_id, dynamic);
+	if (!memory_use_parse(text, len, base, more, &use, err))
 		return NULL;
 	return to_json(&use, size_of(e, vm_id, runtime), page_tables(vmm_pid(v)), tpm_memory(e, vm_id));
 }

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "core/guest/dimm.h"
 #include "core/memory/balance.h"
 #include "core/memory/range.h"
 #include "core/model/keys.h"
@@ -10,6 +11,7 @@
 #include "core/model/vm_state.h"
 #include "engine/engine-impl.h"
 #include "engine/guest_balloon.h"
+#include "engine/guest_dimm.h"
 #include "engine/guest_online.h"
 #include "engine/host_pressure.h"
 #include "engine/limits.h"
@@ -40,6 +42,9 @@ typedef struct Guest {
 	bool looked;     /* it was measured in this round */
 	MemoryMethod method;
 	uint64_t overhead, pluggable;
+	uint64_t region;        /* that DIMMs may fill */
+	size_t dimms;           /* that it has */
+	const char *means;      /* by which it was asked to take its size in this round, or NULL */
 	struct balance_guest b; /* `name` is ours */
 	uint64_t asked;         /* the target that it was told last; 0: none */
 	uint64_t plugged_before;
@@ -117,6 +122,7 @@ static void learn(Guest *g, const Json *runtime)
 		return;
 	g->method = memory_method_of(json_str(d, "method"));
 	g->plug = g->method == MEMORY_VIRTIO_MEM;
+	g->region = json_uint(d, "region", 0);
 	g->overhead = json_uint(d, "overhead", 0);
 	g->b.base = json_uint(d, "base", 0);
 	g->b.min = json_uint(d, "min", 0);
@@ -203,7 +209,8 @@ static GPtrArray *find_guests(MemoryKeeper *k, const GPtrArray *fleet)
 /* Once, as soon as its agent is there. */
 static void have_it_used(MemoryKeeper *k, Guest *g)
 {
-	g_autoptr(Agent) a = g->plug && !g->online ? fleet_agent(k->engine->fleet, g->vm_id) : NULL;
+	bool grows = g->plug || g->method == MEMORY_DIMM;
+	g_autoptr(Agent) a = grows && !g->online ? fleet_agent(k->engine->fleet, g->vm_id) : NULL;
 	g_autoptr(GError) why = NULL;
 
 	if (a == NULL || !agent_is_open(a))
@@ -211,6 +218,18 @@ static void have_it_used(MemoryKeeper *k, Guest *g)
 	g->online = true;
 	if (!guest_online(a, &why))
 		log_debug("whether %s uses plugged memory is left to it: %s", g->name, why->message);
+}
+
+/* A daemon that ended between plugging one and recording it has left the second part to us. */
+static bool look_at_dimms(MemoryKeeper *k, Guest *g, Vmm *v, GError **err)
+{
+	_cleanup_json_ Json *sizes = g->method == MEMORY_DIMM ? guest_dimm_list(v, err) : NULL;
+
+	if (sizes == NULL)
+		return g->method != MEMORY_DIMM;
+	g->dimms = json_array_size(sizes);
+	g->b.plugged = dimm_list_sum(sizes);
+	return g->b.held || guest_dimm_record(k->engine->store, g->vm_id, sizes, err);
 }
 
 static void measure(MemoryKeeper *k, Guest *g, Vmm *v)
@@ -236,7 +255,7 @@ static void measure(MemoryKeeper *k, Guest *g, Vmm *v)
 		return;
 	}
 	g->polled = poll;
-	g->looked = guest_balloon_look(v, g->plug, &g->b, &why);
+	g->looked = look_at_dimms(k, g, v, &why) && guest_balloon_look(v, g->plug, &g->b, &why);
 	if (g->looked && g->b.report.at <= g->reset_at)
 		g->b.report = (struct balance_report){ 0 };
 	if (g->looked) {
@@ -287,6 +306,38 @@ static void see_stuck(Guest *g, uint64_t wanted)
 	g->plugged_before = g->b.plugged;
 }
 
+static bool plug_dimm(MemoryKeeper *k, Guest *g, Vmm *v, uint64_t size, GError **err)
+{
+	_cleanup_json_ Json *sizes = NULL;
+
+	if (!guest_dimm_plug(v, g->dimms, size, err))
+		return false;
+	g->b.plugged += size;
+	g->means = memory_method_name(MEMORY_DIMM);
+	sizes = guest_dimm_list(v, err);
+	if (sizes == NULL)
+		return false;
+	g->dimms = json_array_size(sizes);
+	return guest_dimm_record(k->engine->store, g->vm_id, sizes, err);
+}
+
+/* DIMMs only come; the balloon is told how much of all that there is the guest keeps. */
+static void follow_by_dimms(MemoryKeeper *k, Guest *g, Vmm *v)
+{
+	uint64_t target = g->b.target, above = target > g->b.base ? target - g->b.base : 0;
+	uint64_t size = dimm_next(g->region, g->b.plugged, above);
+	g_autoptr(GError) why = NULL;
+
+	if (size == 0 && target == g->asked)
+		return;
+	g->means = memory_method_name(MEMORY_BALLOON);
+	if ((size > 0 && !plug_dimm(k, g, v, size, &why)) ||
+	    !guest_balloon_ask(v, false, 0, MIN(target, g->b.base + g->b.plugged), &why))
+		log_debug("the memory of %s stays as it is: %s", g->name, why->message);
+	else
+		g->asked = target;
+}
+
 /* The target as two numbers: what is plugged, and what the balloon leaves of what it booted with. */
 static void follow(Guest *g, Vmm *v)
 {
@@ -299,6 +350,7 @@ static void follow(Guest *g, Vmm *v)
 	see_stuck(g, plugged);
 	if (target == g->asked && (g->stuck >= STUCK) == was_stuck)
 		return;
+	g->means = memory_method_name(plugged != g->b.plugged ? g->method : MEMORY_BALLOON);
 	rest = g->stuck >= STUCK ? g->b.plugged - plugged : 0;
 	keeps -= MIN(rest, keeps / 2);
 	if (!guest_balloon_ask(v, g->plug, plugged, keeps, &why))
@@ -391,6 +443,13 @@ static void publish(MemoryKeeper *k, Guest *g, const char *now)
 {
 	Json *decision = balance_decision_to_json(&g->b);
 
+	json_put_str(decision, "means", g->means);
+	if (g->means != NULL) {
+		g_autofree char *reason =
+		    g_strdup_printf("%s; by %s", json_str(decision, "reason"), g->means);
+
+		json_put_str(decision, "reason", reason);
+	}
 	g_mutex_lock(&k->lock);
 	remember(g, decision, now);
 	json_put_str(decision, "at", now);
@@ -421,7 +480,10 @@ static void decide(MemoryKeeper *k, const GPtrArray *guests, const GPtrArray *vm
 
 		g->b = r.guest[i];
 		k->hurry = k->hurry || g->b.target > g->b.from;
-		if (!g->b.held)
+		g->means = NULL;
+		if (!g->b.held && g->method == MEMORY_DIMM)
+			follow_by_dimms(k, g, vmms->pdata[i]);
+		else if (!g->b.held)
 			follow(g, vmms->pdata[i]);
 		claim(k, g);
 		tell_guest(k, g);

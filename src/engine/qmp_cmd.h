@@ -59,6 +59,7 @@
 	  "[{device?:s qdev?:s node-name?:s stats:{rd_bytes:i wr_bytes:i rd_operations:i "            \
 	  "wr_operations:i}}]",                                                                       \
 	  QMP_SOON)                                                                                   \
+	X("query-memory-devices", "{}", "[{type:s ...}]", QMP_SOON)                                   \
 	X("query-memory-size-summary", "{}", "{base-memory:i plugged-memory?:i}", QMP_SOON)           \
 	X("query-vnc-servers", "{}", "[{id:s}]", QMP_SOON)                                            \
 	X("screendump", "{filename:s device?:s head?:i format?:s(png|ppm)}", "{}", QMP_LATER)         \

@@ -45,7 +45,7 @@ static struct memory_use use_of(const char *text)
 	g_autoptr(GError) err = NULL;
 	struct memory_use u;
 
-	g_assert_true(memory_use_parse(text, strlen(text), 64 * MIB, 0, &u, &err));
+	g_assert_true(memory_use_parse(text, strlen(text), 64 * MIB, NULL, &u, &err));
 	g_assert_no_error(err);
 	return u;
 }
@@ -75,7 +75,7 @@ static void test_sizes_are_rounded_as_qemu_does(void)
 {
 	struct memory_use u;
 
-	g_assert_true(memory_use_parse(RAM, strlen(RAM), 64 * MIB - 5000, 0, &u, NULL));
+	g_assert_true(memory_use_parse(RAM, strlen(RAM), 64 * MIB - 5000, NULL, &u, NULL));
 	g_assert_cmpuint(u.guest, ==, 6144 * KIB);
 }
 
@@ -100,7 +100,7 @@ static void test_text_without_the_guests_memory_is_refused(void)
 		g_autoptr(GError) err = NULL;
 		struct memory_use u = { .guest = 7 };
 
-		g_assert_false(memory_use_parse(bad[i].text, strlen(bad[i].text), 64 * MIB, 0, &u, &err));
+		g_assert_false(memory_use_parse(bad[i].text, strlen(bad[i].text), 64 * MIB, NULL, &u, &err));
 		g_assert_error(err, ERR, (gint)bad[i].code);
 		g_assert_cmpuint(u.guest, ==, 7);
 	}
@@ -115,7 +115,7 @@ static void test_any_cut_of_the_text_is_survived(void)
 		g_autoptr(GError) err = NULL;
 		struct memory_use u;
 
-		if (memory_use_parse(copy, n, 64 * MIB, 0, &u, &err))
+		if (memory_use_parse(copy, n, 64 * MIB, NULL, &u, &err))
 			g_assert_cmpuint(u.guest, <=, 6144 * KIB);
 		else
 			g_assert_nonnull(err);

@@ -5,6 +5,7 @@
  * argv.c          the object, its codec, the order of everything
  * argv_machine.c  machine, CPU, clock, firmware, monitors
  * argv_disk.c     disks, the seed
+ * dimm.c          DIMMs that the guest has grown by
  * cd.c            the CD drive
  * argv_device.c   all other devices
  * argv_aside.c    a QEMU without a machine
@@ -59,6 +60,8 @@ bool argv_add_disks(ArgvBuilder *b, GError **err);
 void argv_add_medium(ArgvBuilder *b, const char *name, const char *path, const char *format,
 		     const Cause *because);
 void argv_add_cd_port(ArgvBuilder *b);
+/* That the guest has grown by; before the CD. */
+void argv_add_dimms(ArgvBuilder *b, const Json *sizes);
 /* The last of all: see cd.h. */
 void argv_add_cd(ArgvBuilder *b);
 void argv_add_devices(ArgvBuilder *b);

@@ -179,8 +179,18 @@ Argv *argv_of(const Profile *p, const Vm *vm, const HostFacts *host, const char 
 	if (!argv_add_disks(&b, err))
 		return NULL;
 	argv_add_nics(&b);
+	argv_add_dimms(&b, p->dimms);
 	argv_add_cd(&b);
 	return g_steal_pointer(&argv);
+}
+
+Argv *argv_dimms(const Json *sizes)
+{
+	Argv *argv = argv_new();
+	ArgvBuilder b = { .argv = argv };
+
+	argv_add_dimms(&b, sizes);
+	return argv;
 }
 
 Argv *argv_cd(const Profile *p, const Vm *vm, const HostFacts *host)

@@ -49,6 +49,8 @@ Argv *argv_of(const Profile *p, const Vm *vm, const HostFacts *host, const char 
 Argv *argv_aside(const Vm *vm, const HostFacts *host, const char *const *disk_path, GError **err);
 /* Only what of it is about the CD drive: its end. */
 Argv *argv_cd(const Profile *p, const Vm *vm, const HostFacts *host);
+/* Only DIMMs of these sizes, which come right before that. */
+Argv *argv_dimms(const Json *sizes);
 Argv *argv_free(Argv *a);
 
 /* QEMU's path, then option and value by turns; placeholders as they are. g_strfreev(). */

@@ -56,7 +56,7 @@ static void add_virtio_helpers(ArgvBuilder *b)
 		    b, "-device", PROFILE_BALLOON,
 		    "virtio-balloon-pci,id=balloon,deflate-on-oom=on,free-page-reporting=on,bus=%s,addr=0x%x",
 		    argv_root_bus(b), ADDRESS_BALLOON);
-	if (profile_plug_region(b->p) > 0) {
+	if (profile_plug_region(b->p) > 0 && !profile_has_dimms(b->p)) {
 		arg_whole(b, "-object", PROFILE_MAX,
 			  "memory-backend-ram,id=plugged,size=%" PRIu64 "M,reserve=off",
 			  profile_plug_region(b->p) >> 20);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/guest/argv-impl.h"
+#include "core/guest/dimm.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -128,6 +129,8 @@ static void add_memory(ArgvBuilder *b)
 	else /* QEMU rounds to 8 KiB by itself */
 		arg_whole(b, "-m", PROFILE_MEMORY, "size=%" PRIu64 "k", kib);
 	/* QEMU itself rounds what the guest boots with up; the region is what is between the two. */
+	if (profile_has_dimms(b->p))
+		arg_part(b, profile_cause(b->p, PROFILE_METHOD), "slots=%d", DIMM_SLOTS);
 	if (region > 0)
 		arg_part(b, profile_cause(b->p, PROFILE_MAX), "maxmem=%" PRIu64 "M",
 			 (kib + 1023) / 1024 + region / PLUG_UNIT);

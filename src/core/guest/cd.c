@@ -153,6 +153,15 @@ static bool is_of_cd(const Json *arg)
 	       (has_member(arg, "node-name", CD_NAME) || has_member(arg, "node-name", CD_FILE));
 }
 
+size_t cd_arguments_begin(const Json *arguments)
+{
+	const Json *arg;
+	size_t i;
+
+	json_array_foreach((Json *)arguments, i, arg) if (is_of_cd(arg)) return i;
+	return json_array_size(arguments);
+}
+
 Json *cd_arguments(const Json *arguments, const Profile *p, const Vm *vm, const HostFacts *host)
 {
 	g_autoptr(Argv) argv = argv_cd(p, vm, host);

@@ -41,5 +41,7 @@ Json *cd_device(const Profile *p, const Vm *vm);
 
 /* Of recorded arguments (argv_to_json()): is there a device with this id? */
 bool cd_arguments_have(const Json *arguments, const char *id);
+/* Where the part about the CD drive begins in them: at their end, if there is none. */
+size_t cd_arguments_begin(const Json *arguments);
 /* Recorded arguments with the CD, its drive and controller as `p` and `vm` have them now. New reference. */
 Json *cd_arguments(const Json *arguments, const Profile *p, const Vm *vm, const HostFacts *host);

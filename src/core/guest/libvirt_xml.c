@@ -2,7 +2,9 @@
 #include "core/guest/libvirt_xml.h"
 #include "core/guest/address.h"
 #include "core/guest/cd.h"
+#include "core/guest/dimm.h"
 #include "core/guest/xml.h"
+#include "core/memory/range.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -35,19 +37,41 @@ static void put_pci(Xml *x, unsigned bus, unsigned slot)
 	xml_close(x);
 }
 
+static uint64_t kib_of(uint64_t bytes)
+{
+	return (bytes + 1023) / 1024;
+}
+
+static void put_kib(const Export *e, const char *element, uint64_t bytes)
+{
+	g_autofree char *text = g_strdup_printf("%" PRIu64, kib_of(bytes));
+
+	xml_open(e->x, element);
+	xml_attr(e->x, "unit", "KiB");
+	xml_inner(e->x, text);
+}
+
+static bool has_virtio_mem(const Export *e)
+{
+	return profile_plug_region(e->p) > 0 && !profile_has_dimms(e->p);
+}
+
+/* Libvirt wants slots for whatever is plugged, and counts the whole of virtio-mem's region as memory. */
 static void put_memory(const Export *e)
 {
-	/* Of the same size, unless the balloon takes some at once. */
-	static const ProfileKey size[] = { PROFILE_MEMORY, PROFILE_START };
+	uint64_t base = profile_number(e->p, PROFILE_MEMORY), region = profile_plug_region(e->p);
 
-	for (size_t i = 0; i < G_N_ELEMENTS(size); i++) {
-		uint64_t kib = (profile_number(e->p, size[i]) + 1023) / 1024;
-		g_autofree char *text = g_strdup_printf("%" PRIu64, kib);
+	if (region > 0) {
+		g_autofree char *text = g_strdup_printf("%" PRIu64, kib_of(base + region));
 
-		xml_open(e->x, i == 0 ? "memory" : "currentMemory");
+		xml_open(e->x, "maxMemory");
+		xml_attrf(e->x, "slots", "%d", has_virtio_mem(e) ? 1 : DIMM_SLOTS);
 		xml_attr(e->x, "unit", "KiB");
 		xml_inner(e->x, text);
 	}
+	put_kib(e, "memory", base + (has_virtio_mem(e) ? region : 0));
+	/* The balloon takes some at once. */
+	put_kib(e, "currentMemory", profile_number(e->p, PROFILE_START));
 	if (profile_on(e->p, PROFILE_MERGE))
 		return;
 	xml_open(e->x, "memoryBacking");
@@ -171,6 +195,21 @@ static void put_cpu_features(const Export *e, char **part)
 				 *part + 1, NULL);
 }
 
+/* Where memory is plugged libvirt wants a node for it. */
+static void put_node(const Export *e)
+{
+	if (profile_plug_region(e->p) == 0)
+		return;
+	xml_open(e->x, "numa");
+	xml_open(e->x, "cell");
+	xml_attr(e->x, "id", "0");
+	xml_attrf(e->x, "cpus", "0-%" PRIu64, profile_number(e->p, PROFILE_VCPUS) - 1);
+	xml_attrf(e->x, "memory", "%" PRIu64, kib_of(profile_number(e->p, PROFILE_MEMORY)));
+	xml_attr(e->x, "unit", "KiB");
+	xml_close(e->x);
+	xml_close(e->x);
+}
+
 static void put_cpu(const Export *e)
 {
 	g_auto(GStrv) part = g_strsplit(profile_text(e->p, PROFILE_CPU), ",", -1);
@@ -189,6 +228,7 @@ static void put_cpu(const Export *e)
 	}
 	put_topology(e);
 	put_cpu_features(e, part + 1);
+	put_node(e);
 	xml_close(e->x);
 }
 
@@ -476,6 +516,21 @@ static void put_video(const Export *e)
 	xml_close(e->x);
 }
 
+/* As at a start: nothing is plugged in. */
+static void put_virtio_mem(const Export *e)
+{
+	xml_open(e->x, "memory");
+	xml_attr(e->x, "model", "virtio-mem");
+	xml_open(e->x, "target");
+	put_kib(e, "size", profile_plug_region(e->p));
+	xml_text(e->x, "node", "0");
+	put_kib(e, "block", RANGE_BLOCK);
+	put_kib(e, "requested", 0);
+	xml_close(e->x);
+	put_pci(e->x, 0, ADDRESS_VIRTIO_MEM);
+	xml_close(e->x);
+}
+
 static void put_small_devices(const Export *e)
 {
 	bool balloon = profile_on(e->p, PROFILE_BALLOON);
@@ -512,6 +567,8 @@ static void put_small_devices(const Export *e)
 	}
 	if (profile_on(e->p, PROFILE_PVPANIC))
 		xml_leaf(e->x, "panic", "model", "isa", NULL);
+	if (has_virtio_mem(e))
+		put_virtio_mem(e);
 }
 
 static void put_devices(const Export *e, const char *const *disk_path)

@@ -34,6 +34,7 @@ Profile *profile_free(Profile *p)
 		cause_free(p->decision[k].cause);
 	}
 	g_ptr_array_unref(p->could_not);
+	json_unref(p->dimms);
 	g_free(p);
 	return NULL;
 }

@@ -38,7 +38,7 @@
 	X(VCPUS,       "vcpus")          /* a number */                                \
 	X(TOPOLOGY,    "topology")       /* sockets=1,cores=2,threads=1 */             \
 	X(MEMORY,      "memory")         /* bytes that it boots with */                \
-	X(METHOD,      "memory_method")  /* fixed, virtio-mem, balloon */              \
+	X(METHOD,      "memory_method")  /* fixed, virtio-mem, dimm, balloon */        \
 	X(START,       "memory_start")   /* bytes that it may use at first */          \
 	X(MIN,         "memory_min")     /* bytes */                                   \
 	X(MAX,         "memory_max")     /* bytes */                                   \
@@ -108,6 +108,7 @@ typedef struct Profile {
 	GuestType guest;
 	struct featureset pin;
 	struct cpu_bits qemu; /* features that the host's QEMU has names for */
+	Json *dimms;          /* that the guest has grown by (core/guest/dimm.h); NULL: none */
 } Profile;
 
 /*
@@ -156,7 +157,11 @@ uint64_t profile_number(const Profile *p, ProfileKey key);
 const Cause *profile_cause(const Profile *p, ProfileKey key);
 /* The machine is of the q35 family; else it is of pc's. */
 bool profile_is_q35(const Profile *p);
-/* Bytes that virtio-mem may plug in, and the size of its region: in whole pieces as Linux takes them; or 0.
+/* Its memory grows by DIMMs. */
+bool profile_has_dimms(const Profile *p);
+/*
+ * Bytes that virtio-mem or DIMMs may plug in, and the size of the region for
+ * them: in whole pieces as Linux takes them; or 0.
  */
 uint64_t profile_pluggable(const Profile *p);
 uint64_t profile_plug_region(const Profile *p);

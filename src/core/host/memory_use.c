@@ -28,7 +28,8 @@ struct run {
 };
 
 typedef struct Reader {
-	uint64_t size, region; /* region: 0 when there is none, or it was found */
+	uint64_t size;
+	Json *more; /* sizes of other blocks that were not found yet */
 	struct memory_use use;
 	struct mapping m;
 	struct run run;
@@ -47,18 +48,29 @@ static MemoryPart part_of(const struct mapping *m)
 	return m->executable ? MEMORY_TRANSLATED : MEMORY_HEAP;
 }
 
+/* It is one of those, each of which is found once. */
+static bool take_more(Json *more, uint64_t size)
+{
+	const Json *n;
+	size_t i;
+
+	json_array_foreach(more, i, n) if ((uint64_t)json_integer_value(n) == size)
+	{
+		json_array_remove(more, i);
+		return true;
+	}
+	return false;
+}
+
 static void end_run(Reader *r)
 {
 	uint64_t size = r->run.to - r->run.from;
+	bool first = size == r->size && !r->found;
 
-	if (size == r->size && !r->found) {
+	if (first || take_more(r->more, size)) {
 		r->use.guest += r->run.pss;
 		r->use.merged += r->run.merged;
-		r->found = true;
-	} else if (size == r->region) {
-		r->use.guest += r->run.pss;
-		r->use.merged += r->run.merged;
-		r->region = 0;
+		r->found = r->found || first;
 	} else {
 		r->use.part[MEMORY_DEVICES] += r->run.pss;
 	}
@@ -142,10 +154,11 @@ static void read_member(Reader *r, const char *line)
 		r->m.block = has_flag(rest, "dd") && has_flag(rest, "dc");
 }
 
-bool memory_use_parse(const char *text, size_t len, uint64_t size, uint64_t region, struct memory_use *ret,
+bool memory_use_parse(const char *text, size_t len, uint64_t size, const Json *more, struct memory_use *ret,
 		      GError **err)
 {
-	Reader r = { .size = (size + RAM_UNIT - 1) / RAM_UNIT * RAM_UNIT, .region = region };
+	_cleanup_json_ Json *left = more != NULL ? json_deep_copy(more) : json_array();
+	Reader r = { .size = (size + RAM_UNIT - 1) / RAM_UNIT * RAM_UNIT, .more = left };
 	const char *end = text + len;
 
 	for (const char *p = text, *next; p < end; p = next) {

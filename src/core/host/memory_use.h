@@ -8,8 +8,8 @@
  *
  * QEMU keeps every block of guest memory (RAM, video memory, firmware) out of
  * core files and out of children; its own memory has not both of these flags.
- * The guest's RAM is, of these blocks, the one of its size, and the one of the
- * size of its region for more.
+ * The guest's RAM is, of these blocks, the one of its size, and those of the
+ * sizes of what it may have more or was given since.
  */
 #pragma once
 
@@ -44,11 +44,12 @@ struct memory_use {
 };
 
 /*
- * `size`: the guest's RAM, as QEMU was told; `region`: the room for more of it (virtio-mem), or 0.
+ * `size`: the guest's RAM, as QEMU was told; `more`: sizes of other blocks of it, [bytes]: the room for more
+ * (virtio-mem), or DIMMs; NULL: none.
  * ERR_INVALID when the text is none of smaps, ERR_NOT_FOUND when no block has that size: the process has not
  * begun, or ends.
  */
-bool memory_use_parse(const char *text, size_t len, uint64_t size, uint64_t region, struct memory_use *ret,
+bool memory_use_parse(const char *text, size_t len, uint64_t size, const Json *more, struct memory_use *ret,
 		      GError **err);
 
 /* The sum of the parts. */

@@ -22,6 +22,7 @@
 #define MEMORY_METHOD_TABLE(X)                                                                 \
 	X(FIXED,      "fixed")      /* it does not */                                          \
 	X(VIRTIO_MEM, "virtio-mem") /* it boots with start; virtio-mem above, balloon below */ \
+	X(DIMM,       "dimm")       /* it boots with start; DIMMs above, which only the balloon takes back */   \
 	X(BALLOON,    "balloon")    /* it boots with max, and the balloon takes what is above */
 // clang-format on
 

@@ -22,7 +22,7 @@ static const char *const dumps_or_auto[] = { "auto", "none", "kdump", "elf", NUL
 static const char *const ports[] = { "none", "pty", NULL };
 static const char *const caches[] = { "auto", "none", "writeback", NULL };
 static const char *const error_policies[] = { "enospace", "stop", "report", NULL };
-static const char *const memory_methods[] = { "auto", "virtio-mem", "balloon", NULL };
+static const char *const memory_methods[] = { "auto", "virtio-mem", "dimm", "balloon", NULL };
 static const char *const relevels[] = { "never", "reboot", NULL };
 static const char *const panics[] = { "auto", "stop", "restart", "pause", NULL };
 
@@ -40,8 +40,9 @@ const Setting settings[] = {
 	{ "memory.weight", SETTING_INT, APPLIES_NOW, 1, 10000, NULL, "100",
 	  "When the host is short: how much of what is left this guest gets, compared to the others." },
 	{ "memory.method", SETTING_ENUM, APPLIES_START, 0, 0, memory_methods, "auto",
-	  "How memory above memory.start is given: virtio-mem plugs it in, balloon boots the guest with memory.max and takes "
-	  "the rest back; auto is virtio-mem for Linux, else balloon." },
+	  "How memory above memory.start is given: virtio-mem plugs it in, dimm plugs it in for systems without virtio-mem, "
+	  "balloon boots the guest with memory.max and takes the rest back; auto is virtio-mem for Linux (dimm for one from "
+	  "before 5.8), else balloon." },
 	{ "memory.merge", SETTING_BOOL, APPLIES_START, 0, 0, NULL, "false",
 	  "Let the host merge pages that are equal to those of other such guests; `plim host set HOST ksm=on` has it done." },
 	{ "memory.low_mmio_gap", SETTING_SIZE, APPLIES_START, 128 * MIB, 3584 * MIB, NULL, "auto",

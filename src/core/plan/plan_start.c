@@ -6,6 +6,7 @@
  */
 #include "core/guest/argv.h"
 #include "core/guest/cd.h"
+#include "core/guest/dimm.h"
 #include "core/guest/profile.h"
 #include "core/host/memory.h"
 #include "core/memory/range.h"
@@ -530,6 +531,8 @@ static Json *received_record(const Start *s)
 
 	if (pin != NULL)
 		json_put(j, "pin", json_ref(pin));
+	if (s->profile->dimms != NULL)
+		json_put(j, DIMMS, json_ref(s->profile->dimms));
 	return j;
 }
 
@@ -549,13 +552,24 @@ static CpuOffer *kept_cpu(const Start *s)
 	return o;
 }
 
+/* Those that it has grown by. */
+static bool take_dimms(Start *s, GError **err)
+{
+	Json *sizes = json_object_get(s->from->applied, DIMMS);
+
+	if (!dimm_list_check(sizes, profile_has_dimms(s->profile) ? profile_plug_region(s->profile) : 0, err))
+		return false;
+	s->profile->dimms = json_ref(sizes);
+	return true;
+}
+
 /* What it had where it was, or nothing. */
 static bool find_received_hardware(Start *s, GError **err)
 {
 	g_autoptr(CpuOffer) cpu = kept_cpu(s);
 
 	s->profile = profile_of(s->vm, s->req->host, cpu, s->from->machine, err);
-	if (s->profile == NULL)
+	if (s->profile == NULL || !take_dimms(s, err))
 		return false;
 	for (size_t i = 0; i < s->from->n_disks; i++)
 		g_ptr_array_add(s->disk_path, (gpointer)s->from->disk[i].path);

@@ -190,7 +190,13 @@ static void find_driver(const struct tools_guest *g, const struct capability *c,
 	if (f->found != MISSING)
 		return;
 	f->because = g_strdup_printf("no driver of the guest has its %s", device);
-	f->advice = tools_record_is_windows(g->record)
+	if (c->device == TOOLS_DEVICE_MEMORY)
+		f->advice = g_strdup(
+		    "Set memory.method=dimm on it: from its next start it grows by DIMMs, for which it "
+		    "needs no driver. Or load the module for virtio-mem in the guest.");
+	else
+		f->advice =
+		    tools_record_is_windows(g->record)
 			? g_strdup_printf("Install the driver for %s of virtio-win in the guest.", device)
 			: g_strdup_printf("Load the module for %s in the guest, or use a kernel that has it.",
 					  device);
