@@ -226,18 +226,22 @@ static void begin_trip(Soak *s, SoakGuest *g)
 	rest(g);
 }
 
-/* False when no daemon answers. Takes e. */
+/*
+ * Somebody else does something with it, or the host begins nothing because it has lost touch with its pool's
+ * etcd: that is no deviation, and will be over. False when it is not, and no daemon answers. Takes e.
+ */
 static bool begin_refused(Soak *s, SoakGuest *g, GError *e, GError **err)
 {
-	if (e->code == ERR_UNAVAILABLE) {
+	bool may_wait = e->code == ERR_BUSY || e->code == ERR_UNAVAILABLE;
+
+	if (may_wait && time_monotonic() < g->deadline) {
+		g->due = time_monotonic() + LOOK_AGAIN;
+	} else if (e->code == ERR_UNAVAILABLE) {
 		g_propagate_error(err, e);
 		return false;
-	}
-	/* Somebody else does something with it: that is no deviation, and will be over. */
-	if (e->code == ERR_BUSY && time_monotonic() < g->deadline)
-		g->due = time_monotonic() + LOOK_AGAIN;
-	else
+	} else {
 		deviate(s, g, one_reason("move", e->message));
+	}
 	g_error_free(e);
 	return true;
 }

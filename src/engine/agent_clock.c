@@ -25,10 +25,8 @@ static bool ask(Agent *a, int64_t *ret, GError **err)
 }
 
 /* The first answer behind a new connection takes longer, and so may any of a guest that has much to do. */
-bool agent_clock_offset(Agent *a, int64_t *ret, GError **err)
+static bool ask_until(Agent *a, uint64_t until, int64_t *ret, GError **err)
 {
-	uint64_t until = time_monotonic() + ASK_TIMEOUT;
-
 	for (;;) {
 		g_autoptr(GError) e = NULL;
 
@@ -39,6 +37,11 @@ bool agent_clock_offset(Agent *a, int64_t *ret, GError **err)
 			return false;
 		}
 	}
+}
+
+bool agent_clock_offset(Agent *a, int64_t *ret, GError **err)
+{
+	return ask_until(a, time_monotonic() + ASK_TIMEOUT, ret, err);
 }
 
 static bool set(Agent *a, int64_t us, GError **err)
@@ -61,11 +64,12 @@ static bool is_set(Agent *a, int64_t offset)
 bool agent_clock_restore(Agent *a, int64_t offset, uint64_t since, uint64_t wait, int64_t *ret_late,
 			 GError **err)
 {
+	uint64_t until = time_monotonic() + wait;
 	g_autoptr(GError) e = NULL;
 	int64_t now, late;
 
 	*ret_late = 0;
-	if (!agent_wait_open(a, wait, err) || !agent_clock_offset(a, &now, err))
+	if (!agent_wait_open(a, wait, err) || !ask_until(a, until, &now, err))
 		return false;
 	late = offset - now;
 	if (late < CLOCK_LATE_MIN || late - CLOCK_LATE_MIN > (int64_t)(time_real() - since))

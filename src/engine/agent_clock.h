@@ -19,9 +19,10 @@
 /* The guest's clock less ours, in us. ERR_TIMEOUT when it took too long to mean anything. */
 bool agent_clock_offset(Agent *a, int64_t *ret, GError **err);
 /*
- * Bring the guest back to `offset` from our clock, when its port is open, waited for `wait`. *ret_late: by
- * how much it was late; 0: it was let alone. `since` (time_real()): before that it did not stand still, so if
- * it is late by more, that was something else.
+ * Bring the guest back to `offset` from our clock. Its port is waited for, and it is asked until it answers
+ * soon enough, for `wait` in all and once at least. *ret_late: by how much it was late; 0: it was let alone.
+ * `since` (time_real()): before that it did not stand still, so if it is late by more, that was something
+ * else.
  */
 bool agent_clock_restore(Agent *a, int64_t offset, uint64_t since, uint64_t wait, int64_t *ret_late,
 			 GError **err);

@@ -21,7 +21,7 @@ STEP_TABLE(X)
  * operation's result and in the log. What the guest refuses, or does not answer, is no failure. `since`: when
  * the operation began in which it stood, as a stamp.
  */
-void step_clock_restore(StepContext *ctx, const Json *args, int64_t offset, const char *since);
+void step_clock_restore(StepContext *ctx, const Json *args, int64_t offset, const char *since, uint64_t wait);
 /* A member of results: the time, in us, by which the guest's clock was late and was set; 0: it was not. */
 #define CLOCK_SET "clock_set"
 /* How far the guest's clock is from ours; false: it does not say. */

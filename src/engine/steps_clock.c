@@ -9,8 +9,8 @@
 #include "engine/engine-impl.h"
 #include "engine/steps-impl.h"
 
-/* For the agent's port to be open again in a new QEMU. */
-#define CLOCK_TIMEOUT UINT64_C(3000000)
+/* For an agent that answered before the guest was suspended. The guest runs meanwhile. */
+#define RESUMED_TIMEOUT UINT64_C(20000000)
 
 static Agent *agent_of(StepContext *ctx, const Json *args)
 {
@@ -26,7 +26,7 @@ bool step_clock_offset(StepContext *ctx, const Json *args, int64_t *ret)
 	return a != NULL && agent_is_open(a) && agent_clock_offset(a, ret, NULL);
 }
 
-void step_clock_restore(StepContext *ctx, const Json *args, int64_t offset, const char *since)
+void step_clock_restore(StepContext *ctx, const Json *args, int64_t offset, const char *since, uint64_t wait)
 {
 	g_autoptr(Agent) a = agent_of(ctx, args);
 	g_autoptr(GError) err = NULL;
@@ -36,7 +36,7 @@ void step_clock_restore(StepContext *ctx, const Json *args, int64_t offset, cons
 
 	if (a == NULL || !time_parse(since, &from))
 		return;
-	if (!agent_clock_restore(a, offset, from, CLOCK_TIMEOUT, &late, &err)) {
+	if (!agent_clock_restore(a, offset, from, wait, &late, &err)) {
 		log_info("vm %s: its clock was not looked at after it stood still: %s", name, err->message);
 		return;
 	}
@@ -49,6 +49,6 @@ void step_clock_restore(StepContext *ctx, const Json *args, int64_t offset, cons
 bool step_CLOCK_RESTORE_run(StepContext *ctx, const Json *args, GError **err)
 {
 	(void)err;
-	step_clock_restore(ctx, args, json_int(args, "offset", 0), json_str(args, "since"));
+	step_clock_restore(ctx, args, json_int(args, "offset", 0), json_str(args, "since"), RESUMED_TIMEOUT);
 	return true;
 }

@@ -33,6 +33,8 @@
 #define NOTE_AGAIN (SECOND)
 /* For a source to take its guest back, before people are told that this waits. */
 #define PATIENCE (30 * SECOND)
+/* For the agent of a guest that has come, in a QEMU that is new to it. */
+#define CLOCK_TIMEOUT (5 * SECOND)
 
 static Engine *engine_of(StepContext *ctx)
 {
@@ -296,7 +298,7 @@ static void restore_clock(StepContext *ctx, const Json *args)
 	int64_t offset;
 
 	if (reception_clock(engine_of(ctx)->receptions, own_id(ctx), &offset))
-		step_clock_restore(ctx, args, offset, step_operation(ctx)->created_at);
+		step_clock_restore(ctx, args, offset, step_operation(ctx)->created_at, CLOCK_TIMEOUT);
 }
 
 static bool receive(StepContext *ctx, const Json *args, Vmm *v, uint64_t *missed_at, GError **err)

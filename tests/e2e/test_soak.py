@@ -16,7 +16,7 @@ WATCH = "soak:2:2:20"
 
 @pytest.fixture
 def two(make_pool):
-    return make_pool(2, engine="qemu")
+    return make_pool(2, engine="qemu", lease="30")
 
 
 def started(host, name, job=WATCH):
