@@ -20,6 +20,7 @@ from .guard import Guard
 from .kernel import boot_files, tool
 from .product import Product
 from .session import Session
+from .tsc import tsc_khz
 
 QEMU = "qemu-system-x86_64"
 BOOT_TIMEOUT = 300.0
@@ -247,7 +248,7 @@ class Host(Product):
             own["address"] = self.address + "/24"
         if disk:
             own["disk"] = "/dev/vda"
-        return " ".join([KERNEL_WORDS, *("lab_%s=%s" % pair for pair in own.items())])
+        return " ".join([KERNEL_WORDS, "tsc_early_khz=%d" % tsc_khz(), *("lab_%s=%s" % pair for pair in own.items())])
 
 
 class Hub:
