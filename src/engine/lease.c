@@ -159,9 +159,10 @@ static GHashTable *own_pids(Engine *e)
 {
 	g_autoptr(OwnerClaims) claims = owner_claims_load(e->store, e->host_id, NULL);
 	g_autoptr(GPtrArray) items = claims != NULL ? store_list(e->store, KEYS_VMS, NULL, NULL) : NULL;
+	g_autoptr(GPtrArray) aside = items != NULL ? owner_claims_aside(claims, e->store, NULL) : NULL;
 	GHashTable *pids;
 
-	if (items == NULL)
+	if (aside == NULL)
 		return NULL;
 	pids = g_hash_table_new(NULL, NULL);
 	for (guint i = 0; i < items->len; i++) {
@@ -175,6 +176,8 @@ static GHashTable *own_pids(Engine *e)
 		if (owner_claims_vm(claims, vm, j))
 			g_hash_table_add(pids, GINT_TO_POINTER((gint)qemu_pid_of(e->folders.run, vm)));
 	}
+	for (guint i = 0; i < aside->len; i++)
+		g_hash_table_add(pids, GINT_TO_POINTER((gint)qemu_pid_of(e->folders.run, aside->pdata[i])));
 	return pids;
 }
 

@@ -262,7 +262,7 @@ bool owner_may_write(Store *s, const Json *runtime, const char *host)
 
 struct OwnerClaims {
 	char *host;
-	GPtrArray *op; /* Operation: its own that go on */
+	GPtrArray *op; /* Operation: its own that go on, whatever they are about */
 };
 
 static void drop_operation(gpointer p)
@@ -270,7 +270,7 @@ static void drop_operation(gpointer p)
 	operation_free(p);
 }
 
-/* A vm's operation of `host` that goes on, or NULL. One that can't be read claims nothing. */
+/* An operation of `host` that goes on, or NULL. One that can't be read claims nothing. */
 static Operation *going_on(const StoreItem *item, const char *host)
 {
 	_cleanup_json_ Json *j = json_parse(item->value, strlen(item->value), NULL);
@@ -279,9 +279,7 @@ static Operation *going_on(const StoreItem *item, const char *host)
 	if (g_strcmp0(json_str(j, "host"), host) != 0)
 		return NULL;
 	op = operation_of_json(j, NULL);
-	return op != NULL && !operation_ended(op) && g_strcmp0(op->target_type, "vm") == 0
-		   ? g_steal_pointer(&op)
-		   : NULL;
+	return op != NULL && !operation_ended(op) ? g_steal_pointer(&op) : NULL;
 }
 
 OwnerClaims *owner_claims_load(Store *s, const char *host, GError **err)
@@ -313,8 +311,8 @@ OwnerClaims *owner_claims_free(OwnerClaims *c)
 	return NULL;
 }
 
-/* The arguments of the step that waits for, or sends, a guest; NULL: there is none. */
-static const Json *move_args(const Operation *op, StepKind kind)
+/* The arguments of its first step of that kind; NULL: there is none. */
+static const Json *step_args(const Operation *op, StepKind kind)
 {
 	for (guint i = 0; i < op->plan->step->len; i++)
 		if (plan_step(op->plan, i)->kind == kind)
@@ -331,7 +329,7 @@ static const Json *move_args(const Operation *op, StepKind kind)
 static bool is_half_of_move(const Operation *op, const Json *runtime)
 {
 	const char *host = json_str(runtime, "host");
-	const Json *in = move_args(op, STEP_RECEIVE_GUEST), *out = move_args(op, STEP_MIGRATE_SEND);
+	const Json *in = step_args(op, STEP_RECEIVE_GUEST), *out = step_args(op, STEP_MIGRATE_SEND);
 
 	if (host == NULL)
 		return false;
@@ -340,6 +338,11 @@ static bool is_half_of_move(const Operation *op, const Json *runtime)
 	return out != NULL && g_strcmp0(json_str(out, "host"), host) == 0 &&
 	       (json_bool(json_obj(out, "settings"), "post_copy", false) ||
 		g_strcmp0(json_str(op->facts, "reception"), json_str(runtime, "operation")) == 0);
+}
+
+static bool is_of_vm(const Operation *op)
+{
+	return g_strcmp0(op->target_type, "vm") == 0;
 }
 
 bool owner_claims_vm(const OwnerClaims *c, const char *vm, const Json *runtime)
@@ -351,11 +354,42 @@ bool owner_claims_vm(const OwnerClaims *c, const char *vm, const Json *runtime)
 	for (guint i = 0; i < c->op->len; i++) {
 		const Operation *op = c->op->pdata[i];
 
-		if (g_strcmp0(op->target_id, vm) == 0 &&
+		if (is_of_vm(op) && g_strcmp0(op->target_id, vm) == 0 &&
 		    (g_strcmp0(op->id, lock) == 0 || is_half_of_move(op, runtime)))
 			return true;
 	}
 	return false;
+}
+
+static bool has_lock(Store *s, const Operation *op, bool *ret, GError **err)
+{
+	g_autofree char *key = key_vm_runtime(op->target_id);
+	g_autoptr(GError) e = NULL;
+	_cleanup_json_ Json *runtime = record_get(s, key, NULL, &e);
+
+	*ret = g_strcmp0(json_str(runtime, "operation"), op->id) == 0;
+	if (e == NULL)
+		return true;
+	g_propagate_error(err, g_steal_pointer(&e));
+	return false;
+}
+
+GPtrArray *owner_claims_aside(const OwnerClaims *c, Store *s, GError **err)
+{
+	g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
+
+	for (guint i = 0; i < c->op->len; i++) {
+		const Operation *op = c->op->pdata[i];
+		bool mine = true;
+
+		if (g_strcmp0(json_str(step_args(op, STEP_QEMU_SPAWN), "vm"), op->id) != 0)
+			continue;
+		if (is_of_vm(op) && !has_lock(s, op, &mine, err))
+			return NULL;
+		if (mine)
+			g_ptr_array_add(ids, g_strdup(op->id));
+	}
+	return g_steal_pointer(&ids);
 }
 
 bool owner_may_be_on(Store *s, const char *vm, const char *host, bool *ret, GError **err)

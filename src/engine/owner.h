@@ -63,6 +63,12 @@ typedef struct OwnerClaims OwnerClaims;
 OwnerClaims *owner_claims_load(Store *s, const char *host, GError **err);
 OwnerClaims *owner_claims_free(OwnerClaims *c);
 bool owner_claims_vm(const OwnerClaims *c, const char *vm, const Json *runtime);
+/*
+ * The ids of its operations that go on and have a QEMU of their own, named after them, which runs no vm: that
+ * of a backup's copy on trial, or of the disks of a vm that is off as long as the operation has its lock.
+ * Caller frees; elements are its own.
+ */
+GPtrArray *owner_claims_aside(const OwnerClaims *c, Store *s, GError **err);
 /* The same of one vm; none for one that is not there. */
 bool owner_may_be_on(Store *s, const char *vm, const char *host, bool *ret, GError **err);
 

@@ -334,6 +334,37 @@ static void test_a_start_that_goes_on_claims_its_vm(Rig *r, gconstpointer fate)
 	g_assert_false(may_be_on(r, "a", locked));
 }
 
+static unsigned asides(Rig *r, const char *host)
+{
+	g_autoptr(GError) e = NULL;
+	g_autoptr(OwnerClaims) c = owner_claims_load(r->store, host, &e);
+	g_autoptr(GPtrArray) ids = owner_claims_aside(c, r->store, &e);
+
+	g_assert_no_error(e);
+	for (guint i = 0; i < ids->len; i++)
+		g_assert_cmpstr(ids->pdata[i], ==, "backup");
+	return ids->len;
+}
+
+/* A backup of a vm that is off has a QEMU with the id of its operation. */
+static void test_a_qemu_beside_the_vms_is_claimed_by_its_operation(Rig *r, gconstpointer fate)
+{
+	g_autofree char *key = key_vm_runtime(VM);
+
+	(void)fate;
+	r->lied = true;
+	put(r->store, key, "{\"host\":\"a\",\"operation\":\"backup\"}");
+	put_operation(r->store, "backup", "a", OPERATION_RUNNING, STEP_QEMU_SPAWN,
+		      json_pack("{s:s}", "vm", "backup"));
+	put_operation(r->store, "start", "a", OPERATION_RUNNING, STEP_QEMU_SPAWN,
+		      json_pack("{s:s}", "vm", VM));
+	g_assert_cmpuint(asides(r, "a"), ==, 1);
+	g_assert_cmpuint(asides(r, "b"), ==, 0);
+	/* Another host took the vm, and its lock, while this one was cut off. */
+	put(r->store, key, "{\"host\":\"b\",\"operation\":\"start\"}");
+	g_assert_cmpuint(asides(r, "a"), ==, 0);
+}
+
 static void test_a_move_has_a_qemu_on_both_hosts(Rig *r, gconstpointer fate)
 {
 	static const char before[] = "{\"host\":\"a\",\"operation\":\"out\"}",
@@ -394,6 +425,7 @@ int main(int argc, char **argv)
 	ADD(what_nobody_has_can_be_taken_back_once);
 	ADD(a_qemu_may_be_where_the_record_says);
 	ADD(a_start_that_goes_on_claims_its_vm);
+	ADD(a_qemu_beside_the_vms_is_claimed_by_its_operation);
 	ADD(a_move_has_a_qemu_on_both_hosts);
 	ADD(the_record_of_a_guest_that_left_is_not_written);
 	return g_test_run();

@@ -110,7 +110,7 @@ bool plan_aside_disks(const PlanRequest *req, const VmSeen *seen, Operation *op,
 }
 /* ---- a copy that boots ---- */
 
-/* Its disks are overlays in a folder of its own. */
+/* Its disks are overlays in a folder of its own; what the backup left out it does without. */
 static Vm *trial_vm(const PlanRequest *req, const Backup *b)
 {
 	g_autofree char *dir = path_vm_dir(&req->host->folders, req->op_id);
@@ -121,8 +121,7 @@ static Vm *trial_vm(const PlanRequest *req, const Backup *b)
 		g_autofree char *file = backup_file(d->name);
 
 		if (backup_disk_find(b, d->name) == NULL) {
-			if (d->path == NULL)
-				g_ptr_array_remove_index(vm->disk, i - 1);
+			g_ptr_array_remove_index(vm->disk, i - 1);
 			continue;
 		}
 		g_clear_pointer(&d->volume, g_free);

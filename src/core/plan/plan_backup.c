@@ -537,6 +537,7 @@ Operation *plan_backup_restore_over(const PlanRequest *req, const VmSeen *seen, 
 {
 	const Backup *b = chain->pdata[chain->len - 1];
 	Operation *op = vm_operation_begin(req, "backup.restore", seen, VM_ACTION_restore, err);
+	Json *members;
 
 	if (op == NULL || !check_disks(seen, b, err))
 		return operation_free(op);
@@ -551,6 +552,9 @@ Operation *plan_backup_restore_over(const PlanRequest *req, const VmSeen *seen, 
 		plan_add(op->plan, STEP_VOLUME_SWAP, d->name, swap_args(seen, volume_of(seen, d->name)));
 		put_restored(op, volume_of(seen, d->name), d);
 	}
-	vm_operation_end(op, seen->vm, NULL);
+	/* What is on them now is not what the guest left when it was shut down. */
+	members = json_object();
+	json_put_str(members, "reason", "its disks were restored from a backup");
+	vm_operation_end(op, seen->vm, members);
 	return op;
 }

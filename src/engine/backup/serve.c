@@ -14,12 +14,15 @@
 #include <sys/un.h>
 
 #define SECOND UINT64_C(1000000)
-/* It opens two hundred files at most; on a host that is emulated and busy that takes a while. */
+/* It opens some hundred files; on a host that is emulated and busy that takes a while. */
 #define READY_TIMEOUT (120 * SECOND)
 #define END_TIMEOUT (5 * SECOND)
-/* Beside the backup's: sockets, timers, those who read. */
+/* Of each of the backup's: what it inherits, what it keeps in its sets, and what it opens. */
+#define FILES_EACH 3
+/* Beside them: sockets, timers, those who read. */
 #define FILES_MORE 256
-#define CLIENTS_MAX 16
+/* Beside one for each disk, as the QEMU of a copy on trial has. */
+#define CLIENTS_MORE 16
 #define ANSWER_MAX (1u << 20)
 #define HELLO "{\"execute\": \"qmp_capabilities\"}\n"
 
@@ -191,8 +194,8 @@ static bool add_disks(Building *b, const struct backup_server *s, const Json *so
 	Json *files;
 
 	add_command(commands, "nbd-server-start",
-		    json_pack("{s:{s:s,s:{s:s}},s:i}", "addr", "type", "unix", "data", "path", socket,
-			      "max-connections", CLIENTS_MAX));
+		    json_pack("{s:{s:s,s:{s:s}},s:I}", "addr", "type", "unix", "data", "path", socket,
+			      "max-connections", (json_int_t)(CLIENTS_MORE + json_object_size(sources))));
 	json_object_foreach((Json *)sources, disk, files)
 	{
 		g_autofree char *node = NULL, *id = g_strdup_printf("e%u", n);
@@ -300,7 +303,7 @@ static bool spawn_server(const struct backup_server *s, const Json *sources, int
 	run.keep = (const int *)(void *)b.fd->data;
 	run.n_keep = b.fd->len;
 	run.output = log;
-	run.max_files = b.fd->len + FILES_MORE;
+	run.max_files = FILES_EACH * b.fd->len + FILES_MORE;
 	return spawn_process(&run, &pid, &pidfd, err);
 }
 
