@@ -62,12 +62,16 @@ static void set_json(StoreTx *tx, const char *key, int64_t rev, const Json *valu
 static bool move_volume(Store *s, StoreTx *tx, const struct owner_change *c, const Json *d, GError **err)
 {
 	g_autofree char *key = key_volume(json_str(d, "volume"));
+	g_autoptr(GError) e = NULL;
 	int64_t rev;
-	_cleanup_json_ Json *j = record_get(s, key, &rev, err);
+	_cleanup_json_ Json *j = record_get(s, key, &rev, &e);
 
-	if (j == NULL)
-		return (err != NULL && *err != NULL) ||
-		       fail(err, ERR_NOT_FOUND, "there is no volume '%s'", json_str(d, "volume"));
+	if (j == NULL) {
+		if (e == NULL)
+			return fail(err, ERR_NOT_FOUND, "there is no volume '%s'", json_str(d, "volume"));
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
 	json_put_str(j, "path", json_str(d, c->back ? "old_path" : "path"));
 	json_put_str(j, "host", c->to_host);
 	json_put_str(j, "image", c->back ? json_str(d, "image") : NULL);

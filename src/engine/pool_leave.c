@@ -330,7 +330,7 @@ static bool end_failed(const Eviction *v, const StoreItem *item, Operation *op, 
 
 		if (commit_failed(v, item, op, &e))
 			return true;
-		if (g_error_matches(e, ERR, ERR_INVALID)) {
+		if (g_error_matches(e, ERR, ERR_INVALID) && json_array_size(op->on_failed) > 0) {
 			log_warning("operation %s: what it leaves behind can't be read: %s", op->id,
 				    e->message);
 			json_array_clear(op->on_failed);

@@ -473,11 +473,15 @@ Json *receive_check(Engine *e, const char *source, const Json *json, GError **er
 static bool may_give(const Request *r, GError **err)
 {
 	g_autofree char *key = key_vm_runtime(r->vm->id);
-	_cleanup_json_ Json *runtime = record_get(r->engine->store, key, NULL, err);
+	g_autoptr(GError) e = NULL;
+	_cleanup_json_ Json *runtime = record_get(r->engine->store, key, NULL, &e);
 
-	if (runtime == NULL)
-		return (err != NULL && *err != NULL) ||
-		       fail(err, ERR_NOT_FOUND, "there is no vm '%s'", r->vm->id);
+	if (runtime == NULL) {
+		if (e == NULL)
+			return fail(err, ERR_NOT_FOUND, "there is no vm '%s'", r->vm->id);
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
 	if (g_strcmp0(json_str(runtime, "host"), r->source) == 0 &&
 	    g_strcmp0(json_str(runtime, "operation"), r->operation) == 0)
 		return true;

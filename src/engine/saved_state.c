@@ -142,8 +142,11 @@ SavedEnd saved_state_run(Qmp *q, const char *path, uint64_t patience, GError **e
 
 	if (seen == UNKNOWN)
 		return end_without_qemu(path, err);
-	/* One that runs is told once more; it lost nothing by that. */
-	if (seen == STANDS && access(path, F_OK) == 0 && !saved_state_rename(path, taken, err)) {
+	/*
+	 * One that runs is told once more; it lost nothing by that. As long as the file has its name nobody
+	 * has told it yet, whatever QEMU calls the state that came with it (io-error, suspended).
+	 */
+	if (access(path, F_OK) == 0 && !saved_state_rename(path, taken, err)) {
 		give_back(path, NULL);
 		return kept(err);
 	}

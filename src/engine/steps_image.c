@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Steps about images, volumes and seeds. */
+#include "base/fd.h"
 #include "engine/engine-impl.h"
 #include "engine/image/header_file.h"
 #include "engine/image/import.h"
@@ -10,6 +11,8 @@
 #include "engine/steps-impl.h"
 #include "engine/volume/volume.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -234,6 +237,28 @@ static bool give_name(const char *spare, const char *path, GError **err)
 	return fail_errno(err, errno, "can't make '%s'", path);
 }
 
+/*
+ * In a folder of an ordinary user it is that user's, as if they had made it: root's files in such folders are
+ * not given to guests (grant.h).
+ */
+static bool give_to_owner_of_folder(const char *spare, GError **err)
+{
+	g_autofree char *dir = g_path_get_dirname(spare), *name = g_path_get_basename(spare);
+	_cleanup_close_ int dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int fd =
+	    dir_fd >= 0 ? openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC) : -EBADF;
+	struct stat folder, file;
+
+	if (fd < 0 || fstat(dir_fd, &folder) < 0 || fstat(fd, &file) < 0)
+		return fail_errno(err, errno, "can't look at '%s'", spare);
+	if (geteuid() != 0 || folder.st_uid == 0)
+		return true;
+	if (!S_ISREG(file.st_mode) || file.st_uid != 0 || file.st_nlink != 1)
+		return fail(err, ERR_DENIED, "'%s' is not the file that was made", spare);
+	return fchown(fd, folder.st_uid, folder.st_gid) == 0 ||
+	       fail_errno(err, errno, "can't give '%s' to the owner of its folder", spare);
+}
+
 bool step_DISK_MAKE_run(StepContext *ctx, const Json *args, GError **err)
 {
 	g_autofree char *spare = spare_path(ctx, args);
@@ -247,7 +272,8 @@ bool step_DISK_MAKE_run(StepContext *ctx, const Json *args, GError **err)
 	v.path = spare;
 	v.hooks = &hooks;
 	return volume_create(&v, NULL, err) && note_made(ctx, args, spare, err) &&
-	       give_name(spare, json_str(args, "path"), err) && sync_dir_of(spare, err);
+	       give_to_owner_of_folder(spare, err) && give_name(spare, json_str(args, "path"), err) &&
+	       sync_dir_of(spare, err);
 }
 
 bool step_DISK_MAKE_undo(StepContext *ctx, const Json *args, GError **err)

@@ -135,6 +135,8 @@ static bool ask_for_reception(StepContext *ctx, const Json *args, Move *m, GErro
 	_cleanup_json_ Json *own = record_get(engine_of(ctx)->store, runtime, NULL, err), *answer = NULL;
 	_cleanup_json_ Json *body = own != NULL ? move_request(engine_of(ctx), args, err) : NULL;
 
+	if (own == NULL && (err == NULL || *err == NULL))
+		return fail(err, ERR_NOT_FOUND, "there is no vm '%s'", json_str(args, "name"));
 	if (body == NULL)
 		return false;
 	step_fact(ctx, "own_runtime", json_ref(own));
@@ -442,16 +444,19 @@ static bool is_all_here(const Sending *s)
 	return true;
 }
 
-/* An eviction took it from a host that is lost for good, and gave it to nobody. False: the records don't
- * tell. */
-static bool look_free(const Sending *s, bool *ret)
+/*
+ * Whose it is: `ret_free` when an eviction took it from a host that is lost for good, and gave it to nobody.
+ * *ret_host may be NULL; caller frees. False: the records don't tell.
+ */
+static bool look_free(const Sending *s, bool *ret_free, char **ret_host)
 {
 	Store *store = engine_of(s->ctx)->store;
 	g_autofree char *key = key_vm_runtime(json_str(s->args, "vm"));
 	g_autoptr(GError) e = NULL;
 	_cleanup_json_ Json *runtime = store_catch_up(store, &e) ? record_get(store, key, NULL, &e) : NULL;
 
-	*ret = runtime != NULL && json_str(runtime, "host") == NULL && json_str(runtime, "operation") == NULL;
+	*ret_host = g_strdup(json_str(runtime, "host"));
+	*ret_free = runtime != NULL && *ret_host == NULL && json_str(runtime, "operation") == NULL;
 	return e == NULL;
 }
 
@@ -478,7 +483,8 @@ static bool try_take_back(Sending *s, bool from_nobody, GError **err)
 	return owner_change(engine_of(s->ctx)->store, &c, err);
 }
 
-typedef enum Return { RETURN_DONE, RETURN_NEVER, RETURN_LATER } Return;
+/* RETURN_STARTED_HERE: an eviction freed it, and it was started on this host since. */
+typedef enum Return { RETURN_DONE, RETURN_STARTED_HERE, RETURN_NEVER, RETURN_LATER } Return;
 
 /* One that nobody has goes on here if all of it is here; else it does not, but what is here is kept. */
 static Return take_from_nobody(Sending *s, GError **err)
@@ -493,18 +499,28 @@ static Return take_from_nobody(Sending *s, GError **err)
 	return RETURN_NEVER;
 }
 
+/* Neither the other host's nor free: what is here may be in use by whoever has it, and is left alone. */
+static Return leave_to(Sending *s, const char *host)
+{
+	if (g_strcmp0(host, json_str(s->args, "host")) == 0)
+		return RETURN_NEVER;
+	step_fact(s->ctx, LEFT_ALONE, json_true());
+	return g_strcmp0(host, engine_of(s->ctx)->host_id) == 0 ? RETURN_STARTED_HERE : RETURN_NEVER;
+}
+
 static Return try_return(Sending *s, GError **err)
 {
+	g_autofree char *host = NULL;
 	bool is_free;
 
 	if (try_take_back(s, false, err))
 		return RETURN_DONE;
 	if (!g_error_matches(*err, ERR, ERR_CONFLICT) && !g_error_matches(*err, ERR, ERR_NOT_FOUND))
 		return RETURN_LATER;
-	if (!look_free(s, &is_free))
+	if (!look_free(s, &is_free, &host))
 		return RETURN_LATER;
 	if (!is_free)
-		return RETURN_NEVER;
+		return leave_to(s, host);
 	g_clear_error(err);
 	return take_from_nobody(s, err);
 }
@@ -522,7 +538,7 @@ static void take_back(Sending *s)
 		g_autoptr(GError) e = NULL;
 		Return r = try_return(s, &e);
 
-		s->owned = r != RETURN_DONE;
+		s->owned = r == RETURN_NEVER || r == RETURN_LATER;
 		if (r == RETURN_NEVER)
 			log_error("vm %s: %s could not let it go on, and it can't be taken back: %s",
 				  json_str(s->args, "name"), json_str(s->args, "host_name"),

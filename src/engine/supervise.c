@@ -691,18 +691,6 @@ static void tell_operation(Supervisor *s, const Operation *op)
 				    op->user != NULL ? op->user : "");
 }
 
-void supervisor_operation_ended(Supervisor *s, const Operation *op)
-{
-	tell_operation(s, op);
-	if (g_strcmp0(op->target_type, "vm") != 0)
-		return;
-	supervisor_push(s, look_at_exit, op->target_id, NULL, false);
-	supervisor_push(s, look_at_relevel, op->target_id, NULL, false);
-	look_at_stop_again(s, op->target_id);
-	if (g_str_equal(op->kind, "vm.cleanup") && op->state == OPERATION_DONE)
-		restart_after_cleanup(s, op->target_id);
-}
-
 /* ---- begin and end of the daemon ---- */
 
 /* The end of a QEMU that nobody saw. */
@@ -829,6 +817,34 @@ static void check_missing(Supervisor *s, const char *vm_id, const Vm *vm, const 
 	events_emit(s->engine->events, EVENT_VM_LOST, "vm", vm_id, vm->name, NULL, "%s ended with its host",
 		    vm->name);
 	remember_exit(s, vm_id, unseen_exit(s, "the host ended"));
+}
+
+/*
+ * A guest that could not go on over there and is ours again may have lost its QEMU here meanwhile, when its
+ * end was no concern of this host.
+ */
+static void look_at_returned(Supervisor *s, const Operation *op)
+{
+	g_autoptr(VmRecords) r = NULL;
+
+	if (s->engine->sim != NULL || !g_str_equal(op->kind, "vm.migrate") || op->state == OPERATION_DONE)
+		return;
+	r = records_of_own(s, op->target_id, NULL);
+	if (r != NULL && json_str(r->runtime, "operation") == NULL)
+		check_missing(s, op->target_id, r->vm, r->runtime);
+}
+
+void supervisor_operation_ended(Supervisor *s, const Operation *op)
+{
+	tell_operation(s, op);
+	if (g_strcmp0(op->target_type, "vm") != 0)
+		return;
+	look_at_returned(s, op);
+	supervisor_push(s, look_at_exit, op->target_id, NULL, false);
+	supervisor_push(s, look_at_relevel, op->target_id, NULL, false);
+	look_at_stop_again(s, op->target_id);
+	if (g_str_equal(op->kind, "vm.cleanup") && op->state == OPERATION_DONE)
+		restart_after_cleanup(s, op->target_id);
 }
 
 bool supervisor_adopt(Supervisor *s, GError **err)
