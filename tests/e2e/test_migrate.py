@@ -317,15 +317,19 @@ def test_a_backup_behind_a_move_that_copied_the_disk_is_full_and_says_so(two, tm
     assert_backup_is(b, tmp_path, more, path)
 
 
+USER = 65534  # of no other file here
+
+
 @pytest.fixture
 def apart(make_pool):
-    """Two hosts with a folder of the same path that is another one on h1: (hosts, that path, the folder of h1)."""
+    """Two hosts with a user's folder of the same path that is another one on h1: (hosts, that path, the folder of h1)."""
     base = pathlib.Path(tempfile.mkdtemp(prefix="plim-apart-"))
     base.chmod(0o755)
     here, theirs = base / "disks", base / "theirs"
     for path in (here, theirs):
         path.mkdir()
         path.chmod(0o755)
+        os.chown(path, USER, USER)
     words = [*OWN_MOUNTS, "sh", "-euc", 'mount --bind "$1" "$2"; shift 2; exec "$@"', "sh", theirs, here]
     yield make_pool(2, engine="qemu", prefixes={"h1": words}).hosts, here, theirs
     shutil.rmtree(base)
@@ -335,6 +339,7 @@ def test_a_file_that_only_the_source_sees_moves_along_when_it_is_said_so(apart):
     (a, b), here, theirs = apart
     path, there = here / "disk.raw", theirs / "disk.raw"
     path.write_bytes(os.urandom(3 << 20))
+    os.chown(path, USER, USER)
     before = path.read_bytes()
     started(a, "g", "--disk", f"name=root,path={path},format=raw")
     for command in (("explain-move", "g", "--to", "h1"), ("migrate", "g", "h1")):
@@ -366,7 +371,7 @@ def test_a_file_that_only_the_source_sees_moves_along_when_it_is_said_so(apart):
     write(b, "g", 7, "0")
     lines(b, "g", 1)
     a.ok("vm", "kill", "g")
-    until(lambda: there.stat().st_uid == 0, "the disk is given back to its owner")
+    until(lambda: there.stat().st_uid == USER, "the disk is given back to its owner")
     assert there.read_bytes() == b"\7" * 65536 + before[65536:]
     a.ok("vm", "start", "g", "--host", "h1")
     lines(b, "g", 1)
