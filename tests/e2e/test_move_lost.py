@@ -63,6 +63,7 @@ def test_what_waits_for_a_guest_of_a_lost_host_is_given_back(make_pool):
     until(lambda: is_clean(b) and qemus(b) == [], "h1 is clean", PATIENCE)
     assert not pathlib.Path(f"/proc/{there}").exists()
     (received,) = [o for o in b.get("/v1/operations") if o["kind"] == "vm.receive"]
+    received = b.wait_operation(received["id"])
     assert received["status"] == "failed" and "h0 was lost" in received["error"]["message"], received
     assert "plim pool evict h0" in received["error"]["advice"]
     a.start()
