@@ -126,10 +126,16 @@ static Json *best_report(const ApiCall *c, const VmRecords *r, uint64_t wait)
 	return member && !is_running(best) ? ask_all(c, r, best) : best;
 }
 
-static bool is_untold(const VmRecords *r, const Json *report)
+static bool has_ended(const Json *report)
 {
-	return r != NULL && g_strcmp0(json_str(report, "state"), "ended") == 0 &&
-	       json_str(r->runtime, "operation") != NULL;
+	return g_strcmp0(json_str(report, "state"), "ended") == 0;
+}
+
+/* As all hosts of the pool know it. */
+static VmRecords *look_again(ApiCall *c, GError **err)
+{
+	store_catch_up(engine_store(c->engine), NULL);
+	return call_vm(c, err);
 }
 
 bool api_vm_wakeups_show(ApiCall *c, GError **err)
@@ -143,12 +149,15 @@ bool api_vm_wakeups_show(ApiCall *c, GError **err)
 		return false;
 	rested = (wait > 0 || engine_membership(c->engine) != NULL) && call_rest(c);
 	report = best_report(c, r, wait);
-	/* What ended QEMU may not have recorded its end yet. */
-	for (int i = 0; i < FATE_LOOKS && is_untold(r, report); i++) {
-		g_usleep(FATE_PAUSE);
+	/* The record is from before the wait, and what ended QEMU may not have recorded its end yet. */
+	for (int i = 0; i < FATE_LOOKS && r != NULL && has_ended(report) &&
+			(i == 0 || json_str(r->runtime, "operation") != NULL);
+	     i++) {
+		if (i > 0)
+			g_usleep(FATE_PAUSE);
 		json_unref(report);
 		vm_records_free(r);
-		r = call_vm(c, err);
+		r = look_again(c, err);
 		report = r != NULL ? best_report(c, r, 0) : NULL;
 	}
 	call_wake(c, rested);
