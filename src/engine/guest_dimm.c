@@ -11,38 +11,11 @@
 #define TIMEOUT (5 * SECOND)
 #define TRIES 5
 
-static uint64_t size_of(const Json *devices, const char *id)
-{
-	const Json *device, *data;
-	size_t i;
-
-	json_array_foreach((Json *)devices, i, device)
-	{
-		data = json_obj(device, "data");
-		if (g_strcmp0(json_str(device, "type"), "dimm") == 0 &&
-		    g_strcmp0(json_str(data, "id"), id) == 0)
-			return json_uint(data, "size", 0);
-	}
-	return 0;
-}
-
-Json *guest_dimm_list(Vmm *v, GError **err)
+Json *guest_dimm_list(Vmm *v, size_t *ret_free, GError **err)
 {
 	_cleanup_json_ Json *devices = qmp_call(vmm_qmp(v), "query-memory-devices", NULL, TIMEOUT, err);
-	Json *sizes;
 
-	if (devices == NULL)
-		return NULL;
-	sizes = json_array();
-	for (size_t n = 0; n < DIMM_SLOTS; n++) {
-		g_autofree char *id = dimm_id(n);
-		uint64_t size = size_of(devices, id);
-
-		if (size == 0)
-			break;
-		json_array_append_new(sizes, json_integer((json_int_t)size));
-	}
-	return sizes;
+	return devices != NULL ? dimm_list_of(devices, ret_free) : NULL;
 }
 
 static bool order(Vmm *v, const char *command, Json *args, GError **err)
@@ -79,12 +52,14 @@ static bool record_once(Store *s, const char *key, const Json *sizes, GError **e
 	int64_t rev;
 	g_autoptr(GError) e = NULL;
 	_cleanup_json_ Json *applied = record_get(s, key, &rev, err), *arguments = NULL;
+	const Json *has;
 	g_autofree char *text = NULL;
 	StoreTx *tx;
 
 	if (applied == NULL)
 		return false;
-	if (json_array_size(json_arr(applied, DIMMS)) == json_array_size(sizes))
+	has = json_arr(applied, DIMMS);
+	if (has != NULL ? json_equal(has, sizes) : json_array_size(sizes) == 0)
 		return true;
 	arguments = dimm_arguments(json_arr(applied, "arguments"), sizes);
 	json_put(applied, DIMMS, json_deep_copy(sizes));

@@ -43,10 +43,11 @@ typedef struct Guest {
 	MemoryMethod method;
 	uint64_t overhead, pluggable;
 	uint64_t region;        /* that DIMMs may fill */
-	size_t dimms;           /* that it has */
+	size_t dimm;            /* number of the next one */
 	const char *means;      /* by which it was asked to take its size in this round, or NULL */
 	struct balance_guest b; /* `name` is ours */
 	uint64_t asked;         /* the target that it was told last; 0: none */
+	uint64_t kept;          /* what its balloon was told then, where it has DIMMs */
 	uint64_t plugged_before;
 	unsigned stuck;
 	uint64_t reset_at; /* reports from before are of the guest that was */
@@ -109,6 +110,12 @@ static bool is_fresh(const Json *runtime)
 	return now - g_date_time_to_unix(began) * (int64_t)SECOND < (int64_t)BOOTING;
 }
 
+/* Nobody may change it now. */
+static bool is_held(const Json *runtime)
+{
+	return vm_runtime_state(runtime) != VM_RUNNING || json_str(runtime, "operation") != NULL;
+}
+
 /* What does not change while this QEMU runs. The record is complete when its start has ended. */
 static void learn(Guest *g, const Json *runtime)
 {
@@ -122,6 +129,7 @@ static void learn(Guest *g, const Json *runtime)
 		return;
 	g->method = memory_method_of(json_str(d, "method"));
 	g->plug = g->method == MEMORY_VIRTIO_MEM;
+	g->b.dimms = g->method == MEMORY_DIMM;
 	g->region = json_uint(d, "region", 0);
 	g->overhead = json_uint(d, "overhead", 0);
 	g->b.base = json_uint(d, "base", 0);
@@ -148,7 +156,7 @@ static void begin_anew(Guest *g)
 {
 	g->b.state = (struct balance_state){ 0 };
 	g->b.fresh = true;
-	g->asked = 0;
+	g->asked = g->kept = 0;
 	g->online = false;
 	g->reset_at = (uint64_t)g_get_real_time();
 }
@@ -223,11 +231,10 @@ static void have_it_used(MemoryKeeper *k, Guest *g)
 /* A daemon that ended between plugging one and recording it has left the second part to us. */
 static bool look_at_dimms(MemoryKeeper *k, Guest *g, Vmm *v, GError **err)
 {
-	_cleanup_json_ Json *sizes = g->method == MEMORY_DIMM ? guest_dimm_list(v, err) : NULL;
+	_cleanup_json_ Json *sizes = g->method == MEMORY_DIMM ? guest_dimm_list(v, &g->dimm, err) : NULL;
 
 	if (sizes == NULL)
 		return g->method != MEMORY_DIMM;
-	g->dimms = json_array_size(sizes);
 	g->b.plugged = dimm_list_sum(sizes);
 	return g->b.held || guest_dimm_record(k->engine->store, g->vm_id, sizes, err);
 }
@@ -244,7 +251,7 @@ static void measure(MemoryKeeper *k, Guest *g, Vmm *v)
 	if (!g->dynamic)
 		return;
 	read_settings(k, g);
-	g->b.held = vm_runtime_state(runtime) != VM_RUNNING || json_str(runtime, "operation") != NULL;
+	g->b.held = is_held(runtime);
 	if (g->b.held && g->b.state.target != 0) {
 		g->looked = true; /* it has what it had */
 		return;
@@ -306,36 +313,40 @@ static void see_stuck(Guest *g, uint64_t wanted)
 	g->plugged_before = g->b.plugged;
 }
 
+/* False without an error: a move or the like has begun since it was measured, and counts what it has. */
 static bool plug_dimm(MemoryKeeper *k, Guest *g, Vmm *v, uint64_t size, GError **err)
 {
-	_cleanup_json_ Json *sizes = NULL;
+	_cleanup_json_ Json *runtime = runtime_of(k, g->vm_id), *sizes = NULL;
 
-	if (!guest_dimm_plug(v, g->dimms, size, err))
+	if (is_held(runtime) || !guest_dimm_plug(v, g->dimm, size, err))
 		return false;
-	g->b.plugged += size;
+	balance_plugged(&g->b, size);
 	g->means = memory_method_name(MEMORY_DIMM);
-	sizes = guest_dimm_list(v, err);
-	if (sizes == NULL)
-		return false;
-	g->dimms = json_array_size(sizes);
-	return guest_dimm_record(k->engine->store, g->vm_id, sizes, err);
+	sizes = guest_dimm_list(v, &g->dimm, err);
+	return sizes != NULL && guest_dimm_record(k->engine->store, g->vm_id, sizes, err);
 }
 
 /* DIMMs only come; the balloon is told how much of all that there is the guest keeps. */
 static void follow_by_dimms(MemoryKeeper *k, Guest *g, Vmm *v)
 {
-	uint64_t target = g->b.target, above = target > g->b.base ? target - g->b.base : 0;
+	uint64_t target = g->b.target, above = target > g->b.base ? target - g->b.base : 0, keeps;
 	uint64_t size = dimm_next(g->region, g->b.plugged, above);
 	g_autoptr(GError) why = NULL;
 
-	if (size == 0 && target == g->asked)
+	if (size == 0 && target == g->asked && balance_keeps(&g->b) == g->kept)
 		return;
-	g->means = memory_method_name(MEMORY_BALLOON);
-	if ((size > 0 && !plug_dimm(k, g, v, size, &why)) ||
-	    !guest_balloon_ask(v, false, 0, MIN(target, g->b.base + g->b.plugged), &why))
-		log_debug("the memory of %s stays as it is: %s", g->name, why->message);
-	else
+	g->means = size == 0 ? memory_method_name(MEMORY_BALLOON) : NULL;
+	if (size > 0 && !plug_dimm(k, g, v, size, &why)) {
+		log_debug("%s gets no DIMM now: %s", g->name, why != NULL ? why->message : "it is held");
+		return;
+	}
+	keeps = balance_keeps(&g->b);
+	if (guest_balloon_ask(v, false, 0, keeps, &why)) {
 		g->asked = target;
+		g->kept = keeps;
+	} else {
+		log_debug("the memory of %s stays as it is: %s", g->name, why->message);
+	}
 }
 
 /* The target as two numbers: what is plugged, and what the balloon leaves of what it booted with. */

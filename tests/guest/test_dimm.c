@@ -77,6 +77,39 @@ static void test_a_list_of_another_host_is_checked(void)
 	}
 }
 
+/* A guest may eject any of them. */
+static void test_a_list_has_all_that_are_there_and_the_first_number_that_is_free(void)
+{
+	static const struct {
+		const char *devices, *sizes;
+		size_t free;
+	} rows[] = {
+		{ "", "[]", 0 },
+		{ "dimm0=128", "[134217728]", 1 },
+		{ "dimm1=256 dimm0=128", "[134217728,268435456]", 2 },
+		{ "dimm0=128 dimm2=256", "[134217728,268435456]", 1 },
+		{ "dimm1=256 other=128", "[268435456]", 0 },
+		{ "dimm31=128", "[134217728]", 0 },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+		g_auto(GStrv) words = g_strsplit(rows[i].devices, " ", -1);
+		_cleanup_json_ Json *devices = json_array(), *wanted = parse(rows[i].sizes), *sizes = NULL;
+		size_t number;
+
+		for (size_t n = 0; words[n] != NULL; n++) {
+			g_auto(GStrv) pair = g_strsplit(words[n], "=", 2);
+			json_int_t size = (json_int_t)(g_ascii_strtoull(pair[1], NULL, 10) * MIB);
+
+			json_array_append_new(devices, json_pack("{s:s, s:{s:s, s:I}}", "type", "dimm",
+								 "data", "id", pair[0], "size", size));
+		}
+		sizes = dimm_list_of(devices, &number);
+		g_assert_true(json_equal(sizes, wanted));
+		g_assert_cmpuint(number, ==, rows[i].free);
+	}
+}
+
 static Argv *argv_with(const HostFacts *host, const Vm *vm, const Json *dimms)
 {
 	static const char *const disks[] = { NULL };
@@ -144,6 +177,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/dimm/next", test_a_dimm_is_whole_pieces_and_ends_with_the_region);
 	g_test_add_func("/dimm/slots", test_the_slots_last_until_the_region_is_full);
 	g_test_add_func("/dimm/list", test_a_list_of_another_host_is_checked);
+	g_test_add_func("/dimm/list_of",
+			test_a_list_has_all_that_are_there_and_the_first_number_that_is_free);
 	g_test_add_func("/dimm/record", test_the_record_is_what_a_start_with_these_dimms_would_say);
 	g_test_add_func("/dimm/auto", test_an_old_linux_gets_dimms_by_itself);
 	return g_test_run();

@@ -3,6 +3,7 @@
  * Dynamic memory: simulated hosts whose guests report, follow, lie and are
  * deaf, with the decisions as text; and what must hold whatever happens.
  */
+#include "core/guest/dimm.h"
 #include "core/memory/balance.h"
 #include "core/memory/range.h"
 
@@ -25,6 +26,7 @@ struct real {
 	bool no_driver, deaf, offline, counts_no_balloon;
 	uint64_t frozen_at; /* when it stopped to report; 0: it did not */
 	uint64_t most;      /* that it gives back at a time; 0: all */
+	uint64_t idle;      /* of what was plugged: its kernel has not taken it into use */
 	uint64_t swap_in;
 };
 
@@ -81,7 +83,7 @@ static uint64_t real_size(const struct real *r)
 /* What a Linux driver tells. */
 static struct balance_report report_of(const struct real *r, uint64_t at)
 {
-	uint64_t online = r->offline ? 0 : r->plugged, usable, available;
+	uint64_t online = r->offline ? 0 : r->plugged - r->idle, usable, available;
 	uint64_t total = r->base - HIDDEN + online - (r->counts_no_balloon ? r->ballooned : 0);
 
 	usable = r->base - HIDDEN + online - r->ballooned;
@@ -394,6 +396,158 @@ static void test_balloons_count_right_in_drivers_that_take_them_off_the_total(vo
 	}
 }
 
+/* ---- one guest that grows by DIMMs ---- */
+
+/* It boots with 1 GiB and may have 64 GiB more, so that each DIMM has 2 GiB. */
+#define REGION (64 * GIB)
+
+/* It can use what its kernel counts, but for what its balloon has. */
+static uint64_t in_use(const struct world *w)
+{
+	const struct real *r = &w->real[0];
+
+	return r->base + (r->offline ? 0 : r->plugged - r->idle) - r->ballooned;
+}
+
+/* As the engine follows; the balloon takes all that it may at once. */
+static void turn_dimms(struct world *w)
+{
+	struct balance_guest *g = &w->guest[0];
+	struct real *r = &w->real[0];
+	uint64_t size;
+
+	measure(w, 0);
+	balance_round(&w->r);
+	size = dimm_next(REGION, g->plugged, less(g->target, g->base));
+	if (size > 0)
+		balance_plugged(g, size);
+	r->plugged += size;
+	r->ballooned = r->base + r->plugged - balance_keeps(g);
+	w->r.now += PERIOD;
+}
+
+static void add_dimm_guest(struct world *w, uint64_t uses)
+{
+	world_init(w, 128 * GIB);
+	add(w, "guest", 512, 1024, 65 * 1024, uses);
+	w->guest[0].dimms = true;
+	for (unsigned i = 0; i < 3; i++)
+		turn_dimms(w);
+	g_assert_cmpuint(w->guest[0].plugged, ==, 0);
+}
+
+static void test_a_dimm_that_lies_idle_is_not_taken_out_of_what_the_guest_uses(void)
+{
+	struct world w;
+	unsigned told = 0, offline = 0;
+
+	add_dimm_guest(&w, 700);
+	w.real[0].offline = true;
+	w.real[0].uses = 900 * MIB;
+	for (unsigned i = 0; i < 200; i++) {
+		turn_dimms(&w);
+		told += w.guest[0].noticed;
+		offline += w.guest[0].verdict == BALANCE_OFFLINE;
+		g_assert_cmpuint(in_use(&w), ==, GIB);
+		g_assert_cmpuint(w.real[0].plugged, ==, 2 * GIB);
+	}
+	g_assert_cmpuint(offline, >, 0);
+	g_assert_cmpuint(told, >=, 1);
+	g_assert_cmpuint(told, <=, 200 / BALANCE_ROUNDS_PARDON + 1);
+	/* It gives back what it does not need all the same. */
+	w.real[0].uses = 500 * MIB;
+	for (unsigned i = 0; i < 60; i++)
+		turn_dimms(&w);
+	g_assert_cmpuint(w.guest[0].need, ==, 500 * MIB + HIDDEN);
+	g_assert_cmpuint(in_use(&w), ==, w.guest[0].target);
+	g_assert_cmpuint(in_use(&w), <, 768 * MIB);
+	/* Its administrator takes it into use at last. */
+	w.real[0].offline = false;
+	w.real[0].uses = 900 * MIB;
+	for (unsigned i = 0; i < 40; i++)
+		turn_dimms(&w);
+	g_assert_cmpuint(w.guest[0].need, ==, 900 * MIB + HIDDEN);
+	g_assert_cmpuint(in_use(&w), ==, w.guest[0].target);
+	g_assert_cmpuint(in_use(&w), >=, 1100 * MIB);
+	g_assert_cmpuint(in_use(&w), <, 1536 * MIB);
+	world_done(&w);
+}
+
+static void test_the_balloon_takes_the_rest_of_a_dimm_once_it_is_in_use(void)
+{
+	for (unsigned off = 0; off < 2; off++) {
+		struct world w;
+
+		add_dimm_guest(&w, 700);
+		w.real[0].counts_no_balloon = off;
+		w.real[0].uses = 900 * MIB;
+		for (unsigned i = 0; i < 40; i++) {
+			turn_dimms(&w);
+			g_assert_cmpuint(in_use(&w), >=, GIB);
+		}
+		g_assert_cmpuint(w.real[0].plugged, ==, 2 * GIB);
+		g_assert_cmpuint(w.guest[0].need, ==, 900 * MIB + HIDDEN);
+		g_assert_cmpuint(in_use(&w), ==, w.guest[0].target);
+		g_assert_cmpuint(in_use(&w), <, 1536 * MIB);
+		world_done(&w);
+	}
+}
+
+/* A daemon that began anew, or another host, does not know what its kernel keeps for itself. */
+static void test_a_dimm_that_lies_idle_is_no_need_of_a_guest_that_was_taken_over(void)
+{
+	struct world w;
+
+	add_dimm_guest(&w, 700);
+	w.real[0].uses = 900 * MIB;
+	for (unsigned i = 0; i < 40; i++)
+		turn_dimms(&w);
+	w.guest[0].state = (struct balance_state){ 0 };
+	w.guest[0].fresh = false;
+	turn_dimms(&w);
+	w.real[0].uses = 2900 * MIB;
+	for (unsigned i = 0; i < 40 && w.real[0].plugged == 2 * GIB; i++)
+		turn_dimms(&w);
+	g_assert_cmpuint(w.real[0].plugged, ==, 4 * GIB);
+	w.real[0].idle = 2 * GIB;
+	for (unsigned i = 0; i < 40; i++) {
+		turn_dimms(&w);
+		g_assert_cmpuint(w.real[0].plugged, ==, 4 * GIB);
+		g_assert_cmpuint(in_use(&w), ==, 3 * GIB);
+		g_assert_cmpuint(w.guest[0].need, <=, 3 * GIB);
+	}
+	w.real[0].idle = 0;
+	for (unsigned i = 0; i < 40; i++)
+		turn_dimms(&w);
+	g_assert_cmpuint(w.real[0].plugged, ==, 4 * GIB);
+	g_assert_cmpuint(w.guest[0].need, ==, 2900 * MIB + HIDDEN);
+	g_assert_cmpuint(in_use(&w), ==, w.guest[0].target);
+	world_done(&w);
+}
+
+static void test_what_the_balloon_keeps(void)
+{
+	static const struct {
+		uint64_t base, plugged, target, idle, keeps;
+	} rows[] = {
+		{ GIB, 0, GIB, 0, GIB },
+		{ GIB, 0, 700 * MIB, 0, 700 * MIB },
+		{ GIB, 2 * GIB, 1124 * MIB, 2 * GIB, 3 * GIB },
+		{ GIB, 2 * GIB, 1124 * MIB, GIB, 2148 * MIB },
+		{ GIB, 2 * GIB, 1124 * MIB, 0, 1124 * MIB },
+		{ GIB, 2 * GIB, 8 * GIB, 2 * GIB, 3 * GIB },
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+		struct balance_guest g = { .base = rows[i].base,
+					   .plugged = rows[i].plugged,
+					   .target = rows[i].target,
+					   .state.idle = rows[i].idle };
+
+		g_assert_cmpuint(balance_keeps(&g), ==, rows[i].keeps);
+	}
+}
+
 /* ---- many guests, no room ---- */
 
 static void test_those_with_most_to_spare_give_and_weight_divides(void)
@@ -668,6 +822,12 @@ int main(int argc, char **argv)
 	g_test_add_func("/balance/offline", test_who_does_not_take_what_is_plugged_gets_no_more);
 	g_test_add_func("/balance/drivers",
 			test_balloons_count_right_in_drivers_that_take_them_off_the_total);
+	g_test_add_func("/balance/dimm/keeps", test_what_the_balloon_keeps);
+	g_test_add_func("/balance/dimm/idle",
+			test_a_dimm_that_lies_idle_is_not_taken_out_of_what_the_guest_uses);
+	g_test_add_func("/balance/dimm/rest", test_the_balloon_takes_the_rest_of_a_dimm_once_it_is_in_use);
+	g_test_add_func("/balance/dimm/taken_over",
+			test_a_dimm_that_lies_idle_is_no_need_of_a_guest_that_was_taken_over);
 	g_test_add_func("/balance/weight", test_those_with_most_to_spare_give_and_weight_divides);
 	g_test_add_func("/balance/waits", test_who_is_in_need_does_not_wait_until_another_was_calm);
 	g_test_add_func("/balance/short", test_a_shortage_is_told_with_the_cheapest_to_move);

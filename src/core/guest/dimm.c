@@ -61,6 +61,38 @@ char *dimm_memory_id(size_t n)
 	return g_strdup_printf("dimm%zu-memory", n);
 }
 
+static uint64_t size_of(const Json *devices, const char *id)
+{
+	const Json *device, *data;
+	size_t i;
+
+	json_array_foreach((Json *)devices, i, device)
+	{
+		data = json_obj(device, "data");
+		if (g_strcmp0(json_str(device, "type"), "dimm") == 0 &&
+		    g_strcmp0(json_str(data, "id"), id) == 0)
+			return json_uint(data, "size", 0);
+	}
+	return 0;
+}
+
+Json *dimm_list_of(const Json *devices, size_t *ret_free)
+{
+	Json *sizes = json_array();
+
+	*ret_free = DIMM_SLOTS;
+	for (size_t n = 0; n < DIMM_SLOTS; n++) {
+		g_autofree char *id = dimm_id(n);
+		uint64_t size = size_of(devices, id);
+
+		if (size > 0)
+			json_array_append_new(sizes, json_integer((json_int_t)size));
+		else
+			*ret_free = MIN(*ret_free, n);
+	}
+	return sizes;
+}
+
 static void add_dimm(ArgvBuilder *b, size_t n, uint64_t size)
 {
 	g_autofree char *id = dimm_id(n), *memory = dimm_memory_id(n);

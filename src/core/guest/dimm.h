@@ -33,6 +33,12 @@ uint64_t dimm_next(uint64_t region, uint64_t plugged, uint64_t wanted);
 bool dimm_list_check(const Json *sizes, uint64_t region, GError **err);
 uint64_t dimm_list_sum(const Json *sizes);
 
+/*
+ * Sizes of the DIMMs among QEMU's memory devices (query-memory-devices), by number. A guest may eject any of
+ * them through ACPI, so numbers may be missing: `ret_free` is the first that is. New reference.
+ */
+Json *dimm_list_of(const Json *devices, size_t *ret_free);
+
 /* Names of QEMU's device `n` and of its memory. Caller frees. */
 char *dimm_id(size_t n);
 char *dimm_memory_id(size_t n);

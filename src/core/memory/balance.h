@@ -108,9 +108,11 @@ struct balance_state {
 	unsigned lies;            /* since it booted */
 	unsigned offline;         /* rounds in which most of its new memory lay idle */
 	bool has_need, has_hidden;
-	bool clean;      /* the last report is of after the balloon moved */
-	uint64_t need;   /* of the last report that could be used */
-	uint64_t hidden; /* of the memory that it booted with: what its kernel never counted */
+	bool clean;               /* the last report is of after the balloon moved */
+	uint64_t need;            /* of the last report that could be used */
+	uint64_t hidden;          /* of the memory that it booted with: what its kernel never counted */
+	uint64_t counted;         /* the most that its kernel ever managed */
+	uint64_t idle, idle_most; /* of its DIMMs: what its kernel has not taken into use; when one came */
 	uint64_t caches;
 	bool cramped; /* it had less than a quarter of its buffer then */
 	bool roomy;   /* a quarter of its size was available then */
@@ -129,6 +131,7 @@ struct balance_guest {
 	unsigned buffer, weight;
 	uint64_t base;      /* memory that it booted with */
 	uint64_t plugged;   /* and was given since */
+	bool dimms;         /* as DIMMs: they count before its kernel uses them */
 	uint64_t ballooned; /* and gave back */
 	bool held;          /* nobody may change it now */
 	bool fresh;         /* it boots: its first target is `start`; else it is what it has */
@@ -167,6 +170,13 @@ struct balance_round {
 void balance_round(struct balance_round *r);
 
 uint64_t balance_size(const struct balance_guest *g);
+/* A DIMM was plugged in after the round: it lies idle until a report counts it. */
+void balance_plugged(struct balance_guest *g, uint64_t size);
+/*
+ * Of base and DIMMs, what the balloon is to leave for the target to be met. What lies idle is no memory yet,
+ * and is left on top: a balloon that made up for it would take what the guest uses.
+ */
+uint64_t balance_keeps(const struct balance_guest *g);
 const char *balance_verdict_name(BalanceVerdict v);
 /* Why the guest has the target that it has: a sentence for people. Caller frees. */
 char *balance_reason(const struct balance_guest *g);

@@ -38,6 +38,17 @@ uint64_t balance_size(const struct balance_guest *g)
 	return sub(ram_of(g), g->ballooned);
 }
 
+/* Of that, what its kernel can use. */
+static uint64_t usable(const struct balance_guest *g)
+{
+	return sub(balance_size(g), g->state.idle);
+}
+
+uint64_t balance_keeps(const struct balance_guest *g)
+{
+	return MIN(ram_of(g), g->target + g->state.idle);
+}
+
 uint64_t balance_band(uint64_t size)
 {
 	return MAX(size / BAND_SHARE, BAND_LEAST);
@@ -48,6 +59,51 @@ static uint64_t within(const struct balance_guest *g, uint64_t size)
 	uint64_t whole = (size + RANGE_BLOCK - 1) / RANGE_BLOCK * RANGE_BLOCK;
 
 	return CLAMP(whole, g->min, g->max);
+}
+
+/* ---- DIMMs ---- */
+
+static void see_ram(struct balance_guest *g)
+{
+	struct balance_state *s = &g->state;
+	uint64_t ram = ram_of(g), more = s->ram != 0 && g->dimms ? sub(ram, s->ram) : 0;
+
+	s->idle += more;
+	if (more > 0)
+		s->idle_most = s->idle;
+	/* One that was ejected: what is left is counted anew. */
+	if (ram < s->ram) {
+		s->idle = sub(s->idle, s->ram - ram);
+		s->counted = 0;
+	}
+	/* Memory that was taken away a moment ago may still be in its report. */
+	s->ram_most = MAX(s->ram, ram);
+	s->ram = ram;
+}
+
+/* Memory stays in use; a balloon may be taken off a later total. So the most of all reports tells what is
+ * used. */
+static void see_counted(struct balance_guest *g)
+{
+	struct balance_state *s = &g->state;
+	uint64_t total = g->report.total, more;
+
+	if (g->report.at == 0 || total == BALANCE_UNKNOWN || total > s->ram_most)
+		return;
+	more = s->counted != 0 ? sub(total, s->counted) : 0;
+	s->counted = MAX(s->counted, total);
+	if (s->idle == 0 || more == 0)
+		return;
+	s->idle = sub(s->idle, more);
+	/* Some of a DIMM may hold the lists of its own pages, which are never counted. */
+	if (s->idle <= MAX(ONLINE_PIECE / 2, s->idle_most / 16))
+		s->idle = 0, s->deaf_up = false;
+}
+
+void balance_plugged(struct balance_guest *g, uint64_t size)
+{
+	g->plugged += size;
+	see_ram(g);
 }
 
 /* ---- following ---- */
@@ -63,7 +119,7 @@ void balance_ask(struct balance_guest *g, uint64_t target, BalanceVerdict why, u
 
 	g->verdict = why;
 	g->target = s->target = target;
-	s->asked_from = balance_size(g);
+	s->asked_from = usable(g);
 	s->moved_at = now;
 	s->arrived = is_near(s->asked_from, target);
 	/* What is needed now says nothing of how it will be with more. */
@@ -84,7 +140,7 @@ static bool took_back(const struct balance_guest *g)
 static void see_size(struct balance_guest *g, uint64_t now)
 {
 	struct balance_state *s = &g->state;
-	uint64_t size = balance_size(g);
+	uint64_t size = usable(g);
 
 	if (size != s->size)
 		s->moved_at = now;
@@ -175,7 +231,8 @@ static bool counts_ballooned(const struct balance_guest *g)
 	const struct balance_state *s = &g->state;
 	uint64_t total = g->report.total;
 
-	return s->has_hidden ? total + s->hidden + g->ballooned / 2 > ram_of(g) : total > balance_size(g);
+	return s->has_hidden ? total + s->hidden + g->ballooned / 2 > sub(ram_of(g), s->idle)
+			     : total > usable(g);
 }
 
 /* A report from before the balloon moved would take its pages for the guest's own. */
@@ -192,7 +249,7 @@ static bool take_report(struct balance_guest *g)
 		s->has_hidden = true, s->hidden = sub(g->base, r->total);
 	gone = counts_ballooned(g) ? g->ballooned : 0;
 	used = sub(r->total - spare_of(r), gone);
-	s->need = used + (s->has_hidden ? s->hidden : sub(sub(ram_of(g), g->ballooned - gone), r->total));
+	s->need = used + (s->has_hidden ? s->hidden : sub(usable(g) + gone, r->total));
 	s->cramped = spare_of(r) < s->need / 400 * g->buffer;
 	s->roomy = spare_of(r) >= s->size / ROOMY_SHARE;
 	s->caches = knows(r->caches) ? r->caches : 0;
@@ -204,8 +261,9 @@ static bool take_report(struct balance_guest *g)
 static void see_offline(struct balance_guest *g)
 {
 	struct balance_state *s = &g->state;
-	bool offline = s->has_hidden && g->plugged >= ONLINE_PIECE &&
-		       g->report.total + s->hidden < g->base + g->plugged / 2;
+	bool offline = g->dimms ? s->idle > s->idle_most / 2
+				: s->has_hidden && g->plugged >= ONLINE_PIECE &&
+				      g->report.total + s->hidden < g->base + g->plugged / 2;
 
 	s->offline = offline ? s->offline + 1 : 0;
 }
@@ -342,6 +400,11 @@ static struct appetite judge(struct balance_guest *g, uint64_t now, uint64_t per
 	if (s->offline >= BALANCE_ROUNDS_OFFLINE && !s->deaf_up) {
 		s->deaf_up = true;
 		s->pardon_at = now + BALANCE_ROUNDS_PARDON * period;
+		/* A DIMM that lies idle is no way to the target: it has arrived where it is. */
+		if (s->idle > 0) {
+			g->target = s->target = CLAMP(s->size, g->min, g->max);
+			s->arrived = true;
+		}
 		return settle(g, BALANCE_OFFLINE);
 	}
 	a = hungry(g);
@@ -356,9 +419,8 @@ struct appetite balance_look(struct balance_guest *g, uint64_t now, uint64_t per
 	g->need = g->floor = g->wanted = 0;
 	g->noticed = false;
 	s->took = took_back(g);
-	/* Memory that was taken away a moment ago may still be in its report. */
-	s->ram_most = MAX(s->ram, ram_of(g));
-	s->ram = ram_of(g);
+	see_ram(g);
+	see_counted(g);
 	see_size(g, now);
 	if (s->target == 0) {
 		balance_ask(g, CLAMP(g->fresh && g->report.at == 0 ? g->start : s->size, g->min, g->max),
