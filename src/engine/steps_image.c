@@ -253,8 +253,12 @@ static bool give_to_owner_of_folder(const char *spare, GError **err)
 		return fail_errno(err, errno, "can't look at '%s'", spare);
 	if (geteuid() != 0 || folder.st_uid == 0)
 		return true;
-	if (!S_ISREG(file.st_mode) || file.st_uid != 0 || file.st_nlink != 1)
-		return fail(err, ERR_DENIED, "'%s' is not the file that was made", spare);
+	/* It is the folder's owner's already when a daemon died behind this. */
+	if (!S_ISREG(file.st_mode) || (file.st_uid != 0 && file.st_uid != folder.st_uid) ||
+	    file.st_nlink != 1)
+		return fail_advice(err, ERR_DENIED,
+				   "Somebody else changes files there: look who, and try again.",
+				   "'%s' is not the file that was made", spare);
 	return fchown(fd, folder.st_uid, folder.st_gid) == 0 ||
 	       fail_errno(err, errno, "can't give '%s' to the owner of its folder", spare);
 }
