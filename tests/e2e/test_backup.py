@@ -342,3 +342,6 @@ def test_a_daemon_that_is_killed_while_it_copies_a_vm_that_is_off_leaves_nothing
     again = created(guest, repo)
     assert again["consistency"] == "file-system"
     same_disks(guest, repo, again["backup"])
+    # What is restored over it is not what its guest left there.
+    daemon.ok("backup", "restore", again["backup"], "--from", repo, "--over", "g")
+    assert created(guest, repo)["consistency"] == "crash"
