@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/api-impl.h"
 #include "api/forward.h"
+#include "api/named.h"
 #include "api/route.h"
 #include "api/web.h"
 #include "base/fd.h"
@@ -201,10 +202,13 @@ static void print_answer(ApiCall *c)
 static void run_job(void *data)
 {
 	Job *j = data;
-	bool done = false;
-	bool ok = (!j->from_pool || admit_peer(j, &j->error)) &&
-		  forward_call(&j->call, j->route, &done, &j->error) &&
-		  (done || call_run(&j->call, j->route->handler, &j->error));
+	bool done = false, ok = !j->from_pool || admit_peer(j, &j->error);
+
+	if (ok) {
+		call_await_named(&j->call);
+		ok = forward_call(&j->call, j->route, &done, &j->error) &&
+		     (done || call_run(&j->call, j->route->handler, &j->error));
+	}
 
 	g_assert(ok == (j->error == NULL));
 	if (ok)
@@ -232,8 +236,11 @@ static void find_socket(void *data)
 {
 	Job *j = data;
 
-	if ((!j->from_pool || admit_peer(j, &j->error)) &&
-	    forward_socket(&j->call, j->route, &j->far, &j->error) && j->far == NULL) {
+	bool ok = !j->from_pool || admit_peer(j, &j->error);
+
+	if (ok)
+		call_await_named(&j->call);
+	if (ok && forward_socket(&j->call, j->route, &j->far, &j->error) && j->far == NULL) {
 		if (g_str_has_suffix(j->route->path, "/display"))
 			j->screen = display_find(&j->call, &j->error);
 		else

@@ -394,6 +394,19 @@ def test_a_dead_host_is_evicted_and_its_vms_are_free(pool):
     assert pool[0].plim("pool", "evict", "h9").status == 4
 
 
+def test_what_one_host_has_just_made_is_found_on_every_other(pool):
+    """Each host reads from a copy of its own, which is some ms behind what another one has just answered for."""
+    for i in range(40):
+        made, asked = pool[i % 3], pool[(i + 1) % 3]
+        making = made.api("POST", "/v1/volumes", {"name": f"v{i}", "size": 1 << 20}).body["id"]
+        assert asked.api("GET", f"/v1/operations/{making}").status == 200
+        body = {"name": f"g{i}", "settings": {"boot.kernel": str(PAYLOAD)}, "nics": []}
+        ident = made.api("POST", "/v1/vms?wait=60", body).body["target"]["id"]
+        assert asked.api("POST", f"/v1/vms/{ident if i % 2 else f'g{i}'}/actions/start").status == 202
+    # What is nowhere is still nowhere.
+    assert pool[0].api("GET", "/v1/vms/g40").status == 404
+
+
 def test_records_that_cannot_be_read_keep_no_dead_host_in_the_pool(pool):
     idents = {name: make_vm(pool[1], name) for name in ("fine", "garbled", "unreadable")}
     for name in idents:
