@@ -23,25 +23,20 @@
 #include "engine/owner.h"
 #include "engine/receive.h"
 #include "engine/records.h"
+#include "engine/sending.h"
 #include "engine/steps-impl.h"
 #include "engine/volume/volume.h"
 
 #define SECOND UINT64_C(1000000)
 #define PREPARE_TIMEOUT (120 * SECOND)
 #define ASK_TIMEOUT (30 * SECOND)
-#define TELL_TIMEOUT (10 * SECOND)
 #define ABORT_TIMEOUT (60 * SECOND)
 /* Between two looks at the other daemon while memory is copied, and how long one may take. */
 #define LOOK (SECOND)
 #define LOOK_TIMEOUT (20 * SECOND)
-/* How long a daemon that owns a guest now, and does not answer, is asked before people are told. */
-#define PATIENCE (30 * SECOND)
 /* For the other host's operation to end as well, so that who waited for ours can go on with the guest. */
 #define SETTLE_TIMEOUT (10 * SECOND)
 #define SETTLE_LOOK 10000
-#define ASK_AGAIN (SECOND / 4)
-/* Fact: the other host was taken out of the pool, and what stayed here is all that is left of the guest. */
-#define LEFT_ALONE "left_alone"
 
 static Engine *engine_of(StepContext *ctx)
 {
@@ -56,12 +51,6 @@ static const char *own_id(StepContext *ctx)
 static char *key_dir_of(const Json *args)
 {
 	return g_build_filename(json_str(args, "run_dir"), "key", NULL);
-}
-
-/* Those of MIGRATE_PREPARE, which know the guest's disks. */
-static const Json *prepare_args(StepContext *ctx)
-{
-	return plan_step(step_operation(ctx)->plan, 0)->args;
 }
 
 static char *reception_path(const Move *m, const char *rest)
@@ -86,19 +75,6 @@ static bool make_key(const Json *args, char **ret, GError **err)
 	return true;
 }
 
-static Json *named_in(const Json *disks, const char *name)
-{
-	Json *d;
-	size_t i;
-
-	json_array_foreach((Json *)disks, i, d)
-	{
-		if (g_strcmp0(json_str(d, "name"), name) == 0)
-			return d;
-	}
-	return NULL;
-}
-
 /* What it says of the disks: which are copied, and to where. */
 static bool take_disks(StepContext *ctx, const Json *args, Move *m, const Json *answer, GError **err)
 {
@@ -110,7 +86,7 @@ static bool take_disks(StepContext *ctx, const Json *args, Move *m, const Json *
 	json_array_foreach(disks, i, d)
 	{
 		const char *name = json_str(d, "name"), *path = json_str(d, "path");
-		const Json *own = named_in(json_arr(args, "disks"), name);
+		const Json *own = sending_disk_named(json_arr(args, "disks"), name);
 
 		if (own == NULL || path == NULL)
 			break;
@@ -158,20 +134,6 @@ static bool ask_for_reception(StepContext *ctx, const Json *args, Move *m, GErro
 	return take_disks(ctx, args, m, answer, err);
 }
 
-/* An error of the other host's operation, told as ours. */
-static bool fail_as_told(const Json *args, const Json *view, GError **err)
-{
-	const Json *error = json_obj(view, "error");
-	g_autoptr(GError) theirs = error != NULL ? err_of_json(error) : NULL;
-
-	if (theirs == NULL)
-		return fail(err, ERR_UNAVAILABLE, "%s gave the move of '%s' up", json_str(args, "host_name"),
-			    json_str(args, "name"));
-	g_prefix_error(&theirs, "%s: ", json_str(args, "host_name"));
-	g_propagate_error(err, g_steal_pointer(&theirs));
-	return false;
-}
-
 static bool wait_open(StepContext *ctx, const Json *args, Move *m, GError **err)
 {
 	g_autofree char *path = reception_path(m, "?wait=1");
@@ -183,7 +145,7 @@ static bool wait_open(StepContext *ctx, const Json *args, Move *m, GError **err)
 		if (view == NULL)
 			return false;
 		if (g_strcmp0(json_str(view, "state"), "ended") == 0)
-			return fail_as_told(args, view, err);
+			return sending_fail_as_told(args, view, err);
 		if (g_strcmp0(json_str(view, "state"), "open") == 0) {
 			m->memory_port = (unsigned)json_uint(view, "memory_port", 0);
 			m->disk_port = (unsigned)json_uint(view, "disk_port", 0);
@@ -230,23 +192,6 @@ bool step_MIGRATE_PREPARE_undo(StepContext *ctx, const Json *args, GError **err)
 
 /* ---- the guest goes ---- */
 
-typedef struct Sending {
-	StepContext *ctx;
-	const Json *args;
-	Move *move;
-	PeerLink *link; /* to the other host's daemon */
-	PeerLink *late; /* the same, when it is this step's own */
-	Vmm *vmm;       /* NULL: its QEMU has ended */
-	uint64_t looked_at;
-	OwnerSeen seen;
-	bool stands;      /* the guest does: nothing may take long */
-	bool owned;       /* by the other host */
-	bool interrupted; /* this daemon ends before it is known what became of it */
-	bool rests;       /* its thread counts as free */
-	uint64_t ran_at;
-	Json *finish; /* what goes with the word to go on; NULL: nothing */
-} Sending;
-
 /* The other daemon is looked at: it must be there to let the guest go on. */
 static bool other_lives(Sending *s, GError **err)
 {
@@ -261,14 +206,7 @@ static bool other_lives(Sending *s, GError **err)
 	view = peer_link_call(s->link, "GET", path, NULL, LOOK_TIMEOUT, err);
 	if (view == NULL)
 		return false;
-	return g_strcmp0(json_str(view, "state"), "open") == 0 || fail_as_told(s->args, view, err);
-}
-
-/* The last look, without a word: its connection would be closed if it had died. */
-static bool other_is_there(const Sending *s, GError **err)
-{
-	return peer_link_lives(s->link) ||
-	       fail(err, ERR_UNAVAILABLE, "the daemon of %s went away", json_str(s->args, "host_name"));
+	return g_strcmp0(json_str(view, "state"), "open") == 0 || sending_fail_as_told(s->args, view, err);
 }
 
 static bool on_ended(void *data, GError **err)
@@ -297,341 +235,16 @@ static void on_progress(unsigned percent, uint64_t left, const struct migrate_sa
 	step_progress(s->ctx, percent);
 }
 
-static bool is_stopping(void *data)
-{
-	return step_stopping(((const Sending *)data)->ctx);
-}
-
-static void rest(Sending *s)
-{
-	if (!s->rests)
-		s->rests = step_rest(s->ctx);
-}
-
-static void wake(Sending *s)
-{
-	if (s->rests)
-		step_wake(s->ctx);
-	s->rests = false;
-}
-
-/* The guest stands, and no daemon may let it go on: people must know. */
-static void tell_waits(const GError *why, void *data)
-{
-	Sending *s = data;
-	const char *name = json_str(s->args, "name"), *advice = err_advice(why);
-
-	step_say(s->ctx, "waiting for the pool's records");
-	rest(s);
-	events_emit(
-	    engine_of(s->ctx)->events, EVENT_VM_MOVE_WAITS, "vm", json_str(s->args, "vm"), name, NULL,
-	    "%s stands still in its move to %s: the pool's records don't say yet on which host it goes on: "
-	    "%s. %s",
-	    name, json_str(s->args, "host_name"), why->message, advice != NULL ? advice : "");
-}
-
-/* The guest is the other host's from here on, or, on failure, still ours. */
-static bool hand_over(Sending *s, GError **err)
-{
-	struct owner_change c = {
-		.vm = json_str(s->args, "vm"),
-		.from_host = engine_of(s->ctx)->host_id,
-		.from_operation = own_id(s->ctx),
-		.to_host = json_str(s->args, "host"),
-		.to_operation = s->move->reception,
-		.applied = s->move->applied,
-		.copied = s->move->copied,
-		.seen = &s->seen,
-		.waits = tell_waits,
-		.stops = is_stopping,
-		.data = s,
-	};
-	g_autoptr(GError) e = NULL;
-
-	if (!step_forbid_cancel(s->ctx))
-		return fail(err, ERR_CANCELLED, "the move was cancelled");
-	if (!other_is_there(s, err))
-		return false;
-	s->owned = owner_change(engine_of(s->ctx)->store, &c, &e);
-	wake(s);
-	if (s->owned)
-		return true;
-	/* It may be the other host's: the next daemon looks. */
-	s->owned = s->interrupted = g_error_matches(e, ERR, ERR_CANCELLED);
-	g_propagate_error(err, g_steal_pointer(&e));
-	return false;
-}
-
-/* ---- it is the other host's ---- */
-
-typedef enum Fate { FATE_RUNS, FATE_ENDED, FATE_UNKNOWN } Fate;
-
-/* By two clocks, which is better than the time that went by until it was known. */
-static void take_ran_at(Sending *s, const Json *op)
-{
-	const char *stamp = json_str(json_obj(op, "result"), RECEPTION_RAN_AT);
-	uint64_t at, now = time_real();
-
-	if (stamp != NULL && time_parse(stamp, &at) && at < now && now - at < time_monotonic())
-		s->ran_at = time_monotonic() - (now - at);
-}
-
-/*
- * What the other host wrote into the records, for when its daemon can't be
- * asked, or began anew and has not come to this yet. All of it is for ever. *err
- * is set for FATE_ENDED.
- */
-static Fate fate_on_record(Sending *s, const char *reception, GError **err)
-{
-	g_autofree char *key = key_operation(reception);
-	g_autoptr(GError) e = NULL;
-	_cleanup_json_ Json *op = record_get(engine_of(s->ctx)->store, key, NULL, &e);
-	Json *gave_up = json_obj(json_obj(op, "facts"), RECEPTION_GAVE_UP);
-	_cleanup_json_ Json *view = NULL;
-
-	if (json_str(op, "finished_at") != NULL && json_obj(op, "error") != NULL)
-		gave_up = json_obj(op, "error");
-	if (gave_up != NULL) {
-		view = json_object();
-		json_put(view, "error", json_incref(gave_up));
-		fail_as_told(s->args, view, err);
-		return FATE_ENDED;
-	}
-	if (e != NULL || (op != NULL && json_str(op, "finished_at") == NULL))
-		return FATE_UNKNOWN;
-	take_ran_at(s, op);
-	return FATE_RUNS;
-}
-
-/* Tells the other host to let the guest go on. FATE_ENDED: it does not run there, and never will. */
-static Fate tell_to_go_on(Sending *s, GError **err)
-{
-	const char *reception = json_str(step_operation(s->ctx)->facts, "reception");
-	g_autofree char *path = g_strconcat(RECEPTIONS "/", reception, "/finish", NULL);
-	g_autoptr(GError) e = NULL;
-	_cleanup_json_ Json *view = NULL;
-
-	if (s->link == NULL)
-		s->link = s->late = peer_link_open(engine_of(s->ctx), json_str(s->args, "host"), &e);
-	if (s->link != NULL)
-		view = peer_link_call(s->link, "POST", path, s->finish, TELL_TIMEOUT, &e);
-	s->ran_at = time_monotonic() - json_uint(view, "ran_for", 0);
-	if (view == NULL) {
-		Fate fate = fate_on_record(s, reception, err);
-
-		if (fate == FATE_UNKNOWN)
-			g_propagate_error(err, g_steal_pointer(&e));
-		return fate;
-	}
-	if (json_obj(view, "error") == NULL)
-		return FATE_RUNS;
-	fail_as_told(s->args, view, err);
-	return FATE_ENDED;
-}
-
-/* All that the guest writes to is here, as the guest left it: nothing that it may have done since is. */
-static bool is_all_here(const Sending *s)
-{
-	const Json *disks = json_arr(prepare_args(s->ctx), "disks"), *d,
-		   *copied = json_arr(step_operation(s->ctx)->facts, "copied");
-	size_t i;
-
-	json_array_foreach((Json *)disks, i, d)
-	{
-		if (!json_bool(d, "readonly", false) && named_in(copied, json_str(d, "name")) == NULL)
-			return false;
-	}
-	return true;
-}
-
-/*
- * Whose it is: `ret_free` when an eviction took it from a host that is lost for good, and gave it to nobody.
- * *ret_host may be NULL; caller frees. False: the records don't tell.
- */
-static bool look_free(const Sending *s, bool *ret_free, char **ret_host)
-{
-	Store *store = engine_of(s->ctx)->store;
-	g_autofree char *key = key_vm_runtime(json_str(s->args, "vm"));
-	g_autoptr(GError) e = NULL;
-	_cleanup_json_ Json *runtime = store_catch_up(store, &e) ? record_get(store, key, NULL, &e) : NULL;
-
-	*ret_host = g_strdup(json_str(runtime, "host"));
-	*ret_free = runtime != NULL && *ret_host == NULL && json_str(runtime, "operation") == NULL;
-	return e == NULL;
-}
-
-/* One try. ERR_CONFLICT and ERR_NOT_FOUND are for ever. */
-static bool try_take_back(Sending *s, bool from_nobody, GError **err)
-{
-	const Json *facts = step_operation(s->ctx)->facts;
-	struct owner_change c = {
-		.vm = json_str(s->args, "vm"),
-		.from_host = from_nobody ? NULL : json_str(s->args, "host"),
-		.from_operation = from_nobody ? NULL : json_str(facts, "reception"),
-		.to_host = engine_of(s->ctx)->host_id,
-		.to_operation = own_id(s->ctx),
-		/* What was freed is on record as stopped. */
-		.members = from_nobody ? json_obj(facts, "own_runtime") : NULL,
-		.applied = json_obj(facts, "own_applied"),
-		.copied = json_arr(facts, "copied"),
-		.back = true,
-		.waits = tell_waits,
-		.stops = is_stopping,
-		.data = s,
-	};
-
-	return owner_change(engine_of(s->ctx)->store, &c, err);
-}
-
-/* RETURN_STARTED_HERE: an eviction freed it, and it was started on this host since. */
-typedef enum Return { RETURN_DONE, RETURN_STARTED_HERE, RETURN_NEVER, RETURN_LATER } Return;
-
-/* One that nobody has goes on here if all of it is here; else it does not, but what is here is kept. */
-static Return take_from_nobody(Sending *s, GError **err)
-{
-	bool here = s->vmm != NULL && is_all_here(s);
-
-	if (here && try_take_back(s, true, err))
-		return RETURN_DONE;
-	if (here && !g_error_matches(*err, ERR, ERR_CONFLICT) && !g_error_matches(*err, ERR, ERR_NOT_FOUND))
-		return RETURN_LATER;
-	step_fact(s->ctx, LEFT_ALONE, json_true());
-	return RETURN_NEVER;
-}
-
-/* Neither the other host's nor free: what is here may be in use by whoever has it, and is left alone. */
-static Return leave_to(Sending *s, const char *host)
-{
-	if (g_strcmp0(host, json_str(s->args, "host")) == 0)
-		return RETURN_NEVER;
-	step_fact(s->ctx, LEFT_ALONE, json_true());
-	return g_strcmp0(host, engine_of(s->ctx)->host_id) == 0 ? RETURN_STARTED_HERE : RETURN_NEVER;
-}
-
-static Return try_return(Sending *s, GError **err)
-{
-	g_autofree char *host = NULL;
-	bool is_free;
-
-	if (try_take_back(s, false, err))
-		return RETURN_DONE;
-	if (!g_error_matches(*err, ERR, ERR_CONFLICT) && !g_error_matches(*err, ERR, ERR_NOT_FOUND))
-		return RETURN_LATER;
-	if (!look_free(s, &is_free, &host))
-		return RETURN_LATER;
-	if (!is_free)
-		return leave_to(s, host);
-	g_clear_error(err);
-	return take_from_nobody(s, err);
-}
-
-/*
- * It does not run over there, and never will: it is ours again, unless somebody took it meanwhile. A store
- * that does not take that, or a lease that this host lost, is waited for: all of the guest is here, and only
- * here.
- */
-static void take_back(Sending *s)
-{
-	uint64_t until = time_monotonic() + PATIENCE;
-
-	for (bool told = false; !s->interrupted;) {
-		g_autoptr(GError) e = NULL;
-		Return r = try_return(s, &e);
-
-		s->owned = r == RETURN_NEVER || r == RETURN_LATER;
-		if (r == RETURN_NEVER)
-			log_error("vm %s: %s could not let it go on, and it can't be taken back: %s",
-				  json_str(s->args, "name"), json_str(s->args, "host_name"),
-				  e != NULL ? e->message : "not all of it is here");
-		if (r != RETURN_LATER)
-			break;
-		if (!told && time_monotonic() > until) {
-			tell_waits(e, s);
-			told = true;
-		}
-		s->interrupted = step_stopping(s->ctx);
-		g_usleep(ASK_AGAIN);
-	}
-	wake(s);
-}
-
-/* QEMU here knows by itself: only without a return path, which post-copy needs (migrate_out.h). */
-static bool is_back(const Sending *s)
-{
-	return s->vmm != NULL && !json_bool(json_obj(s->args, "settings"), "post_copy", false) &&
-	       migrate_out_gave_up(s->vmm);
-}
-
-/* The other host has it, or not all of it, and neither it nor the records say which. */
-static void tell_unknown(const Sending *s, const GError *why)
-{
-	const char *name = json_str(s->args, "name"), *host = json_str(s->args, "host_name");
-
-	step_say(s->ctx, "waiting for %s to say whether it has the guest", host);
-	events_emit(
-	    engine_of(s->ctx)->events, EVENT_VM_MOVE_WAITS, "vm", json_str(s->args, "vm"), name, NULL,
-	    "%s moved to %s, which does not say whether it runs there: %s. Its QEMU here stands still and is kept "
-	    "until that is known. Bring %s back, or the network between the two hosts; if it is lost for good, "
-	    "`plim pool evict %s` ends this",
-	    name, host, why->message, host, host);
-}
-
-/*
- * What became of a guest that is the other host's, however long that takes to
- * know: here is all of it still, and the other host may lack a part. Unknown
- * only when this daemon is to end.
- */
-static Fate await_fate(Sending *s, GError **err)
-{
-	uint64_t until = time_monotonic() + PATIENCE;
-	bool told = false;
-
-	for (;;) {
-		g_autoptr(GError) e = NULL;
-		Fate fate = tell_to_go_on(s, &e);
-
-		if (fate == FATE_UNKNOWN && is_back(s))
-			fate = FATE_ENDED;
-		s->interrupted = fate == FATE_UNKNOWN && step_stopping(s->ctx);
-		if (fate != FATE_UNKNOWN || s->interrupted) {
-			wake(s);
-			if (!s->interrupted && e != NULL)
-				g_propagate_error(err, g_steal_pointer(&e));
-			return fate;
-		}
-		if (!told && time_monotonic() > until) {
-			tell_unknown(s, e);
-			told = true;
-			rest(s);
-		}
-		g_usleep(ASK_AGAIN);
-	}
-}
-
-/* On failure it is ours again, or, with s->owned, it may not go on here. */
-static bool conclude(Sending *s, GError **err)
-{
-	Fate fate = await_fate(s, err);
-
-	if (fate == FATE_ENDED)
-		take_back(s);
-	if (s->interrupted) {
-		g_clear_error(err);
-		fail(err, ERR_CANCELLED, "the daemon ends");
-	}
-	return fate == FATE_RUNS;
-}
-
 /* The guest goes first, and its memory follows: what fails here the other host notices, and says. */
 static bool switch_early(Sending *s, MigrateOut *out, GError **err)
 {
 	g_autoptr(GError) e = NULL;
 
-	if (!hand_over(s, err))
+	if (!sending_hand_over(s, err))
 		return false;
 	if (!migrate_out_release(out, &e) || !migrate_out_wait(out, &e))
 		log_warning("vm %s: %s", json_str(s->args, "name"), e->message);
-	return conclude(s, err) && migrate_out_follow(out, err);
+	return sending_conclude(s, err) && migrate_out_follow(out, err);
 }
 
 /*
@@ -644,9 +257,9 @@ static bool switch_over(Sending *s, MigrateOut *out, GError **err)
 	if (migrate_out_is_post_copy(out))
 		return switch_early(s, out, err);
 	if (!migrate_out_release(out, err) ||
-	    (migrate_out_is_confirmed(out) && !migrate_out_wait(out, err)) || !hand_over(s, err))
+	    (migrate_out_is_confirmed(out) && !migrate_out_wait(out, err)) || !sending_hand_over(s, err))
 		return false;
-	return conclude(s, err);
+	return sending_conclude(s, err);
 }
 
 /* It is the other host's, and something went wrong there: nothing of it may stay here all the same. */
@@ -668,7 +281,7 @@ static bool conclude_late(StepContext *ctx, const Json *args, Vmm *v, GError **e
 	if (json_str(step_operation(ctx)->facts, "reception") == NULL)
 		return true;
 	/* Without a QEMU nothing goes on here, but the disks may be all that is left of it. */
-	ok = conclude(&s, err);
+	ok = sending_conclude(&s, err);
 	peer_link_free(s.late);
 	return ok || (s.owned && !s.interrupted && leave_damaged(&s, err));
 }
@@ -843,7 +456,7 @@ bool step_MIGRATE_LEAVE_run(StepContext *ctx, const Json *args, GError **err)
 	size_t i;
 
 	move_end(e->moves, own_id(ctx));
-	if (json_bool(facts, LEFT_ALONE, false))
+	if (json_bool(facts, SENDING_LEFT_ALONE, false))
 		return owner_take_volumes(e->store, json_str(args, "vm"), copied, e->host_id, err);
 	json_array_foreach(copied, i, d)
 	{
