@@ -9,7 +9,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 while read -r module; do insmod "/modules/$module"; done </modules/order
-echo online_movable >/sys/devices/system/memory/auto_online_blocks
+echo online >/sys/devices/system/memory/auto_online_blocks
 rm -rf /modules
 mkdir -p /run /tmp
 mkswap /dev/vda >/dev/null

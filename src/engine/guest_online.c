@@ -8,8 +8,11 @@
 #define FILE_MAX 64
 #define TIMEOUT (UINT64_C(5) * 1000000)
 #define LEFT_TO_OTHERS "offline"
-/* Memory that the kernel keeps nothing of its own in: it can be given back. */
-#define WANTED "echo online_movable >" FILE_OF_KERNEL
+/*
+ * Not online_movable: the kernel may keep nothing of its own there, and one that began small and is full of
+ * its programs' memory runs out of its own, panics or hangs, with hundreds of MiB free (docs/memory.md).
+ */
+#define WANTED "echo online >" FILE_OF_KERNEL
 
 bool guest_online(Agent *a, GError **err)
 {

@@ -77,11 +77,10 @@ def test_a_guest_grows_with_its_need_shrinks_after_it_and_never_swaps(fast):
     for number in range(5):
         take(fast, "a", number)
         used = (number + 1) * 48 * MIB
-        now = await_decision(fast, "a", lambda d: has_reported(d) and d["need"] > used and d["size"] >= d["need"] * 1.15,
-                             f"room above {used // MIB} MiB of files")
-    assert now["size"] > START and now["plugged"] > 0
-    total = int(re.search(r"MemTotal: +(\d+) kB", run(fast, "a", "cat /proc/meminfo"))[1]) * 1024
-    assert total > first + 32 * MIB, "the guest uses what was plugged"
+        await_decision(fast, "a", lambda d: has_reported(d) and d["need"] > used and d["size"] >= d["need"] * 1.15,
+                       f"room above {used // MIB} MiB of files")
+    now = await_decision(fast, "a", lambda d: d["report"]["total"] > first + 32 * MIB, "use of what was plugged")
+    assert now["size"] > START and now["plugged"] > 0, balance(fast, "a")
     assert "with 40 % of buffer" in fast.ok("vm", "memory", "a", "--why")
     assert {"begun", "grew"} <= {d["verdict"] for d in balance(fast, "a")["trail"]}
     # What QEMU carries over to a file, and so to another host: the size, and all that is in it.
@@ -91,7 +90,8 @@ def test_a_guest_grows_with_its_need_shrinks_after_it_and_never_swaps(fast):
     assert again["size"] >= now["size"] and again["plugged"] >= now["plugged"]
     assert run(fast, "a", "ls /full").split() == [str(n) for n in range(5)]
     run(fast, "a", "rm /full/*")
-    now = await_decision(fast, "a", lambda d: d["size"] < START - 16 * MIB and d["plugged"] == 0, "all given back")
+    # Of what was plugged a block stays where the kernel has something of its own; the balloon makes up for it.
+    now = await_decision(fast, "a", lambda d: d["size"] < START - 16 * MIB and d["plugged"] <= 32 * MIB, "all given back")
     assert now["ballooned"] > 0 and now["size"] >= 224 * MIB and now["size"] >= now["need"]
     assert now["report"]["swap_out"] in (0, None)
     assert "guest" in run(fast, "a", "echo guest"), "it lives"

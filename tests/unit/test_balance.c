@@ -598,6 +598,31 @@ static void test_who_is_in_need_does_not_wait_until_another_was_calm(void)
 	world_done(&w);
 }
 
+/* With its buffer alone it would be without memory between two rounds. */
+static void test_one_that_rises_gets_what_it_will_need(void)
+{
+	struct world w;
+
+	world_init(&w, 16 * GIB);
+	add(&w, "rises", 256, 1024, 8192, 800);
+	turns(&w, 5);
+	for (unsigned i = 0; i < 10; i++) {
+		w.real[0].uses += 60 * MIB;
+		turn(&w);
+	}
+	for (unsigned i = 0; i < 5; i++) {
+		w.real[0].uses += 400 * MIB;
+		turn(&w);
+		/* One step is no rise; from the second on the next is there before it is needed. */
+		if (i > 1)
+			g_assert_cmpuint(real_size(&w.real[0]) - HIDDEN, >=,
+					 w.real[0].uses + 400 * MIB + (w.real[0].uses + HIDDEN) / 5);
+	}
+	turns(&w, 60);
+	g_assert_cmpuint(w.guest[0].target, <, (w.real[0].uses + HIDDEN) * 13 / 10);
+	world_done(&w);
+}
+
 static void test_a_shortage_is_told_with_the_cheapest_to_move(void)
 {
 	struct world w;
@@ -829,6 +854,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/balance/dimm/taken_over",
 			test_a_dimm_that_lies_idle_is_no_need_of_a_guest_that_was_taken_over);
 	g_test_add_func("/balance/weight", test_those_with_most_to_spare_give_and_weight_divides);
+	g_test_add_func("/balance/rises", test_one_that_rises_gets_what_it_will_need);
 	g_test_add_func("/balance/waits", test_who_is_in_need_does_not_wait_until_another_was_calm);
 	g_test_add_func("/balance/short", test_a_shortage_is_told_with_the_cheapest_to_move);
 	g_test_add_func("/balance/host", test_a_host_that_swaps_has_memory_back);

@@ -8,7 +8,8 @@
  *
  * What a guest needs is what it told itself: the memory that it uses and could
  * not give back without swapping. Its floor is that and memory.buffer percent
- * on top, never less than memory.min nor more than memory.max.
+ * on top, never less than memory.min nor more than memory.max. While the need
+ * rises fast what it will be in two rounds is in the floor as well.
  *
  *  - Below its floor a guest grows at once, at most to twice its size a round.
  *    One that has used up its buffer shows what it has and not what it needs,
@@ -109,7 +110,9 @@ struct balance_state {
 	unsigned offline;         /* rounds in which most of its new memory lay idle */
 	bool has_need, has_hidden;
 	bool clean;               /* the last report is of after the balloon moved */
-	uint64_t need;            /* of the last report that could be used */
+	uint64_t need, need_at;   /* of the last report that could be used, and its time */
+	uint64_t rise_of_report;  /* by so much it had risen, in a round */
+	uint64_t rise;            /* the same in each of the last two reports, at least */
 	uint64_t hidden;          /* of the memory that it booted with: what its kernel never counted */
 	uint64_t counted;         /* the most that its kernel ever managed */
 	uint64_t idle, idle_most; /* of its DIMMs: what its kernel has not taken into use; when one came */

@@ -18,6 +18,11 @@
  */
 #define CRAMPED_SHARE 2
 #define CRAMPED_MOST (UINT64_C(4) << 30)
+/* What one whose need rises gets on top of its buffer: until it has what it is given now, and was seen with
+ * it. */
+#define RISE_ROUNDS 2
+/* A round's rise of less than this share of the buffer is what the buffer is for. */
+#define RISE_SHARE 8
 /* The balloon takes pages one by one, virtio-mem blocks: what is nearer is there. */
 #define NEAR (2 * RANGE_BLOCK)
 /* Linux brings memory into use in pieces of this size. */
@@ -235,12 +240,26 @@ static bool counts_ballooned(const struct balance_guest *g)
 			     : total > usable(g);
 }
 
+/* By how much its need rises in a round, for two reports now: what came at once may be all that comes. */
+static void see_rise(struct balance_state *s, uint64_t need, uint64_t at, uint64_t period)
+{
+	uint64_t rise = 0;
+
+	if (at == s->need_at)
+		return;
+	if (s->has_need && at > s->need_at)
+		rise = (uint64_t)((double)sub(need, s->need) * (double)period / (double)(at - s->need_at));
+	s->rise = MIN(rise, s->rise_of_report);
+	s->rise_of_report = rise;
+	s->need_at = at;
+}
+
 /* A report from before the balloon moved would take its pages for the guest's own. */
-static bool take_report(struct balance_guest *g)
+static bool take_report(struct balance_guest *g, uint64_t period)
 {
 	const struct balance_report *r = &g->report;
 	struct balance_state *s = &g->state;
-	uint64_t gone, used;
+	uint64_t gone, used, need;
 
 	s->clean = r->at > s->ballooned_at;
 	if (!s->clean)
@@ -249,7 +268,9 @@ static bool take_report(struct balance_guest *g)
 		s->has_hidden = true, s->hidden = sub(g->base, r->total);
 	gone = counts_ballooned(g) ? g->ballooned : 0;
 	used = sub(r->total - spare_of(r), gone);
-	s->need = used + (s->has_hidden ? s->hidden : sub(usable(g) + gone, r->total));
+	need = used + (s->has_hidden ? s->hidden : sub(usable(g) + gone, r->total));
+	see_rise(s, need, r->at, period);
+	s->need = need;
 	s->cramped = spare_of(r) < s->need / 400 * g->buffer;
 	s->roomy = spare_of(r) >= s->size / ROOMY_SHARE;
 	s->caches = knows(r->caches) ? r->caches : 0;
@@ -286,6 +307,9 @@ static void set_floor(struct balance_guest *g)
 	const struct balance_state *s = &g->state;
 	uint64_t floor = s->need + s->need / 100 * g->buffer;
 
+	/* One without its buffer rises by what it is given. */
+	if (!s->cramped && s->rise > s->need / 100 * g->buffer / RISE_SHARE)
+		floor += RISE_ROUNDS * MIN(s->rise, s->need);
 	if (s->cramped && is_of_now(g))
 		floor = MAX(floor, s->size + MIN(s->size / CRAMPED_SHARE, CRAMPED_MOST));
 	if (is_pressed(g) || s->took)
@@ -392,7 +416,7 @@ static struct appetite judge(struct balance_guest *g, uint64_t now, uint64_t per
 		return settle(g, BALANCE_LYING);
 	}
 	see_swap(g);
-	if (!take_report(g))
+	if (!take_report(g, period))
 		return settle(g, BALANCE_FOLLOWS);
 	set_floor(g);
 	see_peak(g, now, period);

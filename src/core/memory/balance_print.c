@@ -60,7 +60,7 @@ static char *why_distrusted(const struct balance_guest *g, const struct words *w
 				       g->state.ram / MIB, r->total / MIB, r->available / MIB, r->free / MIB);
 	if (g->verdict == BALANCE_OFFLINE)
 		return g_strdup("it has not taken its new memory into use; boot its kernel with "
-				"memhp_default_state=online_movable");
+				"memhp_default_state=online");
 	return g_strdup_printf("it did not follow: it has %s", w->size);
 }
 
