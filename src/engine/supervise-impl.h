@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* For the parts of the supervisor: supervise.c, supervise_agent.c. */
+/* For the parts of the supervisor: supervise.c, supervise_agent.c, supervise_events.c. */
 #pragma once
 
 #include "base/worker.h"
 #include "engine/supervise.h"
+
+/* Who asks for what the supervisor does. */
+#define SUPERVISOR_USER "plimsolld"
 
 struct Supervisor {
 	Engine *engine;
@@ -31,6 +34,9 @@ typedef struct VmJob {
 
 /* Work about a vm, with a copy of `event` (NULL: none); nothing when the supervisor has ended. Any thread. */
 void supervisor_push(Supervisor *s, WorkerFunc func, const char *vm_id, const char *event, bool flag);
+/* The same with the event's arguments, which it takes (may be NULL). */
+void supervisor_push_event(Supervisor *s, WorkerFunc func, const char *vm_id, const char *event, Json *args,
+			   bool flag);
 /* The same after `us`. */
 void supervisor_push_later(Supervisor *s, WorkerFunc func, const char *vm_id, bool flag, uint64_t us);
 void supervisor_job_free(VmJob *j);
@@ -40,3 +46,18 @@ void supervisor_update_runtime(Supervisor *s, const char *vm_id, const Json *mem
 
 /* The agent of a vm came (flag) or went: a VmJob's work. */
 void supervisor_greet_agent(void *data);
+
+/* It has come to its end: `exit` (vm_exit.h), which is taken, is judged by and by. Any thread. */
+void supervisor_ended(Supervisor *s, const char *vm_id, Json *exit);
+
+/* A QEMU said something: a FleetHandler's. Loop thread. */
+void supervisor_on_event(const char *vm_id, const char *name, Json *args, void *data);
+/* One that was adopted may have panicked while no daemon looked, or while one kept evidence of it: a VmJob's
+ * work. */
+void supervisor_look_at_adopted(void *data);
+/* While its reboot is young it may get the CPU of the pool's level now: a VmJob's work. */
+void supervisor_look_at_relevel(void *data);
+/* A stop that QEMU made by itself is recorded when no operation has the vm: a VmJob's work. */
+void supervisor_look_at_stop(void *data);
+/* An operation has ended that was in the way of recording a stop that QEMU made by itself. */
+void supervisor_look_at_stop_again(Supervisor *s, const char *vm_id);
