@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/named.h"
 #include "base/log.h"
+#include "base/str.h"
 #include "core/model/keys.h"
 #include "engine/records.h"
 
@@ -8,6 +9,10 @@ static char *key_vm(const char *id)
 {
 	return key_vm_config(id);
 }
+
+/* A copy that is older has lost its store, and waiting brings nothing: the store's checker looks every 2 s.
+ */
+#define AGE_MAX (UINT64_C(10) * 1000000)
 
 /* By the names that the paths of api/openapi.yaml give them. */
 static const struct named {
@@ -20,31 +25,37 @@ static const struct named {
 	{ "volume", "volumes", key_volume },
 };
 
+/* The beginning of a name is not taken for it: what is meant may be a name that is not here yet. */
 static bool is_unseen(Store *s, const struct named *n, const char *ref)
 {
-	g_autoptr(GError) e = NULL;
-	g_autofree char *id = record_resolve(s, n->collection, ref, &e), *key = NULL;
-	g_autoptr(StoreItem) item = NULL;
+	g_autofree char *key = uuid_valid(ref) ? n->key(ref) : key_name(n->collection, ref);
+	g_autoptr(StoreItem) item = store_get(s, key, NULL);
 
-	if (id == NULL)
-		return g_error_matches(e, ERR, ERR_NOT_FOUND);
-	key = n->key(id);
-	item = store_get(s, key, &e);
-	return item == NULL && e == NULL;
+	return item == NULL;
+}
+
+static void catch_up(ApiCall *c)
+{
+	g_autoptr(GError) e = NULL;
+	bool rested = call_rest(c);
+
+	if (!store_catch_up(engine_store(c->engine), &e))
+		log_warning("%s", e->message);
+	call_wake(c, rested);
 }
 
 void call_await_named(ApiCall *c)
 {
 	Store *s = engine_store(c->engine);
-	g_autoptr(GError) e = NULL;
 
+	if (store_age(s) > AGE_MAX)
+		return;
 	for (gsize i = 0; i < G_N_ELEMENTS(NAMED); i++) {
 		const char *ref = g_hash_table_lookup(c->path, NAMED[i].part);
 
 		if (ref == NULL || !is_unseen(s, &NAMED[i], ref))
 			continue;
-		if (!store_catch_up(s, &e))
-			log_warning("%s", e->message);
+		catch_up(c);
 		return;
 	}
 }

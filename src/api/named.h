@@ -7,7 +7,7 @@
 /*
  * In a pool this host's copy of the records may be milliseconds behind what another host has just written and
  * answered for. A call that names what the copy doesn't have waits until the copy shows all that was
- * committed before; then what is still not there is not there. A store that can't be reached is only logged:
- * the call is answered from the copy, as every other one. Worker threads.
+ * committed before; then what is still not there is not there. For a store that was
+ * lost nobody waits: the call is answered from the copy, as every other one. Worker threads.
  */
 void call_await_named(ApiCall *c);

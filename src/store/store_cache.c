@@ -43,6 +43,7 @@ typedef struct CacheStore {
 	int wake;             /* eventfd: ends the follower's sleep */
 	pthread_cond_t moved; /* the copy has moved on, or quit */
 	uint64_t fresh;       /* all that was committed by then is in the copy; monotonic */
+	uint64_t pulsed_at;   /* monotonic */
 } CacheStore;
 
 typedef struct CacheWatch {
@@ -177,6 +178,21 @@ static bool comes_up_to(CacheStore *c, int64_t rev, uint64_t asked, uint64_t wai
 	return c->quit || l->rev >= rev;
 }
 
+/* It takes a commit: one is for all who wait. */
+static bool pulse(CacheStore *c, GError **err)
+{
+	uint64_t now = time_monotonic();
+
+	{
+		_cleanup_unlock_ LocalStore *held = local_lock(&c->mem.local);
+
+		if (c->inner->be->pulse == NULL || now - c->pulsed_at < PULSE_US)
+			return true;
+		c->pulsed_at = now;
+	}
+	return c->inner->be->pulse(c->inner, err);
+}
+
 static void *run_checker(void *data)
 {
 	CacheStore *c = data;
@@ -185,8 +201,8 @@ static void *run_checker(void *data)
 		uint64_t asked = time_monotonic();
 		int64_t rev = store_revision(c->inner, NULL);
 
-		if (rev >= 0 && !comes_up_to(c, rev, asked, CATCH_UP_US) && c->inner->be->pulse != NULL)
-			c->inner->be->pulse(c->inner, NULL);
+		if (rev >= 0 && !comes_up_to(c, rev, asked, CATCH_UP_US))
+			pulse(c, NULL);
 		_cleanup_unlock_ LocalStore *held = local_lock(&c->mem.local);
 		while (!c->quit && wait_moved(c, asked + CHECK_US))
 			;
@@ -217,7 +233,7 @@ static bool cache_catch_up(Store *s, GError **err)
 	while (!comes_up_to(c, rev, asked, PULSE_US)) {
 		if (time_monotonic() >= end)
 			return fail(err, ERR_TIMEOUT, "the copy of the store does not come up to it");
-		if (c->inner->be->pulse != NULL && !c->inner->be->pulse(c->inner, err))
+		if (!pulse(c, err))
 			return false;
 	}
 	return true;
