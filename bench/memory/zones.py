@@ -5,7 +5,7 @@
 
 QEMU by itself, a Linux of 256 MiB, 768 MiB to plug in, 64 MiB each time less than 100 are available. With online_movable the
 kernel may keep nothing of its own in the new memory, with online it may. The guest takes 320 MiB for files and then some 200 MiB for the names
-of 200,000 more, and waits each time it has less than 64 MiB available. How many guests came through, and what of the 768 MiB
+of 200,000 more, and waits before each piece of 32 or 1 MiB while less than 64 are available. How many guests came through, and what of the 768 MiB
 was still plugged in 20 s after the guest had removed all its files and was asked for all of it.
 """
 import argparse
@@ -27,7 +27,7 @@ from lablib.linux import guest_files  # noqa: E402  (found by the line above)
 MIB = 1 << 20
 START_KIB = 256 * 1024
 MOST, STEP, WANTED = 768, 64, 100  # MiB
-SILENCE = 20.0  # seconds without a word of a guest that tells something five times in one
+SILENCE = 60.0  # seconds without a word of a guest that tells something five times in one
 PLUG = "/machine/peripheral/plug"
 
 
@@ -47,6 +47,8 @@ class Guest:
         self.serial = pathlib.Path(folder, "serial")
         socket = os.path.join(folder, "qmp")
         while not os.path.exists(socket):
+            if self.process.poll() is not None:
+                raise SystemExit("QEMU did not begin")
             time.sleep(0.05)
         self.monitor = Monitor(socket)
         self.asked, self.heard, self.heard_at = 0, 0, time.monotonic()

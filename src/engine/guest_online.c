@@ -10,7 +10,7 @@
 #define LEFT_TO_OTHERS "offline"
 /*
  * Not online_movable: the kernel may keep nothing of its own there, and one that began small and is full of
- * its programs' memory runs out of its own, panics or hangs, with hundreds of MiB free (docs/memory.md).
+ * its programs' memory runs out of its own, and panics with more than 100 MiB available (docs/memory.md).
  */
 #define WANTED "echo online >" FILE_OF_KERNEL
 

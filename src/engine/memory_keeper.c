@@ -48,8 +48,10 @@ typedef struct Guest {
 	struct balance_guest b; /* `name` is ours */
 	uint64_t asked;         /* the target that it was told last; 0: none */
 	uint64_t kept;          /* what its balloon was told then, where it has DIMMs */
+	uint64_t rest;          /* plugged in still, for which its balloon was to make up then */
+	uint64_t wanted;        /* of what is plugged in, in the round before */
 	uint64_t plugged_before;
-	unsigned stuck;
+	unsigned stuck;    /* rounds */
 	uint64_t reset_at; /* reports from before are of the guest that was */
 	bool reset;        /* it happened; the lock is its owner's */
 	Json *decision;    /* of the last round, or NULL */
@@ -156,7 +158,7 @@ static void begin_anew(Guest *g)
 {
 	g->b.state = (struct balance_state){ 0 };
 	g->b.fresh = true;
-	g->asked = g->kept = 0;
+	g->asked = g->kept = g->rest = 0;
 	g->online = false;
 	g->reset_at = (uint64_t)g_get_real_time();
 }
@@ -304,12 +306,21 @@ static uint64_t whole(uint64_t bytes)
 	return bytes / RANGE_BLOCK * RANGE_BLOCK;
 }
 
-/* Unplugging that stands still: pages that the guest can't move are in the way. */
+/*
+ * Unplugging that stands still: pages that the guest can't move are in the way. What comes of it later, block
+ * by block, is made up for less. One that was taken over with more than it shall have was made up for before.
+ */
 static void see_stuck(Guest *g, uint64_t wanted)
 {
-	bool still = g->b.plugged > wanted && g->b.plugged == g->plugged_before;
+	bool taken_over = g->asked == 0 && !g->b.fresh;
 
-	g->stuck = still ? g->stuck + 1 : 0;
+	if (g->b.plugged <= wanted || (!taken_over && wanted != g->wanted))
+		g->stuck = 0;
+	else if (taken_over || g->stuck >= STUCK)
+		g->stuck = STUCK;
+	else
+		g->stuck = g->b.plugged == g->plugged_before ? g->stuck + 1 : 0;
+	g->wanted = wanted;
 	g->plugged_before = g->b.plugged;
 }
 
@@ -356,18 +367,22 @@ static void follow(Guest *g, Vmm *v)
 	uint64_t plugged = MIN(whole(above + RANGE_BLOCK - 1), whole(g->pluggable));
 	uint64_t keeps = MIN(target, g->b.base), rest;
 	g_autoptr(GError) why = NULL;
-	bool was_stuck = g->stuck >= STUCK;
 
 	see_stuck(g, plugged);
-	if (target == g->asked && (g->stuck >= STUCK) == was_stuck)
+	rest = g->stuck >= STUCK ? g->b.plugged - plugged : 0;
+	if (target == g->asked && rest == g->rest)
 		return;
 	g->means = memory_method_name(plugged != g->b.plugged ? g->method : MEMORY_BALLOON);
-	rest = g->stuck >= STUCK ? g->b.plugged - plugged : 0;
 	keeps -= MIN(rest, keeps / 2);
-	if (!guest_balloon_ask(v, g->plug, plugged, keeps, &why))
+	if (!guest_balloon_ask(v, g->plug, plugged, keeps, &why)) {
 		log_debug("the memory of %s stays as it is: %s", g->name, why->message);
-	else
-		g->asked = target;
+		return;
+	}
+	/* The balloon lets go as it was asked to: the guest has not run out of memory. */
+	if (rest < g->rest)
+		g->b.state.arrived = false;
+	g->asked = target;
+	g->rest = rest;
 }
 
 /* A claim is what can't be taken back from the guest: its floor, while that is known. */

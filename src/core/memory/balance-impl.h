@@ -16,6 +16,7 @@
 struct appetite {
 	bool settled;    /* the verdict is there: nothing else may be done in this round */
 	uint64_t more;   /* it needs */
+	uint64_t ahead;  /* of that: what it does not need yet */
 	uint64_t spare;  /* it can do without for the sake of others */
 	uint64_t unused; /* it has not used for a while: it shall go in any case */
 };

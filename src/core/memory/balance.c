@@ -16,6 +16,7 @@ typedef struct Table {
 	struct appetite *a;
 	uint64_t held;  /* what the guests have or were promised */
 	uint64_t more;  /* what they need on top */
+	uint64_t ahead; /* of that: what they don't need yet */
 	uint64_t spare; /* what they can do without */
 	uint64_t room;  /* what the host has for more */
 	uint64_t owed;  /* what the host must have back */
@@ -45,6 +46,7 @@ static void look_at_guests(Table *t)
 		t->a[i] = balance_look(g, t->r->now, t->r->period);
 		t->held += held_of(g);
 		t->more += t->a[i].more;
+		t->ahead += t->a[i].ahead;
 		t->spare += t->a[i].spare;
 	}
 }
@@ -192,7 +194,7 @@ static size_t find_cheapest(const struct balance_round *r, uint64_t missing)
 static void tell_shortage(const Table *t)
 {
 	struct balance_host *h = &t->r->host;
-	uint64_t missing = sub(t->more + t->owed, t->room + t->spare);
+	uint64_t missing = sub(t->more - t->ahead + t->owed, t->room + t->spare);
 
 	h->missing = missing >= RANGE_BLOCK ? missing : 0;
 	h->short_rounds = h->missing > 0 ? h->short_rounds + 1 : 0;

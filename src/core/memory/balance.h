@@ -8,10 +8,10 @@
  *
  * What a guest needs is what it told itself: the memory that it uses and could
  * not give back without swapping. Its floor is that and memory.buffer percent
- * on top, never less than memory.min nor more than memory.max. While the need
- * rises fast what it will be in two rounds is in the floor as well.
+ * on top, never less than memory.min nor more than memory.max.
  *
  *  - Below its floor a guest grows at once, at most to twice its size a round.
+ *    One whose need rises fast gets what it will be in two rounds.
  *    One that has used up its buffer shows what it has and not what it needs,
  *    and gets a half more. One that reads its swap space with less than a
  *    quarter of its size available, or takes back memory by itself because it

@@ -240,15 +240,19 @@ static bool counts_ballooned(const struct balance_guest *g)
 			     : total > usable(g);
 }
 
-/* By how much its need rises in a round, for two reports now: what came at once may be all that comes. */
+/*
+ * By how much its need rises from look to look, for two reports now: what came at once may be all that comes.
+ * While guests grow the engine looks more often than each `period`.
+ */
 static void see_rise(struct balance_state *s, uint64_t need, uint64_t at, uint64_t period)
 {
-	uint64_t rise = 0;
+	uint64_t rise = 0, between = at > s->need_at ? at - s->need_at : 0;
 
 	if (at == s->need_at)
 		return;
-	if (s->has_need && at > s->need_at)
-		rise = (uint64_t)((double)sub(need, s->need) * (double)period / (double)(at - s->need_at));
+	if (s->has_need && between > 0)
+		rise =
+		    (uint64_t)((double)sub(need, s->need) * (double)MIN(period, between) / (double)between);
 	s->rise = MIN(rise, s->rise_of_report);
 	s->rise_of_report = rise;
 	s->need_at = at;
@@ -307,9 +311,6 @@ static void set_floor(struct balance_guest *g)
 	const struct balance_state *s = &g->state;
 	uint64_t floor = s->need + s->need / 100 * g->buffer;
 
-	/* One without its buffer rises by what it is given. */
-	if (!s->cramped && s->rise > s->need / 100 * g->buffer / RISE_SHARE)
-		floor += RISE_ROUNDS * MIN(s->rise, s->need);
 	if (s->cramped && is_of_now(g))
 		floor = MAX(floor, s->size + MIN(s->size / CRAMPED_SHARE, CRAMPED_MOST));
 	if (is_pressed(g) || s->took)
@@ -318,11 +319,22 @@ static void set_floor(struct balance_guest *g)
 	g->floor = within(g, floor);
 }
 
+/* On top of the floor, of one that rises fast: no need of it yet. One without its buffer rises by what it is
+ * given. */
+static uint64_t ahead_of(const struct balance_guest *g)
+{
+	const struct balance_state *s = &g->state;
+
+	if (s->cramped || s->rise <= s->need / 100 * g->buffer / RISE_SHARE)
+		return 0;
+	return within(g, g->floor + RISE_ROUNDS * MIN(s->rise, s->need)) - g->floor;
+}
+
 static void see_peak(struct balance_guest *g, uint64_t now, uint64_t period)
 {
 	struct balance_state *s = &g->state;
 
-	s->floors[s->looks++ % BALANCE_ROUNDS_TIGHT] = g->floor;
+	s->floors[s->looks++ % BALANCE_ROUNDS_TIGHT] = g->floor + ahead_of(g);
 	if (s->peak == 0)
 		s->window_at = now;
 	s->peak = MAX(s->peak, g->floor);
@@ -343,11 +355,11 @@ static uint64_t floor_of_late(const struct balance_state *s)
 	return most;
 }
 
-/* Small steps up are not worth it while half of the buffer is there. */
-static uint64_t more_of(const struct balance_guest *g)
+/* To have `size`. Small steps up are not worth it while half of the buffer is there. */
+static uint64_t more_of(const struct balance_guest *g, uint64_t size)
 {
 	const struct balance_state *s = &g->state;
-	uint64_t more = sub(g->floor, s->target);
+	uint64_t more = sub(size, s->target);
 	bool small = more < balance_band(s->target) && s->target >= g->min && !is_pressed(g) && !s->took;
 
 	if (s->deaf_up || s->offline > 0 || (small && s->need + s->need / 200 * g->buffer <= s->target))
@@ -359,8 +371,9 @@ static struct appetite hungry(struct balance_guest *g)
 {
 	struct balance_state *s = &g->state;
 	uint64_t peak = MAX(s->peak, s->peak_before), kept;
-	struct appetite a = { .more = more_of(g) };
+	struct appetite a = { .more = more_of(g, g->floor + ahead_of(g)) };
 
+	a.ahead = a.more - more_of(g, g->floor);
 	g->wanted = s->target + a.more;
 	/* Before a step down it has told how it was after the one before. */
 	if (a.more > 0 || !s->arrived || s->deaf_down || !s->clean)

@@ -37,6 +37,11 @@ static char *why_larger(const struct balance_guest *g, const struct words *w)
 		return g_strdup_printf("it reads %s a second from its swap space", w->swap);
 	if (g->verdict == BALANCE_TOOK)
 		return g_strdup("it ran out of memory and took some back by itself");
+	if (g->verdict == BALANCE_GREW && g->target > g->floor)
+		return g_strdup_printf(
+		    "it uses %s and rises fast; with %u %% of buffer, and what it will use soon, "
+		    "it gets %s",
+		    w->need, g->buffer, w->to);
 	if (g->verdict == BALANCE_GREW)
 		return g_strdup_printf("it uses %s; with %u %% of buffer it gets %s", w->need, g->buffer,
 				       w->to);
