@@ -54,7 +54,10 @@ def await_decision(daemon, name, check, what):
     def look():
         now = decision(daemon, name)
         return now if now and check(now) else None
-    return until(look, what, PATIENCE)
+    try:
+        return until(look, what, PATIENCE)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {balance(daemon, name)}") from None
 
 
 def has_reported(now):

