@@ -235,7 +235,6 @@ static void open_socket(void *data)
 static void find_socket(void *data)
 {
 	Job *j = data;
-
 	bool ok = !j->from_pool || admit_peer(j, &j->error);
 
 	if (ok)
