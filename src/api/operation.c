@@ -55,7 +55,8 @@ static bool answer(ApiCall *c, const char *id, unsigned status, GError **err)
 
 	if (item == NULL) {
 		if (e == NULL)
-			fail(&e, ERR_NOT_FOUND, "there is no operation '%s'", id);
+			fail_advice(&e, ERR_NOT_FOUND, "`plim operation list` shows all.",
+				    "there is no operation '%s'", id);
 		g_propagate_error(err, g_steal_pointer(&e));
 		return false;
 	}
