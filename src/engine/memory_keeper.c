@@ -6,6 +6,7 @@
 #include "core/guest/dimm.h"
 #include "core/memory/balance.h"
 #include "core/memory/range.h"
+#include "core/memory/split.h"
 #include "core/model/keys.h"
 #include "core/model/settings.h"
 #include "core/model/vm_state.h"
@@ -23,8 +24,6 @@
 #define SECOND UINT64_C(1000000)
 /* A guest that began longer ago than this has found the size that it needs. */
 #define BOOTING (60 * SECOND)
-/* Rounds that unplugging may stand still before the balloon takes the rest. */
-#define STUCK 3
 /* Between two looks while a guest grows. */
 #define HURRY SECOND
 /* Rounds that a QEMU which did not answer is left alone: the others must not wait for it each time. */
@@ -41,17 +40,12 @@ typedef struct Guest {
 	bool online;     /* its agent was asked to have plugged memory used */
 	bool looked;     /* it was measured in this round */
 	MemoryMethod method;
-	uint64_t overhead, pluggable;
+	uint64_t overhead;
 	uint64_t region;        /* that DIMMs may fill */
 	size_t dimm;            /* number of the next one */
 	const char *means;      /* by which it was asked to take its size in this round, or NULL */
 	struct balance_guest b; /* `name` is ours */
-	uint64_t asked;         /* the target that it was told last; 0: none */
-	uint64_t kept;          /* what its balloon was told then, where it has DIMMs */
-	uint64_t rest;          /* plugged in still, for which its balloon was to make up then */
-	uint64_t wanted;        /* of what is plugged in, in the round before */
-	uint64_t plugged_before;
-	unsigned stuck;    /* rounds */
+	struct split split;
 	uint64_t reset_at; /* reports from before are of the guest that was */
 	bool reset;        /* it happened; the lock is its owner's */
 	Json *decision;    /* of the last round, or NULL */
@@ -138,7 +132,6 @@ static void learn(Guest *g, const Json *runtime)
 	g->b.min = json_uint(d, "min", 0);
 	g->b.start = json_uint(d, "start", 0);
 	g->b.max = json_uint(d, "max", 0);
-	g->pluggable = g->plug ? g->b.max - MIN(g->b.max, g->b.base) : 0;
 	g->b.fresh = is_fresh(runtime);
 }
 
@@ -158,7 +151,7 @@ static void begin_anew(Guest *g)
 {
 	g->b.state = (struct balance_state){ 0 };
 	g->b.fresh = true;
-	g->asked = g->kept = g->rest = 0;
+	g->split = (struct split){ 0 };
 	g->online = false;
 	g->reset_at = (uint64_t)g_get_real_time();
 }
@@ -301,29 +294,6 @@ static void look_at_host(MemoryKeeper *k, const GPtrArray *guests, struct balanc
  * Following
  */
 
-static uint64_t whole(uint64_t bytes)
-{
-	return bytes / RANGE_BLOCK * RANGE_BLOCK;
-}
-
-/*
- * Unplugging that stands still: pages that the guest can't move are in the way. What comes of it later, block
- * by block, is made up for less. One that was taken over with more than it shall have was made up for before.
- */
-static void see_stuck(Guest *g, uint64_t wanted)
-{
-	bool taken_over = g->asked == 0 && !g->b.fresh;
-
-	if (g->b.plugged <= wanted || (!taken_over && wanted != g->wanted))
-		g->stuck = 0;
-	else if (taken_over || g->stuck >= STUCK)
-		g->stuck = STUCK;
-	else
-		g->stuck = g->b.plugged == g->plugged_before ? g->stuck + 1 : 0;
-	g->wanted = wanted;
-	g->plugged_before = g->b.plugged;
-}
-
 /* False without an error: a move or the like has begun since it was measured, and counts what it has. */
 static bool plug_dimm(MemoryKeeper *k, Guest *g, Vmm *v, uint64_t size, GError **err)
 {
@@ -332,65 +302,34 @@ static bool plug_dimm(MemoryKeeper *k, Guest *g, Vmm *v, uint64_t size, GError *
 	if (is_held(runtime) || !guest_dimm_plug(v, g->dimm, size, err))
 		return false;
 	balance_plugged(&g->b, size);
-	g->means = memory_method_name(MEMORY_DIMM);
 	sizes = guest_dimm_list(v, &g->dimm, err);
 	return sizes != NULL && guest_dimm_record(k->engine->store, g->vm_id, sizes, err);
 }
 
-/* DIMMs only come; the balloon is told how much of all that there is the guest keeps. */
-static void follow_by_dimms(MemoryKeeper *k, Guest *g, Vmm *v)
+/* What has to be asked of its devices in this round; one that fails is asked again in the next. */
+static void follow(MemoryKeeper *k, Guest *g, Vmm *v)
 {
-	uint64_t target = g->b.target, above = target > g->b.base ? target - g->b.base : 0, keeps;
-	uint64_t size = dimm_next(g->region, g->b.plugged, above);
+	bool dimms = g->method == MEMORY_DIMM;
+	struct split_order order;
 	g_autoptr(GError) why = NULL;
 
-	if (size == 0 && target == g->asked && balance_keeps(&g->b) == g->kept)
+	if (!(dimms ? split_next_dimm(&g->split, &g->b, g->region, &order)
+		    : split_next(&g->split, &g->b, g->plug, &order)))
 		return;
-	g->means = size == 0 ? memory_method_name(MEMORY_BALLOON) : NULL;
-	if (size > 0 && !plug_dimm(k, g, v, size, &why)) {
+	if (order.dimm > 0 && !plug_dimm(k, g, v, order.dimm, &why)) {
 		log_debug("%s gets no DIMM now: %s", g->name, why != NULL ? why->message : "it is held");
 		return;
 	}
-	keeps = balance_keeps(&g->b);
-	if (guest_balloon_ask(v, false, 0, keeps, &why)) {
-		g->asked = target;
-		g->kept = keeps;
-	} else {
+	g->means = memory_method_name(order.by_plug ? g->method : MEMORY_BALLOON);
+	if (guest_balloon_ask(v, g->plug, order.plugged, order.keeps, &why))
+		split_done(&g->split, &g->b, &order);
+	else
 		log_debug("the memory of %s stays as it is: %s", g->name, why->message);
-	}
 }
 
-/* The target as two numbers: what is plugged, and what the balloon leaves of what it booted with. */
-static void follow(Guest *g, Vmm *v)
-{
-	uint64_t target = g->b.target, above = target > g->b.base ? target - g->b.base : 0;
-	uint64_t plugged = MIN(whole(above + RANGE_BLOCK - 1), whole(g->pluggable));
-	uint64_t keeps = MIN(target, g->b.base), rest;
-	g_autoptr(GError) why = NULL;
-
-	see_stuck(g, plugged);
-	rest = g->stuck >= STUCK ? g->b.plugged - plugged : 0;
-	if (target == g->asked && rest == g->rest)
-		return;
-	g->means = memory_method_name(plugged != g->b.plugged ? g->method : MEMORY_BALLOON);
-	keeps -= MIN(rest, keeps / 2);
-	if (!guest_balloon_ask(v, g->plug, plugged, keeps, &why)) {
-		log_debug("the memory of %s stays as it is: %s", g->name, why->message);
-		return;
-	}
-	/* The balloon lets go as it was asked to: the guest has not run out of memory. */
-	if (rest < g->rest)
-		g->b.state.arrived = false;
-	g->asked = target;
-	g->rest = rest;
-}
-
-/* A claim is what can't be taken back from the guest: its floor, while that is known. */
 static void claim(MemoryKeeper *k, const Guest *g)
 {
-	uint64_t held = MAX(balance_size(&g->b), g->b.target);
-
-	admission_resize(k->engine->admission, g->vm_id, g->overhead + (g->b.floor > 0 ? g->b.floor : held));
+	admission_resize(k->engine->admission, g->vm_id, g->overhead + balance_claim(&g->b));
 }
 
 /*
@@ -507,10 +446,8 @@ static void decide(MemoryKeeper *k, const GPtrArray *guests, const GPtrArray *vm
 		g->b = r.guest[i];
 		k->hurry = k->hurry || g->b.target > g->b.from;
 		g->means = NULL;
-		if (!g->b.held && g->method == MEMORY_DIMM)
-			follow_by_dimms(k, g, vmms->pdata[i]);
-		else if (!g->b.held)
-			follow(g, vmms->pdata[i]);
+		if (!g->b.held)
+			follow(k, g, vmms->pdata[i]);
 		claim(k, g);
 		tell_guest(k, g);
 		publish(k, g, now);

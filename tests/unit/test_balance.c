@@ -1,172 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Dynamic memory: simulated hosts whose guests report, follow, lie and are
- * deaf, with the decisions as text; and what must hold whatever happens.
- */
-#include "core/guest/dimm.h"
-#include "core/memory/balance.h"
-#include "core/memory/range.h"
-
-#include <inttypes.h>
-#include <string.h>
-
-#define MIB (UINT64_C(1) << 20)
-#define GIB (UINT64_C(1) << 30)
-#define SECOND UINT64_C(1000000)
-#define PERIOD (3 * SECOND)
-#define GUESTS_MAX 8
-/* What a kernel keeps for itself from the start. */
-#define HIDDEN (32 * MIB)
-
-/* A guest as it really is. */
-struct real {
-	uint64_t uses, caches; /* without HIDDEN */
-	uint64_t base, plugged, ballooned;
-	uint64_t pages_in; /* that it reads from its swap space each round */
-	bool no_driver, deaf, offline, counts_no_balloon;
-	uint64_t frozen_at; /* when it stopped to report; 0: it did not */
-	uint64_t most;      /* that it gives back at a time; 0: all */
-	uint64_t idle;      /* of what was plugged: its kernel has not taken it into use */
-	uint64_t swap_in;
-};
-
-struct world {
-	struct real real[GUESTS_MAX];
-	struct balance_guest guest[GUESTS_MAX];
-	struct balance_round r;
-	GString *log;
-	unsigned round;
-};
-
-static void world_init(struct world *w, uint64_t capacity)
-{
-	*w = (struct world){ .log = g_string_new(NULL) };
-	w->r = (struct balance_round){ .now = 1000 * SECOND, .period = PERIOD, .guest = w->guest };
-	w->r.host.capacity = capacity;
-	w->r.host.reserve = 256 * MIB;
-}
-
-static void world_done(struct world *w)
-{
-	g_string_free(w->log, TRUE);
-}
-
-/* With 20 % of buffer and a weight of 100; it boots with start. */
-static struct real *add(struct world *w, const char *name, uint64_t min, uint64_t start, uint64_t max,
-			uint64_t uses)
-{
-	size_t i = w->r.n++;
-
-	g_assert_cmpuint(i, <, GUESTS_MAX);
-	w->guest[i] = (struct balance_guest){ .name = name,
-					      .min = min * MIB,
-					      .start = start * MIB,
-					      .max = max * MIB,
-					      .buffer = 20,
-					      .weight = 100,
-					      .base = start * MIB,
-					      .fresh = true };
-	w->real[i] = (struct real){ .base = start * MIB, .uses = uses * MIB };
-	return &w->real[i];
-}
-
-static uint64_t less(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
-}
-
-static uint64_t real_size(const struct real *r)
-{
-	return r->base + r->plugged - r->ballooned;
-}
-
-/* What a Linux driver tells. */
-static struct balance_report report_of(const struct real *r, uint64_t at)
-{
-	uint64_t online = r->offline ? 0 : r->plugged - r->idle, usable, available;
-	uint64_t total = r->base - HIDDEN + online - (r->counts_no_balloon ? r->ballooned : 0);
-
-	usable = r->base - HIDDEN + online - r->ballooned;
-	available = less(usable, r->uses);
-	return (struct balance_report){ .at = at,
-					.total = total,
-					.free = less(available, r->caches),
-					.available = available,
-					.caches = MIN(r->caches, available),
-					.swap_in = r->swap_in,
-					.swap_out = 0,
-					.major_faults = 0 };
-}
-
-static void measure(struct world *w, size_t i)
-{
-	struct real *r = &w->real[i];
-	struct balance_guest *g = &w->guest[i];
-
-	r->swap_in += r->pages_in;
-	g->plugged = r->plugged;
-	g->ballooned = r->ballooned;
-	if (!r->no_driver && r->frozen_at == 0)
-		g->report = report_of(r, w->r.now);
-}
-
-static void follow(struct world *w, size_t i)
-{
-	struct real *r = &w->real[i];
-	uint64_t target = w->guest[i].target, plugged = less(target, r->base),
-		 ballooned = less(r->base, target), step;
-
-	if (r->deaf || r->no_driver)
-		return;
-	step = r->most != 0 ? r->most : UINT64_MAX;
-	if (plugged > r->plugged)
-		r->plugged = plugged;
-	else
-		r->plugged -= MIN(r->plugged - plugged, step);
-	if (ballooned < r->ballooned)
-		r->ballooned = ballooned;
-	else
-		r->ballooned += MIN(ballooned - r->ballooned, step);
-}
-
-static void log_round(struct world *w)
-{
-	for (size_t i = 0; i < w->r.n; i++) {
-		const struct balance_guest *g = &w->guest[i];
-
-		if (g->from == g->target && g->verdict != BALANCE_WAITS && g->verdict != BALANCE_DEAF)
-			continue;
-		g_string_append_printf(w->log, "%u %s %s %" PRIu64 " -> %" PRIu64 "\n", w->round, g->name,
-				       balance_verdict_name(g->verdict), g->from / MIB, g->target / MIB);
-	}
-	if (w->r.host.is_short)
-		g_string_append_printf(w->log, "%u short of %" PRIu64 ": %s\n", w->round,
-				       w->r.host.missing / MIB, w->guest[w->r.host.cheapest].name);
-}
-
-static void turn(struct world *w)
-{
-	for (size_t i = 0; i < w->r.n; i++)
-		measure(w, i);
-	balance_round(&w->r);
-	log_round(w);
-	for (size_t i = 0; i < w->r.n; i++)
-		follow(w, i);
-	w->round++;
-	w->r.now += PERIOD;
-}
-
-static void turns(struct world *w, unsigned n)
-{
-	while (n-- > 0)
-		turn(w);
-}
-
-static void said(struct world *w, const char *text)
-{
-	g_assert_cmpstr(w->log->str, ==, text);
-	g_string_truncate(w->log, 0);
-}
+/* Dynamic memory: what hosts and guests of all kinds decide, as text; and what must hold whatever happens. */
+#include "memory_world.h"
 
 /* ---- one guest, and room ---- */
 
@@ -414,15 +248,18 @@ static void turn_dimms(struct world *w)
 {
 	struct balance_guest *g = &w->guest[0];
 	struct real *r = &w->real[0];
-	uint64_t size;
+	struct split_order order;
 
 	measure(w, 0);
 	balance_round(&w->r);
-	size = dimm_next(REGION, g->plugged, less(g->target, g->base));
-	if (size > 0)
-		balance_plugged(g, size);
-	r->plugged += size;
-	r->ballooned = r->base + r->plugged - balance_keeps(g);
+	if (split_next_dimm(&w->split[0], g, REGION, &order)) {
+		if (order.dimm > 0)
+			balance_plugged(g, order.dimm);
+		g_assert_cmpuint(order.keeps, ==, balance_keeps(g));
+		r->plugged += order.dimm;
+		r->ballooned = r->base + r->plugged - order.keeps;
+		split_done(&w->split[0], g, &order);
+	}
 	w->r.now += PERIOD;
 }
 
@@ -502,8 +339,7 @@ static void test_a_dimm_that_lies_idle_is_no_need_of_a_guest_that_was_taken_over
 	w.real[0].uses = 900 * MIB;
 	for (unsigned i = 0; i < 40; i++)
 		turn_dimms(&w);
-	w.guest[0].state = (struct balance_state){ 0 };
-	w.guest[0].fresh = false;
+	daemon_begins_anew(&w);
 	turn_dimms(&w);
 	w.real[0].uses = 2900 * MIB;
 	for (unsigned i = 0; i < 40 && w.real[0].plugged == 2 * GIB; i++)

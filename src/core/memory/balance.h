@@ -173,6 +173,9 @@ struct balance_round {
 void balance_round(struct balance_round *r);
 
 uint64_t balance_size(const struct balance_guest *g);
+/* What can't be taken back from the guest: its floor, while that is known; else what it has or was promised.
+ */
+uint64_t balance_claim(const struct balance_guest *g);
 /* A DIMM was plugged in after the round: it lies idle until a report counts it. */
 void balance_plugged(struct balance_guest *g, uint64_t size);
 /*

@@ -43,7 +43,12 @@ uint64_t balance_size(const struct balance_guest *g)
 	return sub(ram_of(g), g->ballooned);
 }
 
-/* Of that, what its kernel can use. */
+uint64_t balance_claim(const struct balance_guest *g)
+{
+	return g->floor > 0 ? g->floor : MAX(balance_size(g), g->target);
+}
+
+/* Of its size, what its kernel can use. */
 static uint64_t usable(const struct balance_guest *g)
 {
 	return sub(balance_size(g), g->state.idle);
