@@ -24,14 +24,11 @@ static uint64_t pluggable(const struct balance_guest *g)
 /* Unplugging that stands still: pages that the guest can't move are in the way. */
 static void see_stuck(struct split *s, const struct balance_guest *g, uint64_t wanted)
 {
+	uint64_t above = g->plugged > wanted ? g->plugged - wanted : 0;
 	bool taken_up = s->target == 0 && !g->fresh;
 
-	if (g->plugged <= wanted || (!taken_up && wanted != s->wanted))
-		s->still = 0;
-	else if (taken_up || s->still >= SPLIT_ROUNDS_STUCK)
-		s->still = SPLIT_ROUNDS_STUCK;
-	else
-		s->still = g->plugged == s->plugged ? s->still + 1 : 0;
+	s->still = above > 0 && wanted == s->wanted && g->plugged == s->plugged ? s->still + 1 : 0;
+	s->stuck = taken_up || s->still >= SPLIT_ROUNDS_STUCK ? above : MIN(s->stuck, above);
 	s->wanted = wanted;
 	s->plugged = g->plugged;
 }
@@ -39,15 +36,14 @@ static void see_stuck(struct split *s, const struct balance_guest *g, uint64_t w
 bool split_next(struct split *s, const struct balance_guest *g, bool plug, struct split_order *ret)
 {
 	uint64_t wanted = plug ? MIN(whole(above_base(g) + RANGE_BLOCK - 1), pluggable(g)) : 0;
-	uint64_t keeps = MIN(g->target, g->base), rest;
+	uint64_t keeps = MIN(g->target, g->base);
 
 	see_stuck(s, g, wanted);
-	rest = s->still >= SPLIT_ROUNDS_STUCK ? g->plugged - wanted : 0;
-	if (g->target == s->target && rest == s->rest)
+	if (g->target == s->target && s->stuck == s->rest)
 		return false;
 	*ret = (struct split_order){ .plugged = wanted,
-				     .keeps = keeps - MIN(rest, keeps / 2),
-				     .rest = rest,
+				     .keeps = keeps - MIN(s->stuck, keeps / 2),
+				     .rest = s->stuck,
 				     .by_plug = wanted != g->plugged };
 	return true;
 }

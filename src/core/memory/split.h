@@ -11,7 +11,8 @@
  *  - Blocks with pages that the guest can't move stay when they are unplugged.
  *    When nothing has gone for SPLIT_ROUNDS_STUCK rounds the balloon takes as
  *    much of what the guest booted with, up to a half of what it keeps. What goes
- *    later, block by block, is made up for less. A guest that a daemon takes up
+ *    later, block by block, is made up for less; what stuck with a larger target
+ *    sticks with a smaller one. A guest that a daemon takes up
  *    with more plugged in than its target has was made up for before, and is so
  *    without a wait: else its balloon would let go of all that at once.
  *  - DIMMs only come (see core/guest/dimm.h); the balloon is told how much of all
@@ -29,10 +30,11 @@
 struct split {
 	uint64_t target;  /* that its devices were asked for last; 0: none yet */
 	uint64_t keeps;   /* what its balloon was told then, of one with DIMMs */
-	uint64_t rest;    /* stuck, and made up for then */
+	uint64_t rest;    /* of `stuck`, made up for then */
 	uint64_t wanted;  /* to be plugged in, in the round before */
 	uint64_t plugged; /* in the round before */
-	unsigned still;   /* rounds since the last block went */
+	unsigned still;   /* rounds since the last block went, or was to */
+	uint64_t stuck;   /* of what is plugged in above that */
 };
 
 struct split_order {
