@@ -459,6 +459,100 @@ static void test_one_that_rises_gets_what_it_will_need(void)
 	world_done(&w);
 }
 
+/* It uses 800 MiB, then 200 more each round. */
+static struct real *add_one_that_rises(struct world *w, uint64_t capacity)
+{
+	struct real *r;
+
+	world_init(w, capacity);
+	r = add(w, "rises", 256, 2048, 8192, 800);
+	turns(w, 5);
+	for (unsigned i = 0; i < 3; i++) {
+		r->uses += 200 * MIB;
+		turn(w);
+	}
+	g_string_truncate(w->log, 0);
+	return r;
+}
+
+static void test_what_is_ahead_of_a_need_is_not_missed(void)
+{
+	struct world w;
+	const struct balance_guest *g = &w.guest[0];
+	const uint64_t capacity = 2100 * MIB;
+	struct real *r = add_one_that_rises(&w, capacity);
+
+	/* Its need with its buffer fits, what it will need later does not. */
+	for (uint64_t more = 200 * MIB; more >= 100 * MIB; more -= 100 * MIB) {
+		r->uses += more;
+		turn(&w);
+		g_assert_cmpuint(g->wanted, >, capacity + 100 * MIB);
+		g_assert_cmpuint(g->floor, <, capacity);
+		g_assert_cmpuint(w.r.host.missing, ==, 0);
+	}
+	said(&w, "8 rises shared 2048 -> 2100\n"
+		 "9 rises waits 2100 -> 2100\n");
+	turns(&w, 3);
+	said(&w, "");
+	/* What it needs now is missed. */
+	r->uses += 200 * MIB;
+	turns(&w, BALANCE_ROUNDS_SHORT);
+	g_assert_true(w.r.host.is_short);
+	g_assert_cmpuint(g->floor, >, capacity + 200 * MIB);
+	g_assert_cmpuint(w.r.host.missing, ==, g->floor - capacity);
+	world_done(&w);
+}
+
+static void test_what_is_ahead_of_a_need_is_no_claim(void)
+{
+	struct world w;
+	const struct balance_guest *g = &w.guest[0];
+	struct real *r = add_one_that_rises(&w, 16 * GIB);
+
+	for (unsigned i = 0; i < 5; i++) {
+		uint64_t with_buffer;
+
+		r->uses += 200 * MIB;
+		with_buffer = (r->uses + HIDDEN) * 12 / 10;
+		turn(&w);
+		g_assert_cmpuint(g->target, >=, with_buffer + 390 * MIB);
+		g_assert_cmpuint(balance_claim(g), >=, with_buffer - MIB);
+		g_assert_cmpuint(balance_claim(g), <=, with_buffer + RANGE_BLOCK);
+	}
+	/* Of one that has stopped to report nothing is sure to be had back. */
+	r->frozen_at = w.r.now;
+	turns(&w, BALANCE_ROUNDS_STALE + 2);
+	g_assert_cmpint(g->verdict, ==, BALANCE_STALE);
+	g_assert_cmpuint(balance_claim(g), ==, g->target);
+	world_done(&w);
+}
+
+static void test_what_is_ahead_ends_with_the_rise(void)
+{
+	struct world w;
+	const struct balance_guest *g = &w.guest[0];
+	struct real *r = add_one_that_rises(&w, 16 * GIB);
+	uint64_t most;
+
+	for (unsigned i = 0; i < 5; i++) {
+		r->uses += 200 * MIB;
+		turn(&w);
+	}
+	most = g->target;
+	g_assert_cmpuint(most, >=, g->floor + 390 * MIB);
+	g_string_truncate(w.log, 0);
+	/* It asks for nothing more, and somebody who needs it has it after three rounds. */
+	turns(&w, BALANCE_ROUNDS_TIGHT);
+	said(&w, "");
+	g_assert_cmpuint(g->wanted, ==, most);
+	add(&w, "needs", 256, 512, 8192, 1500);
+	w.r.host.capacity = most + 512 * MIB;
+	turns(&w, 6);
+	g_assert_cmpuint(g->target, ==, g->floor);
+	g_assert_cmpuint(w.guest[1].target, >, 800 * MIB);
+	world_done(&w);
+}
+
 static void test_a_shortage_is_told_with_the_cheapest_to_move(void)
 {
 	struct world w;
@@ -691,6 +785,9 @@ int main(int argc, char **argv)
 			test_a_dimm_that_lies_idle_is_no_need_of_a_guest_that_was_taken_over);
 	g_test_add_func("/balance/weight", test_those_with_most_to_spare_give_and_weight_divides);
 	g_test_add_func("/balance/rises", test_one_that_rises_gets_what_it_will_need);
+	g_test_add_func("/balance/ahead/missing", test_what_is_ahead_of_a_need_is_not_missed);
+	g_test_add_func("/balance/ahead/claim", test_what_is_ahead_of_a_need_is_no_claim);
+	g_test_add_func("/balance/ahead/ends", test_what_is_ahead_ends_with_the_rise);
 	g_test_add_func("/balance/waits", test_who_is_in_need_does_not_wait_until_another_was_calm);
 	g_test_add_func("/balance/short", test_a_shortage_is_told_with_the_cheapest_to_move);
 	g_test_add_func("/balance/host", test_a_host_that_swaps_has_memory_back);
