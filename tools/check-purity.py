@@ -23,7 +23,7 @@ NEVER = """
 
 FAMILIES = {
     "memory and strings of C": """
-        mem(cpy|move|set|cmp|chr|rchr|mem) str(n?len|n?cmp|n?casecmp|r?chr|chrnul|str|casestr|c?spn|pbrk)
+        mem(cpy|move|set|cmp|chr|rchr|mem) explicit_bzero str(n?len|n?cmp|n?casecmp|r?chr|chrnul|str|casestr|c?spn|pbrk)
         __(mem|str|st)\\w+_chk qsort g_qsort_with_data bsearch abort __assert_fail __ctype_\\w+_loc isnan isinf bcmp
         (fabs|floor|ceil|round|trunc|lround|llround|fmod|sqrt|pow|log2|log10|log|exp)f?
     """,

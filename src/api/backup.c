@@ -9,6 +9,7 @@
 #include "core/backup/prune.h"
 #include "core/model/settings.h"
 #include "core/plan/plan_backup.h"
+#include "engine/backup/key_file.h"
 #include "engine/backup/off.h"
 #include "engine/backup/repository.h"
 #include "engine/vm_ops.h"
@@ -33,8 +34,7 @@ static bool fail_type(const char *name, const char *what, GError **err)
 	return fail(err, ERR_INVALID, "'%s' is %s", name, what);
 }
 
-/* A member that may be left out, or null. */
-static bool text_of(const Json *body, const char *name, const char **ret, GError **err)
+bool api_backup_text(const Json *body, const char *name, const char **ret, GError **err)
 {
 	const Json *v = json_object_get(body, name);
 
@@ -66,13 +66,19 @@ static bool number_of(const Json *body, const char *name, uint64_t min, uint64_t
 		    max);
 }
 
+/* NULL: neither. Caller frees. */
+static char *asked_or_set(ApiCall *c, const char *asked, const char *setting)
+{
+	_cleanup_json_ Json *set =
+	    asked == NULL ? host_setting_effective(engine_facts(c->engine)->settings, setting) : NULL;
+
+	return g_strdup(asked != NULL ? asked : json_string_value(set));
+}
+
 /* What was asked for, else what the host is set to. Checked; caller frees. */
 static char *repository_of(ApiCall *c, const char *asked, GError **err)
 {
-	_cleanup_json_ Json *set =
-	    asked == NULL ? host_setting_effective(engine_facts(c->engine)->settings, "backup.repository")
-			  : NULL;
-	const char *path = asked != NULL ? asked : json_string_value(set);
+	g_autofree char *path = asked_or_set(c, asked, "backup.repository");
 
 	if (path == NULL) {
 		fail_advice(
@@ -82,29 +88,34 @@ static char *repository_of(ApiCall *c, const char *asked, GError **err)
 		    "no repository was named");
 		return NULL;
 	}
-	return repository_check(path, err) ? g_strdup(path) : NULL;
+	return repository_check(path, err) ? g_steal_pointer(&path) : NULL;
 }
 
 /* ---- making ---- */
 
 struct wish {
-	const char *repository;
-	bool incremental, crash_consistent;
+	const char *repository, *key_file;
+	bool incremental, crash_consistent, no_encryption;
 	uint64_t budget, bandwidth;
 };
 
 static bool wish_of_body(const Json *body, struct wish *w, GError **err)
 {
-	static const char *const known[] = { "repository",    "incremental", "crash_consistent",
-					     "freeze_budget", "bandwidth",   NULL };
+	static const char *const known[] = { "repository", "incremental", "crash_consistent", "freeze_budget",
+					     "bandwidth",  "key_file",    "no_encryption",    NULL };
 
 	if (body == NULL || !call_known(body, known, err) ||
-	    !text_of(body, "repository", &w->repository, err) ||
+	    !api_backup_text(body, "repository", &w->repository, err) ||
 	    !flag_of(body, "incremental", &w->incremental, err) ||
 	    !flag_of(body, "crash_consistent", &w->crash_consistent, err) ||
+	    !api_backup_text(body, "key_file", &w->key_file, err) ||
+	    !flag_of(body, "no_encryption", &w->no_encryption, err) ||
 	    !number_of(body, "freeze_budget", BUDGET_MIN, BUDGET_MAX, BUDGET_DEFAULT, &w->budget, err) ||
 	    !number_of(body, "bandwidth", 0, INT64_MAX, 0, &w->bandwidth, err))
 		return false;
+	if (w->key_file != NULL && w->no_encryption)
+		return fail_advice(err, ERR_INVALID, "Leave one of them out.",
+				   "a backup with a key is encrypted, and one without encryption has no key");
 	return w->bandwidth == 0 || w->bandwidth >= BANDWIDTH_MIN ||
 	       fail_advice(err, ERR_INVALID, "Allow 64 KiB a second or more; 0 is no bound.",
 			   "the bandwidth is too small");
@@ -128,9 +139,21 @@ static Json *blocks_of(ApiCall *c, const VmRecords *r, bool *ret_agent, GError *
 	return backup_blocks_off(&r->seen, &engine_facts(c->engine)->folders, err);
 }
 
+/* Both NULL: it is not to be encrypted. */
+static bool key_of_wish(ApiCall *c, const struct wish *w, char **ret_file, BackupKey **ret, GError **err)
+{
+	*ret = NULL;
+	*ret_file = w->no_encryption ? NULL : asked_or_set(c, w->key_file, "backup.key_file");
+	if (*ret_file != NULL)
+		*ret = backup_key_read(*ret_file, err);
+	return *ret_file == NULL || *ret != NULL;
+}
+
 static Operation *plan_for(ApiCall *c, const VmRecords *r, const struct wish *w, const char *repository,
 			   GError **err)
 {
+	g_autoptr(BackupKey) key = NULL;
+	g_autofree char *key_file = NULL;
 	g_autoptr(EngineRequest) req = engine_request_new(c->engine, c->user);
 	g_autoptr(GPtrArray) backups = repository_list(repository, r->vm->id, NULL, err);
 	g_autoptr(GError) e = NULL;
@@ -142,8 +165,10 @@ static Operation *plan_for(ApiCall *c, const VmRecords *r, const struct wish *w,
 				 .bandwidth = w->bandwidth,
 				 .backups = backups };
 
-	if (backups == NULL)
+	if (backups == NULL || !key_of_wish(c, w, &key_file, &key, err))
 		return NULL;
+	p.key_file = key_file;
+	p.key = key;
 	blocks = blocks_of(c, r, &p.has_agent, &e);
 	if (e != NULL) {
 		g_propagate_error(err, g_steal_pointer(&e));
@@ -219,6 +244,7 @@ static const Backup *find_backup(const GPtrArray *all, const char *ref, GError *
 void api_backup_found_done(struct backup_found *f)
 {
 	g_free(f->repository);
+	g_free(f->key_file);
 	if (f->all != NULL)
 		g_ptr_array_unref(f->all);
 	if (f->chain != NULL)
@@ -235,26 +261,64 @@ static bool find(ApiCall *c, const char *asked, struct backup_found *f, GError *
 	return f->backup != NULL;
 }
 
-bool api_backup_find_chain(ApiCall *c, const char *asked, struct backup_found *f, GError **err)
+static bool fail_key(const char *why, bool asked, const struct backup_found *f, GError **err)
+{
+	if (f->backup->key_check == NULL && asked)
+		return fail_advice(
+		    err, ERR_INVALID,
+		    "Leave the key file out (plim: --key-file) if that is what you expect of it.", "%s", why);
+	if (f->key_file == NULL)
+		return fail_advice(
+		    err, ERR_INVALID,
+		    "Name the file with its key (plim: --key-file), or set one for the host: `plim "
+		    "host set HOST backup.key_file=/path`.",
+		    "%s", why);
+	return fail_advice(err, ERR_INVALID, "Name another key file, or another backup.",
+			   "the key in '%s' is of no use: %s", f->key_file, why);
+}
+
+/* All of the chain. Nothing is read for a backup that is not encrypted, unless somebody asks for that. */
+static bool find_key(ApiCall *c, const char *asked, struct backup_found *f, GError **err)
+{
+	g_autoptr(BackupKey) key = NULL;
+
+	if (asked != NULL || f->backup->key_check != NULL)
+		f->key_file = asked_or_set(c, asked, "backup.key_file");
+	if (f->key_file != NULL)
+		key = backup_key_read(f->key_file, err);
+	if (f->key_file != NULL && key == NULL)
+		return false;
+	for (guint i = f->chain->len; i > 0; i--) {
+		g_autofree char *why = backup_key_refusal(key, f->chain->pdata[i - 1]);
+
+		if (why != NULL)
+			return fail_key(why, asked != NULL, f, err);
+	}
+	return true;
+}
+
+bool api_backup_find_chain(ApiCall *c, const char *asked, const char *key_file, struct backup_found *f,
+			   GError **err)
 {
 	if (!find(c, asked, f, err))
 		return false;
 	f->chain = backup_chain(f->all, f->backup, err);
-	return f->chain != NULL;
+	return f->chain != NULL && find_key(c, key_file, f, err);
 }
 
 struct verifying {
-	const char *repository;
+	const char *repository, *key_file;
 	bool boot;
 	uint64_t timeout;
 };
 
 static bool verifying_of_body(const Json *body, struct verifying *v, GError **err)
 {
-	static const char *const known[] = { "repository", "boot", "boot_timeout", NULL };
+	static const char *const known[] = { "repository", "boot", "boot_timeout", "key_file", NULL };
 
 	if (body == NULL || !call_known(body, known, err) ||
-	    !text_of(body, "repository", &v->repository, err) || !flag_of(body, "boot", &v->boot, err) ||
+	    !api_backup_text(body, "repository", &v->repository, err) ||
+	    !api_backup_text(body, "key_file", &v->key_file, err) || !flag_of(body, "boot", &v->boot, err) ||
 	    !number_of(body, "boot_timeout", BOOT_MIN, BOOT_MAX, BOOT_DEFAULT, &v->timeout, err))
 		return false;
 	return v->boot || json_object_get(body, "boot_timeout") == NULL ||
@@ -269,11 +333,12 @@ bool api_backup_verify(ApiCall *c, GError **err)
 	_cleanup_found_ struct backup_found f = { 0 };
 	struct verifying v = { 0 };
 
-	if (!verifying_of_body(body, &v, err) || !api_backup_find_chain(c, v.repository, &f, err))
+	if (!verifying_of_body(body, &v, err) || !api_backup_find_chain(c, v.repository, v.key_file, &f, err))
 		return false;
 	req = engine_request_new(c->engine, c->user);
 	return call_submit(
-	    c, plan_backup_verify(&req->plan, f.repository, f.chain, v.boot ? v.timeout : 0, err), err);
+	    c, plan_backup_verify(&req->plan, f.repository, f.chain, f.key_file, v.boot ? v.timeout : 0, err),
+	    err);
 }
 
 /* ---- removing ---- */
@@ -310,7 +375,8 @@ static bool pruning_of_body(const Json *body, struct pruning *p, GError **err)
 					     "keep_daily", "keep_weekly", NULL };
 
 	return body != NULL && call_known(body, known, err) &&
-	       text_of(body, "repository", &p->repository, err) && text_of(body, "vm", &p->vm, err) &&
+	       api_backup_text(body, "repository", &p->repository, err) &&
+	       api_backup_text(body, "vm", &p->vm, err) &&
 	       number_of(body, "keep_last", 0, KEEP_MAX, 0, &p->policy.last, err) &&
 	       number_of(body, "keep_daily", 0, KEEP_MAX, 0, &p->policy.daily, err) &&
 	       number_of(body, "keep_weekly", 0, KEEP_MAX, 0, &p->policy.weekly, err);
@@ -375,7 +441,7 @@ static void restore_disk(Creation *n, VmDisk *d, const struct backup_found *f)
 	const BackupDisk *b = backup_disk_find(f->backup, d->name);
 	VolumeWish *w = creation_wish(n, d->name, b->size, d->format);
 
-	w->backup = backup_sources(f->repository, f->chain, d->name);
+	w->backup = backup_sources(f->repository, f->chain, d->name, f->key_file);
 	g_free(d->volume);
 	g_clear_pointer(&d->path, g_free);
 	d->volume = g_strdup(w->volume->id);
@@ -436,7 +502,7 @@ static bool restore_over(ApiCall *c, const struct backup_found *f, const char *v
 	if (r == NULL || !check_is_its_own(c, r, f->backup, err))
 		return false;
 	req = engine_request_new(c->engine, c->user);
-	op = plan_backup_restore_over(&req->plan, &r->seen, f->repository, f->chain, err);
+	op = plan_backup_restore_over(&req->plan, &r->seen, f->repository, f->chain, f->key_file, err);
 	if (op != NULL)
 		json_put_str(op->result, "vm", r->vm->name);
 	return call_submit(c, op, err);
@@ -444,18 +510,20 @@ static bool restore_over(ApiCall *c, const struct backup_found *f, const char *v
 
 bool api_backup_restore(ApiCall *c, GError **err)
 {
-	static const char *const known[] = { "repository", "name", "vm", NULL };
-	const char *repository, *name, *vm;
+	static const char *const known[] = { "repository", "name", "vm", "key_file", NULL };
+	const char *repository, *name, *vm, *key_file;
 	const Json *body = call_body(c, err);
 	_cleanup_found_ struct backup_found f = { 0 };
 
-	if (body == NULL || !call_known(body, known, err) || !text_of(body, "repository", &repository, err) ||
-	    !text_of(body, "name", &name, err) || !text_of(body, "vm", &vm, err))
+	if (body == NULL || !call_known(body, known, err) ||
+	    !api_backup_text(body, "repository", &repository, err) ||
+	    !api_backup_text(body, "name", &name, err) || !api_backup_text(body, "vm", &vm, err) ||
+	    !api_backup_text(body, "key_file", &key_file, err))
 		return false;
 	if (name != NULL && vm != NULL)
 		return fail_advice(err, ERR_INVALID, "Leave one of them out.",
 				   "a backup is restored as a new vm or over one that is there, not both");
-	if (!api_backup_find_chain(c, repository, &f, err))
+	if (!api_backup_find_chain(c, repository, key_file, &f, err))
 		return false;
 	return vm != NULL ? restore_over(c, &f, vm, err) : restore_new(c, &f, name, err);
 }

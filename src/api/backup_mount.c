@@ -40,21 +40,20 @@ static bool check_not_mounted(ApiCall *c, const char *id, GError **err)
 
 bool api_backup_mount(ApiCall *c, GError **err)
 {
-	static const char *const known[] = { "repository", NULL };
+	static const char *const known[] = { "repository", "key_file", NULL };
 	const Json *body = call_body(c, err);
 	g_autoptr(EngineRequest) req = NULL;
 	_cleanup_found_ struct backup_found f = { 0 };
-	const Json *repository = json_object_get(body, "repository");
+	const char *repository, *key_file;
 
-	if (body == NULL || !call_known(body, known, err))
-		return false;
-	if (repository != NULL && !json_is_null(repository) && !json_is_string(repository))
-		return fail(err, ERR_INVALID, "'repository' is a text");
-	if (!api_backup_find_chain(c, json_string_value(repository), &f, err) ||
+	if (body == NULL || !call_known(body, known, err) ||
+	    !api_backup_text(body, "repository", &repository, err) ||
+	    !api_backup_text(body, "key_file", &key_file, err) ||
+	    !api_backup_find_chain(c, repository, key_file, &f, err) ||
 	    !check_not_mounted(c, f.backup->id, err))
 		return false;
 	req = engine_request_new(c->engine, c->user);
-	return call_submit(c, plan_backup_mount(&req->plan, f.repository, f.chain), err);
+	return call_submit(c, plan_backup_mount(&req->plan, f.repository, f.chain, f.key_file), err);
 }
 
 /* All of one backup. */

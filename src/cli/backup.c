@@ -51,8 +51,8 @@ static void print_backup(const char *vm, const Json *r)
 	g_autofree char *size = print_size(json_uint(r, "bytes", 0)), *freeze = print_duration(frozen);
 	const char *note = json_str(r, "note"), *warning = json_str(r, "warning");
 
-	printf("%s was backed up: %s backup %s, %s in %s\n", vm, json_str(r, "kind"), json_str(r, "backup"),
-	       size, json_str(r, "repository"));
+	printf("%s was backed up: %s backup %s, %s in %s%s\n", vm, json_str(r, "kind"), json_str(r, "backup"),
+	       size, json_str(r, "repository"), json_str(r, "encryption") != NULL ? ", encrypted" : "");
 	if (note == NULL && frozen == 0)
 		printf("its guest was off, and had been shut down\n");
 	else if (note == NULL)
@@ -69,6 +69,9 @@ static bool backup_create(Cli *c, GError **err)
 	_cleanup_json_ Json *body = json_object(), *result = NULL;
 
 	put_text(c, "to", "repository", body);
+	put_text(c, "key-file", "key_file", body);
+	if (cli_has(c, "no-encryption"))
+		json_put_bool(body, "no_encryption", true);
 	if (cli_has(c, "incremental"))
 		json_put_bool(body, "incremental", true);
 	if (cli_has(c, "crash-consistent"))
@@ -99,6 +102,7 @@ static const Column columns[] = {
 	{ "CONSISTENCY", "consistency", NULL, false },
 	{ "FROZEN", "freeze", print_freeze, true },
 	{ "SIZE", "bytes", print_bytes, true },
+	{ "ENCRYPTION", "encryption", NULL, false },
 	{ "RESTS ON", "parent", NULL, false },
 	{ 0 },
 };
@@ -156,6 +160,7 @@ static bool backup_verify(Cli *c, GError **err)
 	_cleanup_json_ Json *body = json_object(), *result = NULL;
 
 	put_text(c, "from", "repository", body);
+	put_text(c, "key-file", "key_file", body);
 	if (cli_has(c, "boot"))
 		json_put_bool(body, "boot", true);
 	if (!put_parsed(c, "boot-timeout", "boot_timeout", parse_duration, body, err) ||
@@ -172,6 +177,7 @@ static bool backup_restore(Cli *c, GError **err)
 	_cleanup_json_ Json *body = json_object(), *result = NULL;
 
 	put_text(c, "from", "repository", body);
+	put_text(c, "key-file", "key_file", body);
 	put_text(c, "name", "name", body);
 	put_text(c, "over", "vm", body);
 	if (!operate(c, "POST", path, g_steal_pointer(&body), &result, err))
@@ -246,6 +252,7 @@ static bool backup_mount(Cli *c, GError **err)
 	size_t i;
 
 	put_text(c, "from", "repository", body);
+	put_text(c, "key-file", "key_file", body);
 	if (!operate(c, "POST", path, g_steal_pointer(&body), &result, err))
 		return false;
 	if (result == NULL)
@@ -300,19 +307,31 @@ static bool backup_unmount(Cli *c, GError **err)
 		"from", 0, OPTION_TEXT, "REPOSITORY", "Folder on the host (its backup.repository)"           \
 	}
 
+#define KEY                                                                                                  \
+	{                                                                                                    \
+		"key-file", 0, OPTION_TEXT, "FILE",                                                          \
+		    "On the host, with the backup's key (its backup.key_file)"                               \
+	}
+
 static const Option create_options[] = {
 	{ "to", 0, OPTION_TEXT, "REPOSITORY", "Folder on the vm's host (its backup.repository)" },
 	{ "incremental", 0, OPTION_FLAG, NULL, "Only what changed since the last backup there" },
 	{ "crash-consistent", 0, OPTION_FLAG, NULL, "Don't freeze the guest's file systems" },
 	{ "freeze-budget", 0, OPTION_TEXT, "TIME", "How long they may stand still at most (5s)" },
 	{ "bandwidth", 0, OPTION_TEXT, "SIZE", "At most so much a second, of all disks together" },
+	{ "key-file", 0, OPTION_TEXT, "FILE",
+	  "Encrypt it with the key in this file on the host (its backup.key_file)" },
+	{ "no-encryption", 0, OPTION_FLAG, NULL, "Don't encrypt it, whatever the host's backup.key_file is" },
 	{ 0 },
 };
 
 static const Option from_options[] = { FROM, { 0 } };
 
+static const Option mount_options[] = { FROM, KEY, { 0 } };
+
 static const Option verify_options[] = {
 	FROM,
+	KEY,
 	{ "boot", 0, OPTION_FLAG, NULL, "Let a copy of it boot, alone, until its agent answers" },
 	{ "boot-timeout", 0, OPTION_TEXT, "TIME", "How long that may take at most (5m)" },
 	{ 0 },
@@ -320,6 +339,7 @@ static const Option verify_options[] = {
 
 static const Option restore_options[] = {
 	FROM,
+	KEY,
 	{ "name", 0, OPTION_TEXT, "NAME", "Name of the new vm (the one that it had)" },
 	{ "over", 0, OPTION_TEXT, "VM", "Replace the disks of this vm, which must be off" },
 	{ 0 },
@@ -338,7 +358,8 @@ static const Option prune_options[] = {
 	"The guest's agent runs its hooks and freezes all file systems; QEMU holds on to that moment on all disks, " \
 	"the guest thaws, and the copy is made while it goes on. When the freeze does not come in time the "         \
 	"backup goes on without it, as after a power cut, and says so. No guest is left frozen. An incremental "     \
-	"backup that has nothing to rest on is made a full one, with a warning that says why."
+	"backup that has nothing to rest on is made a full one, with a warning that says why. With a key the "       \
+	"files are encrypted (LUKS), and can't be restored without it: docs/backup.md says how to make and keep one."
 
 #define MOUNT_TEXT                                                                                                        \
 	"Each disk is an export of an NBD server on a unix socket of the host, to which root may connect, and stays so "  \
@@ -348,7 +369,8 @@ static const Option prune_options[] = {
 
 const Command backup_commands[] = {
 	{ "backup", "create", "VM", "Back up a guest, while it runs or while it is off", CREATE_TEXT,
-	  "plim backup create web1 --to /srv/backup\nplim backup create web1 --to /srv/backup --incremental",
+	  "plim backup create web1 --to /srv/backup\nplim backup create web1 --to /srv/backup --incremental\n"
+	  "plim backup create web1 --to /srv/backup --key-file /etc/plimsoll/backup.key",
 	  1, 1, "vms", OPERATION, create_options, backup_create },
 	{ "backup", "list", "[REPOSITORY|VM]", "List backups, the newest first",
 	  "An argument that begins with a slash is a repository, another one the name or id of a vm.",
@@ -369,7 +391,7 @@ const Command backup_commands[] = {
 	{ "backup", "mount", "BACKUP", "Show the disks of a backup through NBD, to be read only", MOUNT_TEXT,
 	  "plim backup mount 20261121T093000Z-1a2b3c4d --from /srv/backup\n"
 	  "qemu-img convert -O raw 'nbd+unix:///root?socket=...' root.raw",
-	  1, 1, NULL, OPERATION, from_options, backup_mount },
+	  1, 1, NULL, OPERATION, mount_options, backup_mount },
 	{ "backup", "mounts", "", "List the backups that are shown on this host", NULL, NULL, 0, 0, NULL,
 	  GROUP_OUTPUT, NULL, backup_mount_list },
 	{ "backup", "unmount", "BACKUP...", "Show them no more", "Whoever still reads there gets errors.",

@@ -7,6 +7,7 @@
 #include "base/time.h"
 #include "engine/backup/copy.h"
 #include "engine/backup/freeze.h"
+#include "engine/backup/key_file.h"
 #include "engine/backup/repository.h"
 #include "engine/engine-impl.h"
 #include "engine/steps-impl.h"
@@ -17,11 +18,13 @@
 
 bool step_BACKUP_PREPARE_run(StepContext *ctx, const Json *args, GError **err)
 {
+	_cleanup_secrets_ char **secrets = NULL;
 	struct backup_place p;
 
 	(void)ctx;
-	return backup_place_of_args(args, &p, err) &&
-	       backup_prepare(&p, json_arr(args, "disks"), json_str(args, "parent"), err);
+	return backup_place_of_args(args, &p, err) && backup_secrets_of_args(args, &secrets, err) &&
+	       backup_prepare(&p, json_arr(args, "disks"), json_str(args, "parent"),
+			      (const char *const *)secrets, err);
 }
 
 bool step_BACKUP_PREPARE_undo(StepContext *ctx, const Json *args, GError **err)
@@ -152,12 +155,24 @@ static bool take_moment(const Copying *c, GError **err)
 	return true;
 }
 
-static bool copy(const Copying *c, GError **err)
+static bool open_files(Copying *c, GError **err)
+{
+	_cleanup_secrets_ char **secrets = NULL;
+	bool ok;
+
+	if (!backup_secrets_of_args(c->args, &secrets, err))
+		return false;
+	c->copy.secret = secrets != NULL ? secrets[0] : NULL;
+	ok = backup_copy_open(c->vmm, &c->copy, err);
+	c->copy.secret = NULL;
+	return ok;
+}
+
+static bool copy(Copying *c, GError **err)
 {
 	bool rests, ok;
 
-	if (!backup_copy_open(c->vmm, &c->copy, err) || !hooks_continue(&c->hooks, err) ||
-	    !take_moment(c, err))
+	if (!open_files(c, err) || !hooks_continue(&c->hooks, err) || !take_moment(c, err))
 		return false;
 	rests = step_rest(c->ctx);
 	ok = backup_copy_run(c->vmm, &c->copy, err);
@@ -252,10 +267,12 @@ bool step_BACKUP_SEAL_run(StepContext *ctx, const Json *args, GError **err)
 {
 	_cleanup_json_ Json *manifest = manifest_of(ctx, args);
 	struct hooks hooks = step_hooks(ctx);
+	g_autoptr(BackupKey) key = NULL;
 	struct backup_place p;
 	uint64_t bytes;
 
-	if (!backup_place_of_args(args, &p, err) || !backup_seal(&p, manifest, &hooks, &bytes, err))
+	if (!backup_place_of_args(args, &p, err) || !backup_key_of_args(args, &key, err) ||
+	    !backup_seal(&p, manifest, key, &hooks, &bytes, err))
 		return false;
 	step_result(ctx, "bytes", json_integer((json_int_t)bytes));
 	tell_done(ctx, args, bytes);
@@ -318,10 +335,12 @@ bool step_VOLUME_RESTORE_run(StepContext *ctx, const Json *args, GError **err)
 	const Json *sources = json_arr(args, "sources"),
 		   *last = json_array_get(sources, json_array_size(sources) - 1);
 	g_autoptr(GPtrArray) path = paths_of(sources);
+	_cleanup_secrets_ char **secrets = NULL;
 	struct hooks hooks = step_hooks(ctx);
 	struct volume_make v;
 
-	if (!volume_make_of_args(args, &v, err) || !backup_sources_verify(sources, false, &hooks, err))
+	if (!volume_make_of_args(args, &v, err) || !backup_sources_verify(sources, false, &hooks, err) ||
+	    !backup_secrets_of_sources(sources, &secrets, err))
 		return false;
 	step_qemu_ids(ctx, &v.uid, &v.gid);
 	v.hooks = &hooks;
@@ -330,6 +349,7 @@ bool step_VOLUME_RESTORE_run(StepContext *ctx, const Json *args, GError **err)
 	v.source_backing = json_str(last, "backing");
 	v.backing = NULL;
 	v.chain = (const char *const *)path->pdata;
+	v.secrets = (const char *const *)secrets;
 	return volume_clone(&v, NULL, err);
 }
 

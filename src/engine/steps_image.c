@@ -311,7 +311,7 @@ bool step_DISK_CHECK_run(StepContext *ctx, const Json *args, GError **err)
 	(void)ctx;
 	if (!json_bool(args, "volume", false))
 		return disk_file_check(path, err);
-	if (volume_file_check(path, IMAGE_FORMAT_QCOW2, json_str(args, "backing"), &size, NULL, err))
+	if (volume_file_check(path, IMAGE_FORMAT_QCOW2, json_str(args, "backing"), false, &size, NULL, err))
 		return true;
 	g_prefix_error(err, "the disk '%s' is not what it was: ", path);
 	return false;

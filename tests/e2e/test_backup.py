@@ -61,15 +61,19 @@ def test_each_of_several_increments_has_exactly_what_was_written_until_then(gues
 
 
 def test_a_copy_of_a_backup_boots_alone_and_its_agent_answers(guest, repo):
+    """Of an encrypted one: nothing in the guest that boots has to do with its key."""
     daemon = guest.daemon
-    backup = created(guest, repo)["backup"]
+    key = guest.folder / "key"
+    key.write_bytes(os.urandom(32))
+    key.chmod(0o600)
+    backup = created(guest, repo, ("key_file", str(key)))["backup"]
     files = {p: (p.stat().st_mtime_ns, p.stat().st_mode, p.stat().st_uid) for p in repo.glob("*/*/*")}
     before = sorted(daemon.guests())
-    words = daemon.ok("backup", "verify", backup, "--from", repo, "--boot")
+    words = daemon.ok("backup", "verify", backup, "--from", repo, "--boot", "--key-file", key)
     assert "what was written" in words and "its agent answered after" in words
     assert [vm["name"] for vm in daemon.get("/v1/vms")] == ["g"]
     until(lambda: sorted(daemon.guests()) == before, "end of the copy and of what showed it the backup")
-    body = {"repository": str(repo), "boot": True}
+    body = {"repository": str(repo), "boot": True, "key_file": str(key)}
     op = daemon.api("POST", f"/v1/backups/{backup}/actions/verify", body | {"boot_timeout": 1000000}).body
     error = daemon.wait_operation(op["id"])["error"]
     assert "no agent answered in the restored copy of 'g' within 1 s" in error["message"] and "console" in error["details"]
@@ -82,7 +86,7 @@ def test_a_copy_of_a_backup_boots_alone_and_its_agent_answers(guest, repo):
     until(lambda: sorted(daemon.guests()) == before, "end of the copy and of what showed it the backup")
     assert not list((daemon.run / "backups").iterdir()) and not (daemon.state / "vms" / op["id"]).exists()
     assert {p: (p.stat().st_mtime_ns, p.stat().st_mode, p.stat().st_uid) for p in repo.glob("*/*/*")} == files
-    assert daemon.ok("backup", "verify", backup, "--from", repo).endswith("is what was written\n")
+    assert daemon.ok("backup", "verify", backup, "--from", repo, "--key-file", key).endswith("is what was written\n")
     guest.writes()
 
 

@@ -498,7 +498,7 @@ static Operation *plan_over(const PlanRequest *req, const VmSeen *seen, GError *
 {
 	g_autoptr(GPtrArray) all = backups_made(seen->vm), chain = backup_chain(all, all->pdata[0], err);
 
-	return plan_backup_restore_over(req, seen, "/backup", chain, err);
+	return plan_backup_restore_over(req, seen, "/backup", chain, NULL, err);
 }
 
 static Operation *restore_over(Bench *b, const char *op_id, GError **err)
@@ -513,7 +513,7 @@ static Operation *restore_new(Bench *b, const char *op_id, GError **err)
 	g_autoptr(Volume) v = volume_made(FREE_ID, "web2-root", COPY_ID);
 	g_autoptr(GPtrArray) all = backups_made(vm), chain = backup_chain(all, all->pdata[0], err),
 			     wishes = g_ptr_array_new();
-	_cleanup_json_ Json *sources = backup_sources("/backup", chain, "root");
+	_cleanup_json_ Json *sources = backup_sources("/backup", chain, "root", NULL);
 	VolumeWish wish = { .volume = v, .backup = sources };
 
 	g_ptr_array_add(wishes, &wish);
@@ -526,7 +526,7 @@ static Operation *verify(Bench *b, const char *op_id, uint64_t boot, GError **er
 	g_autoptr(Vm) vm = vm_made(VM_ID, "web1", VOLUME_ID);
 	g_autoptr(GPtrArray) all = backups_made(vm), chain = backup_chain(all, all->pdata[0], err);
 
-	return plan_backup_verify(&req, "/backup", chain, boot, err);
+	return plan_backup_verify(&req, "/backup", chain, NULL, boot, err);
 }
 
 static Operation *verify_backup(Bench *b, const char *op_id, GError **err)
@@ -545,7 +545,7 @@ static Operation *mount_backup(Bench *b, const char *op_id, GError **err)
 	g_autoptr(Vm) vm = vm_made(VM_ID, "web1", VOLUME_ID);
 	g_autoptr(GPtrArray) all = backups_made(vm), chain = backup_chain(all, all->pdata[0], err);
 
-	return plan_backup_mount(&req, "/backup", chain);
+	return plan_backup_mount(&req, "/backup", chain, NULL);
 }
 
 static Operation *prune(Bench *b, const char *op_id, GError **err)

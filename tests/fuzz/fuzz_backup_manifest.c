@@ -26,5 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	again = backup_of_json(j, &err);
 	g_assert_no_error(err);
 	g_assert_cmpstr(again->id, ==, b->id);
+	g_assert_cmpstr(again->key_check, ==, b->key_check);
+	g_assert_true((b->digest != NULL) == (b->key_check != NULL));
 	return 0;
 }

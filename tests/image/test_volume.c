@@ -364,6 +364,48 @@ static void test_a_disk_in_use_is_left_alone(void)
 	g_assert_true(volume_grow(&p->v, NULL));
 }
 
+/* Each in a folder of its own names the one before it: QEMU alone would make a path of 4600 bytes of that. */
+#define CHAIN 160
+
+static void test_a_long_chain_is_copied(void)
+{
+	g_autoptr(Place) p = place_new();
+	g_autoptr(GPtrArray) path = g_ptr_array_new_with_free_func(g_free);
+	g_autofree char *copy = g_build_filename(p->volumes, "copy", NULL),
+			*backing = g_strdup_printf("../backup-with-a-long-id-%03d/d", CHAIN - 2);
+	struct volume_make c = { .path = copy,
+				 .format = IMAGE_FORMAT_QCOW2,
+				 .source_format = IMAGE_FORMAT_QCOW2,
+				 .source_backing = backing,
+				 .uid = lab_uid(),
+				 .gid = NOBODY };
+	g_autoptr(GError) err = NULL;
+	uint64_t size;
+
+	for (int i = 0; i < CHAIN; i++) {
+		g_autofree char *dir = g_strdup_printf("%s/backup-with-a-long-id-%03d", p->dir, i);
+		char *file = g_build_filename(dir, "d", NULL);
+
+		g_assert_true(dir_make(dir, 0700, NULL));
+		if (i == 0)
+			lab_run("qemu-img create -q -f qcow2 %s 4M", file);
+		else
+			lab_run(
+			    "qemu-img create -q -u -f qcow2 -F qcow2 -b ../backup-with-a-long-id-%03d/d %s 4M",
+			    i - 1, file);
+		g_ptr_array_add(path, file);
+	}
+	lab_run("qemu-io -c 'write -q -P 7 1M 64k' %s", (const char *)path->pdata[0]);
+	c.source = path->pdata[CHAIN - 1];
+	g_ptr_array_add(path, NULL);
+	c.chain = (const char *const *)path->pdata;
+	volume_clone(&c, &size, &err);
+	g_assert_no_error(err);
+	g_assert_cmpuint(size, ==, 4 * MIB);
+	lab_run("qemu-io -r -c 'read -q -P 7 1M 64k' %s", copy);
+	lab_run("qemu-io -r -c 'read -q -P 0 2M 64k' %s", copy);
+}
+
 static void test_a_full_disk_leaves_no_half_clone(void)
 {
 	g_autoptr(Place) p = place_new();
@@ -411,6 +453,7 @@ int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/volume/overlay", test_an_overlay_shows_its_image_and_keeps_it);
+	g_test_add_func("/volume/long-chain", test_a_long_chain_is_copied);
 	g_test_add_func("/volume/overlay-size", test_overlays_may_be_larger_not_smaller);
 	g_test_add_func("/volume/empty", test_empty_volumes);
 	g_test_add_func("/volume/refused", test_bad_wishes_are_refused);

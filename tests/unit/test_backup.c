@@ -80,7 +80,7 @@ static void test_a_manifest_that_is_wrong_is_refused(void)
 		const char *change, *word;
 	} wrong[] = {
 		{ "{\"format\":\"x\"}", "no manifest" },
-		{ "{\"version\":2}", "version" },
+		{ "{\"version\":3}", "version" },
 		{ "{\"id\":\"../../etc\"}", "id" },
 		{ "{\"id\":\"20260102T030405Z-0A1B2C3D\"}", "id" },
 		{ "{\"parent\":\"..\"}", "parent" },
@@ -142,17 +142,23 @@ static Json *blocks(uint64_t size, const char *bitmap, bool inconsistent)
 			 "persistent", 1);
 }
 
-static void check_follow(const GPtrArray *all, Json *b, const char *const *names, const char *word)
+static void check_follow_with(const GPtrArray *all, Json *b, const char *const *names, const BackupKey *k,
+			      const char *word)
 {
 	g_autofree char *why = NULL;
 	_cleanup_json_ Json *own = b;
-	const Backup *on = backup_follow(all, own, names, &why);
+	const Backup *on = backup_follow(all, own, names, k, &why);
 
 	g_assert_true((on == NULL) == (why != NULL));
 	if (word == NULL)
 		g_assert_true(on == all->pdata[0]);
 	else
 		g_assert_nonnull(strstr(why, word));
+}
+
+static void check_follow(const GPtrArray *all, Json *b, const char *const *names, const char *word)
+{
+	check_follow_with(all, b, names, NULL, word);
 }
 
 static void test_an_incremental_backup_needs_all_that_it_rests_on(void)
@@ -174,6 +180,155 @@ static void test_an_incremental_backup_needs_all_that_it_rests_on(void)
 	g_ptr_array_set_size(all, 0);
 	g_ptr_array_add(all, backup(id, "20260101T000000Z-00000005", "2026-01-02T03:04:05Z"));
 	check_follow(all, blocks(MIB, bitmap, false), root, "is not there");
+}
+
+/* ---- keys ---- */
+
+#define KEYED_ID "20260102T030405Z-0a1b2c3d"
+/* HMAC-SHA256 of the key 00 01 ... 1f, by Python's hmac. */
+#define KEYED_PASSPHRASE "9590f15a6fb14fbbeb93b608e551edca65be9acda96ecb397d4dc3d40187171f"
+#define KEYED_CHECK "132b0a9a174aba35ad39898752bcf8a8"
+/* The same of "plimsoll backup manifest ID " and the SHA-256 of "{}". */
+#define EMPTY_DIGEST "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+#define EMPTY_MAC "d414ba39f7d45cedd3825c04dbc00c8d72c68260f3f0ebfdb27e110e04020c14"
+
+static BackupKey *key(uint8_t first)
+{
+	uint8_t bytes[BACKUP_KEY_MIN];
+	g_autoptr(GError) err = NULL;
+	BackupKey *k;
+
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = (uint8_t)(first + i);
+	k = backup_key_of_bytes(bytes, sizeof bytes, &err);
+	g_assert_no_error(err);
+	return k;
+}
+
+static Json *encrypted_manifest(const char *id)
+{
+	Json *j = manifest(id, NULL, "2026-01-02T03:04:05Z");
+
+	json_put_int(j, "version", 2);
+	json_put_str(j, "encryption", "luks");
+	json_put_str(j, "key_check", KEYED_CHECK);
+	return j;
+}
+
+/* As it is read in a repository, from the hand of who has the key 00 01 ... 1f. */
+static Backup *encrypted_backup(void)
+{
+	_cleanup_json_ Json *j = encrypted_manifest(KEYED_ID);
+	g_autofree char *text = json_print(j);
+	g_autoptr(GError) err = NULL;
+	g_autoptr(BackupKey) k = key(0);
+	Backup *b = backup_parse(text, strlen(text), &err);
+
+	g_assert_no_error(err);
+	b->mac = backup_key_mac(k, b->id, b->digest);
+	return b;
+}
+
+/* Nobody could read a backup again if one of these came out otherwise. */
+static void test_what_is_derived_from_a_key_never_changes(void)
+{
+	g_autoptr(BackupKey) k = key(0);
+	g_autofree char *passphrase = backup_key_passphrase(k, KEYED_ID),
+			*check = backup_key_check(k, KEYED_ID),
+			*mac = backup_key_mac(k, KEYED_ID, EMPTY_DIGEST),
+			*next = backup_key_passphrase(k, "20260102T030405Z-0a1b2c3e");
+
+	g_assert_cmpstr(passphrase, ==, KEYED_PASSPHRASE);
+	g_assert_cmpstr(check, ==, KEYED_CHECK);
+	g_assert_cmpstr(mac, ==, EMPTY_MAC);
+	g_assert_cmpstr(next, !=, passphrase);
+}
+
+static void test_bytes_that_are_no_key_are_refused(void)
+{
+	static const size_t wrong[] = { 0, BACKUP_KEY_MIN - 1, BACKUP_KEY_MAX + 1 };
+	uint8_t bytes[BACKUP_KEY_MAX + 1];
+	g_autoptr(BackupKey) largest = NULL;
+
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = (uint8_t)(i * 7);
+	for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
+		g_autoptr(GError) err = NULL;
+
+		g_assert_null(backup_key_of_bytes(bytes, wrong[i], &err));
+		g_assert_error(err, ERR, ERR_INVALID);
+	}
+	largest = backup_key_of_bytes(bytes, BACKUP_KEY_MAX, NULL);
+	g_assert_nonnull(largest);
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = (uint8_t)(i % 7);
+	g_assert_null(backup_key_of_bytes(bytes, BACKUP_KEY_MIN, NULL));
+}
+
+static void check_refused(const BackupKey *k, const Backup *b, const char *word)
+{
+	g_autofree char *why = backup_key_refusal(k, b);
+
+	g_assert_true(word == NULL ? why == NULL : why != NULL && strstr(why, word) != NULL);
+}
+
+static void test_a_backup_takes_its_own_key_and_no_other(void)
+{
+	g_autoptr(Backup) plain = backup(KEYED_ID, NULL, "2026-01-02T03:04:05Z"), b = encrypted_backup();
+	g_autoptr(BackupKey) right = key(0), wrong = key(1);
+
+	check_refused(NULL, plain, NULL);
+	check_refused(right, plain, "is not encrypted");
+	check_refused(right, b, NULL);
+	check_refused(wrong, b, "with another key");
+	check_refused(NULL, b, "is encrypted");
+	b->digest[0] ^= 1;
+	check_refused(right, b, "not written by who has its key");
+	b->digest[0] ^= 1;
+	g_clear_pointer(&b->mac, g_free);
+	check_refused(right, b, "not written by who has its key");
+}
+
+static void test_an_encrypted_manifest_is_of_the_version_that_says_so(void)
+{
+	static const char *const wrong[] = { "{\"version\":1}",
+					     "{\"encryption\":null}",
+					     "{\"encryption\":\"aes\"}",
+					     "{\"key_check\":null}",
+					     "{\"key_check\":\"132b0a9a174aba35ad39898752bcf8a\"}",
+					     "{\"key_check\":\"132b0a9a174aba35ad39898752bcf8aX\"}" };
+	_cleanup_json_ Json *j = encrypted_manifest(KEYED_ID), *again = NULL;
+	g_autoptr(GError) err = NULL;
+	g_autoptr(Backup) b = backup_of_json(j, &err);
+
+	g_assert_no_error(err);
+	g_assert_cmpstr(b->key_check, ==, KEYED_CHECK);
+	again = backup_to_json(b);
+	g_assert_cmpint(json_int(again, "version", 0), ==, BACKUP_FORMAT_ENCRYPTED);
+	g_assert_cmpstr(json_str(again, "encryption"), ==, "luks");
+	for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
+		_cleanup_json_ Json *bad = encrypted_manifest(KEYED_ID),
+				    *change = json_parse(wrong[i], strlen(wrong[i]), NULL);
+
+		json_object_update(bad, change);
+		g_assert_null(backup_of_json(bad, NULL));
+	}
+}
+
+static void test_an_incremental_backup_has_the_key_of_what_it_rests_on(void)
+{
+	static const char *const root[] = { "root", NULL };
+	static const char bitmap[] = "plim-" KEYED_ID;
+	g_autoptr(BackupKey) right = key(0), wrong = key(1);
+	g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(drop);
+
+	g_ptr_array_add(all, encrypted_backup());
+	check_follow_with(all, blocks(MIB, bitmap, false), root, right, NULL);
+	check_follow_with(all, blocks(MIB, bitmap, false), root, wrong, "with another key");
+	check_follow_with(all, blocks(MIB, bitmap, false), root, NULL, "is encrypted, and this one is not");
+	g_ptr_array_set_size(all, 0);
+	g_ptr_array_add(all, backup(KEYED_ID, NULL, "2026-01-02T03:04:05Z"));
+	check_follow_with(all, blocks(MIB, bitmap, false), root, right, "is not encrypted, and this one is");
 }
 
 static void test_bitmaps_without_a_use_go(void)
@@ -303,6 +458,11 @@ int main(int argc, char **argv)
 	g_test_add_func("/backup/names", test_names_say_what_they_are_of);
 	g_test_add_func("/backup/follow", test_an_incremental_backup_needs_all_that_it_rests_on);
 	g_test_add_func("/backup/spare-bitmaps", test_bitmaps_without_a_use_go);
+	g_test_add_func("/backup/key-derived", test_what_is_derived_from_a_key_never_changes);
+	g_test_add_func("/backup/key-bytes", test_bytes_that_are_no_key_are_refused);
+	g_test_add_func("/backup/key-fits", test_a_backup_takes_its_own_key_and_no_other);
+	g_test_add_func("/backup/key-manifest", test_an_encrypted_manifest_is_of_the_version_that_says_so);
+	g_test_add_func("/backup/key-follow", test_an_incremental_backup_has_the_key_of_what_it_rests_on);
 	g_test_add_func("/backup/prune", test_a_policy_keeps_what_it_says_and_what_that_rests_on);
 	g_test_add_func("/backup/prune-nothing", test_a_policy_that_keeps_nothing_is_refused);
 	g_test_add_func("/backup/prune-chains", test_no_chain_is_ever_broken);

@@ -87,11 +87,28 @@ static char *why_other_disks(const Backup *b, const Json *blocks, const char *co
 	return NULL;
 }
 
-static char *why_full(const GPtrArray *backups, const Json *blocks, const char *const *names)
+static char *why_other_key(const GPtrArray *chain, const BackupKey *key)
+{
+	for (guint i = chain->len; i > 0; i--) {
+		const Backup *b = chain->pdata[i - 1];
+		g_autofree char *why = backup_key_refusal(key, b);
+
+		if (why != NULL && (key != NULL) != (b->key_check != NULL))
+			return g_strconcat(why, key != NULL ? ", and this one is" : ", and this one is not",
+					   NULL);
+		if (why != NULL)
+			return g_steal_pointer(&why);
+	}
+	return NULL;
+}
+
+static char *why_full(const GPtrArray *backups, const Json *blocks, const char *const *names,
+		      const BackupKey *key)
 {
 	g_autoptr(GPtrArray) chain = NULL;
 	g_autoptr(GError) e = NULL;
 	const Backup *last;
+	char *why;
 
 	if (backups->len == 0)
 		return g_strdup("the repository has no backup of it yet");
@@ -101,13 +118,14 @@ static char *why_full(const GPtrArray *backups, const Json *blocks, const char *
 		return g_strdup(e->message);
 	if (chain->len >= BACKUP_CHAIN_MAX)
 		return g_strdup_printf("%u backups rest on each other already", chain->len);
-	return why_other_disks(last, blocks, names);
+	why = why_other_key(chain, key);
+	return why != NULL ? why : why_other_disks(last, blocks, names);
 }
 
 const Backup *backup_follow(const GPtrArray *backups, const Json *blocks, const char *const *names,
-			    char **ret_why)
+			    const BackupKey *key, char **ret_why)
 {
-	*ret_why = why_full(backups, blocks, names);
+	*ret_why = why_full(backups, blocks, names, key);
 	return *ret_why == NULL ? backups->pdata[0] : NULL;
 }
 

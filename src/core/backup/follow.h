@@ -2,16 +2,15 @@
 /*
  * What a new backup of a running guest can rest on. Pure.
  *
- * An incremental backup needs three things: the last backup in the repository
- * with all that it rests on, the same disks, and on each disk the dirty bitmap
- * that has recorded every write since then. QEMU keeps bitmaps in qcow2 files
- * over its end; one that it could not write back (QEMU or the host crashed) is
- * marked as inconsistent. Whatever is missing, the answer is a full backup and
- * a sentence that says why, never a guess.
+ * An incremental backup needs four things: the last backup in the repository
+ * with all that it rests on, the same disks, on each disk the dirty bitmap
+ * that has recorded every write since then, and the same key, or none in both. QEMU keeps bitmaps in qcow2
+ * files over its end; one that it could not write back (QEMU or the host crashed) is marked as inconsistent.
+ * Whatever is missing, the answer is a full backup and a sentence that says why, never a guess.
  */
 #pragma once
 
-#include "core/backup/manifest.h"
+#include "core/backup/key.h"
 
 /* The bitmaps of backups that a disk may keep: each of them costs memory, and time at every write. */
 #define BACKUP_BITMAPS_MAX 4
@@ -20,10 +19,10 @@
  * The newest of `backups` (of this vm, sorted newest first) when the next one
  * can rest on it, else NULL with a sentence in *ret_why (caller frees).
  * `blocks` is QEMU's query-block; NULL: nobody could ask it. `names`: the disks
- * to be backed up, NULL-terminated.
+ * to be backed up, NULL-terminated. `key`: of the next one, or NULL.
  */
 const Backup *backup_follow(const GPtrArray *backups, const Json *blocks, const char *const *names,
-			    char **ret_why);
+			    const BackupKey *key, char **ret_why);
 
 /* The size of a disk as query-block tells; 0 when it has no such disk. */
 uint64_t backup_disk_size(const Json *blocks, const char *disk);

@@ -46,6 +46,9 @@ Backup *backup_free(Backup *b)
 	g_free(b->note);
 	g_ptr_array_unref(b->disk);
 	g_strfreev(b->left_out);
+	g_free(b->key_check);
+	g_free(b->digest);
+	g_free(b->mac);
 	g_free(b);
 	return NULL;
 }
@@ -128,9 +131,9 @@ char *backup_backing(const char *parent, const char *disk)
 
 /* ---- the manifest ---- */
 
-static const char *const known[] = { "format", "version", "id",      "parent",      "created_at",
-				     "host",   "machine", "vm",      "consistency", "note",
-				     "freeze", "disks",   "left_out" };
+static const char *const known[] = { "format", "version", "id",       "parent",      "created_at",
+				     "host",   "machine", "vm",       "consistency", "note",
+				     "freeze", "disks",   "left_out", "encryption",  "key_check" };
 
 static bool check_members(const Json *j, const char *const *names, size_t n, GError **err)
 {
@@ -178,9 +181,9 @@ static bool take_number(const Json *j, const char *key, uint64_t max, uint64_t *
 	return true;
 }
 
-static bool hash_valid(const char *text)
+static bool hex_valid(const char *text, size_t length)
 {
-	return text != NULL && strlen(text) == SHA512_HEX && strspn(text, "0123456789abcdef") == SHA512_HEX;
+	return text != NULL && strlen(text) == length && strspn(text, "0123456789abcdef") == length;
 }
 
 /* The vm has such a disk: what is restored must have a place. */
@@ -198,7 +201,7 @@ static bool take_disk(Backup *b, const Json *j, GError **err)
 		return fail(err, ERR_INVALID, "the manifest has a disk that its vm has not, or twice");
 	if (g_strcmp0(json_str(j, "file"), file) != 0)
 		return fail_member("file", err);
-	if (!hash_valid(hash))
+	if (!hex_valid(hash, SHA512_HEX))
 		return fail_member("sha512", err);
 	if (!take_number(j, "size", SIZE_MAX_GUEST, &size, err) ||
 	    !take_number(j, "bytes", INT64_MAX, &bytes, err))
@@ -286,6 +289,29 @@ static bool take_vm(Backup *b, const Json *j, GError **err)
 	return b->vm->id != NULL || fail_member("vm", err);
 }
 
+/* What the version says, and nothing else: none is taken for one without it because a member was lost. */
+static bool take_encryption(Backup *b, const Json *j, GError **err)
+{
+	bool encrypted = json_int(j, "version", 0) == BACKUP_FORMAT_ENCRYPTED;
+	const char *check = json_str(j, "key_check");
+
+	if (!encrypted && json_object_get(j, "encryption") == NULL && json_object_get(j, "key_check") == NULL)
+		return true;
+	if (!encrypted || g_strcmp0(json_str(j, "encryption"), "luks") != 0)
+		return fail_member("encryption", err);
+	if (!hex_valid(check, BACKUP_CHECK_LENGTH))
+		return fail_member("key_check", err);
+	b->key_check = g_strdup(check);
+	return true;
+}
+
+static bool version_known(const Json *j)
+{
+	json_int_t version = json_int(j, "version", 0);
+
+	return version == BACKUP_FORMAT || version == BACKUP_FORMAT_ENCRYPTED;
+}
+
 Backup *backup_of_json(const Json *j, GError **err)
 {
 	g_autoptr(Backup) b = backup_new();
@@ -294,7 +320,7 @@ Backup *backup_of_json(const Json *j, GError **err)
 		fail(err, ERR_INVALID, "that is no manifest of a backup");
 		return NULL;
 	}
-	if (json_int(j, "version", 0) != BACKUP_FORMAT) {
+	if (!version_known(j)) {
 		fail_advice(err, ERR_UNSUPPORTED, "Use the plimsolld that made it, or a newer one.",
 			    "the backup is of a version that is not known here");
 		return NULL;
@@ -302,7 +328,7 @@ Backup *backup_of_json(const Json *j, GError **err)
 	if (!check_members(j, known, G_N_ELEMENTS(known), err) || !take_names(b, j, err) ||
 	    !take_vm(b, j, err) || !take_consistency(b, j, err) ||
 	    !take_number(j, "freeze", FREEZE_MAX, &b->freeze, err) || !take_disks(b, j, err) ||
-	    !take_left_out(b, j, err))
+	    !take_left_out(b, j, err) || !take_encryption(b, j, err))
 		return NULL;
 	return g_steal_pointer(&b);
 }
@@ -310,13 +336,17 @@ Backup *backup_of_json(const Json *j, GError **err)
 Backup *backup_parse(const char *text, size_t len, GError **err)
 {
 	_cleanup_json_ Json *j = NULL;
+	Backup *b;
 
 	if (len > BACKUP_MANIFEST_MAX) {
 		fail(err, ERR_INVALID, "the manifest is too large");
 		return NULL;
 	}
 	j = json_parse(text, len, err);
-	return j != NULL ? backup_of_json(j, err) : NULL;
+	b = j != NULL ? backup_of_json(j, err) : NULL;
+	if (b != NULL && b->key_check != NULL)
+		b->digest = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)text, len);
+	return b;
 }
 
 static Json *disks_to_json(const Backup *b, bool with_files)
@@ -356,10 +386,14 @@ Json *backup_to_json(const Backup *b)
 	Json *j = json_object();
 
 	json_put_str(j, "format", "plimsoll-backup");
-	json_put_int(j, "version", BACKUP_FORMAT);
+	json_put_int(j, "version", b->key_check != NULL ? BACKUP_FORMAT_ENCRYPTED : BACKUP_FORMAT);
 	json_put_str(j, "id", b->id);
 	put_common(j, b);
 	json_put_str(j, "machine", b->machine);
+	if (b->key_check != NULL) {
+		json_put_str(j, "encryption", "luks");
+		json_put_str(j, "key_check", b->key_check);
+	}
 	json_put(j, "vm", vm_to_json(b->vm));
 	json_put(j, "disks", disks_to_json(b, true));
 	return j;
@@ -387,6 +421,7 @@ Json *backup_to_api(const Backup *b)
 	json_put(j, "vm", vm);
 	json_put_str(j, "kind", b->parent != NULL ? "incremental" : "full");
 	put_common(j, b);
+	json_put_str(j, "encryption", b->key_check != NULL ? "luks" : NULL);
 	json_put_uint(j, "bytes", backup_bytes(b));
 	json_put(j, "disks", disks_to_json(b, false));
 	return j;

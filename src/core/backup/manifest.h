@@ -17,10 +17,16 @@
 #include "core/model/vm.h"
 
 #define BACKUP_FORMAT 1
+/* Of an encrypted one: what knows the first only refuses it as newer. */
+#define BACKUP_FORMAT_ENCRYPTED 2
 #define BACKUP_MANIFEST "manifest.json"
+/* Of an encrypted one: backup_key_mac() of the manifest's text. */
+#define BACKUP_MANIFEST_MAC "manifest.hmac"
 #define BACKUP_MANIFEST_MAX (4u << 20)
 /* The longest chain that is made: QEMU and qemu-img open all of its files at once. */
 #define BACKUP_CHAIN_MAX 200
+/* Hex digits of the value that tells keys apart. */
+#define BACKUP_CHECK_LENGTH 32
 
 typedef struct BackupDisk {
 	char *name;
@@ -41,6 +47,10 @@ typedef struct Backup {
 	uint64_t freeze;  /* us that the guest's file systems stood still at most; 0: they did not */
 	GPtrArray *disk;  /* BackupDisk, in the order of the vm's; at least one */
 	GStrv left_out;   /* names of disks that it does not have: those that are only read */
+	char *key_check;  /* backup_key_check() of the key that its files are encrypted with; NULL: they are
+			     not */
+	/* Of an encrypted one that was read: SHA-256 of its text, and what stands beside it, or NULL. */
+	char *digest, *mac;
 } Backup;
 
 Backup *backup_new(void);

@@ -38,9 +38,10 @@ bool header_fail_names(ImageFormat f, const char *what, const char *name, size_t
 bool header_fail(ImageFormat f, ErrCode code, const char *why, GError **err);
 
 /* Each is given a file that begins with its format's magic, and fills in the virtual size. */
-/* `backing`: the one backing file that it may and must name, or NULL. */
-bool header_check_qcow2(const struct header_source *src, const char *backing, uint64_t *ret_virtual,
-			GError **err);
+/* `backing`: the one backing file that it may and must name, or NULL. `encrypted`: must it be, or must it
+ * not. */
+bool header_check_qcow2(const struct header_source *src, const char *backing, bool encrypted,
+			uint64_t *ret_virtual, GError **err);
 bool header_check_vmdk(const struct header_source *src, uint64_t *ret_virtual, GError **err);
 bool header_check_vhdx(const struct header_source *src, uint64_t *ret_virtual, GError **err);
 /* The footer of 512 bytes: at the end of every VHD, and a copy at the beginning of most. */

@@ -194,7 +194,7 @@ static bool check_format(const struct header_source *src, struct image_header *h
 		h->virtual_size = src->size;
 		return true;
 	case IMAGE_FORMAT_QCOW2:
-		return header_check_qcow2(src, NULL, &h->virtual_size, err);
+		return header_check_qcow2(src, NULL, false, &h->virtual_size, err);
 	case IMAGE_FORMAT_VMDK:
 		return header_check_vmdk(src, &h->virtual_size, err);
 	case IMAGE_FORMAT_VHDX:
@@ -252,7 +252,7 @@ bool image_header_check(const struct header_source *src, const ImageFormat *want
 	return true;
 }
 
-bool volume_header_check(const struct header_source *src, ImageFormat f, const char *backing,
+bool volume_header_check(const struct header_source *src, ImageFormat f, const char *backing, bool encrypted,
 			 uint64_t *ret_virtual, GError **err)
 {
 	if (f == IMAGE_FORMAT_RAW) {
@@ -263,5 +263,5 @@ bool volume_header_check(const struct header_source *src, ImageFormat f, const c
 	if (!begins_with(src, 0, "QFI\xfb", 4))
 		return fail_advice(err, ERR_CONFLICT, "Restore it from a backup.",
 				   "the disk is no qcow2 image any more");
-	return header_check_qcow2(src, backing, ret_virtual, err);
+	return header_check_qcow2(src, backing, encrypted, ret_virtual, err);
 }

@@ -80,7 +80,7 @@ bool image_header_check(const struct header_source *src, const ImageFormat *want
  * The same for a disk of our own, of format raw or qcow2, which guests and
  * their QEMU wrote to: an overlay must still name `backing` (NULL: none) and no
  * other file. ERR_CONFLICT when it is not what it was, ERR_INVALID when it
- * names another file.
+ * names another file. `encrypted`: by LUKS it is then, and else not at all.
  */
-bool volume_header_check(const struct header_source *src, ImageFormat f, const char *backing,
+bool volume_header_check(const struct header_source *src, ImageFormat f, const char *backing, bool encrypted,
 			 uint64_t *ret_virtual, GError **err);

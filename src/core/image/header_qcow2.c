@@ -104,8 +104,20 @@ static bool check_backing(const struct header_source *src, const uint8_t *h, con
 	return true;
 }
 
-bool header_check_qcow2(const struct header_source *src, const char *backing, uint64_t *ret_virtual,
-			GError **err)
+/* LUKS, by QEMU; the older way, 1, protects little, and nothing here uses it. */
+#define CRYPT_LUKS 2
+
+static bool check_crypt(uint32_t method, bool encrypted, GError **err)
+{
+	if (encrypted && method != CRYPT_LUKS)
+		return header_fail(IMAGE_FORMAT_QCOW2, ERR_CONFLICT, "should be encrypted by LUKS and is not",
+				   err);
+	return encrypted || method == 0 ||
+	       header_fail(IMAGE_FORMAT_QCOW2, ERR_UNSUPPORTED, "is encrypted", err);
+}
+
+bool header_check_qcow2(const struct header_source *src, const char *backing, bool encrypted,
+			uint64_t *ret_virtual, GError **err)
 {
 	uint8_t h[V3_LENGTH + 8] = { 0 };
 	uint32_t version, cluster_bits, length = V2_LENGTH;
@@ -120,8 +132,8 @@ bool header_check_qcow2(const struct header_source *src, const char *backing, ui
 		return header_fail(IMAGE_FORMAT_QCOW2, ERR_INVALID, "has a broken header", err);
 	if (!check_backing(src, h, backing, err))
 		return false;
-	if (be32(h + AT_CRYPT) != 0)
-		return header_fail(IMAGE_FORMAT_QCOW2, ERR_UNSUPPORTED, "is encrypted", err);
+	if (!check_crypt(be32(h + AT_CRYPT), encrypted, err))
+		return false;
 	if (version == 3) {
 		if (!header_read(src, 0, h, V3_LENGTH, err))
 			return false;

@@ -148,6 +148,8 @@ const Setting host_settings[] = {
 	{ "evidence.keep", SETTING_INT, APPLIES_NOW, 1, 1000, NULL, "5", "How many bundles of evidence are kept of one vm." },
 	{ "backup.repository", SETTING_PATH, APPLIES_NOW, 0, 0, NULL, "none",
 	  "Folder where backups are kept when a request names none." },
+	{ "backup.key_file", SETTING_PATH, APPLIES_NOW, 0, 0, NULL, "none",
+	  "File with the key that backups of the host's vms are encrypted with, and opened, when a request names none." },
 };
 // clang-format on
 const size_t n_host_settings = G_N_ELEMENTS(host_settings);

@@ -24,6 +24,7 @@ typedef struct Making {
 	const Backup *parent; /* or NULL */
 	char *why_full;       /* or NULL */
 	char *id;
+	char *key_check; /* or NULL */
 } Making;
 
 static void making_done(Making *m)
@@ -33,6 +34,7 @@ static void making_done(Making *m)
 	g_ptr_array_unref(m->left_out);
 	g_free(m->why_full);
 	g_free(m->id);
+	g_free(m->key_check);
 }
 
 static bool find_disks(Making *m, GError **err)
@@ -73,7 +75,7 @@ static const char *const *names_of(const Making *m)
 static void find_parent(Making *m)
 {
 	if (m->p->incremental)
-		m->parent = backup_follow(m->p->backups, m->p->blocks, names_of(m), &m->why_full);
+		m->parent = backup_follow(m->p->backups, m->p->blocks, names_of(m), m->p->key, &m->why_full);
 }
 
 /* {vm, name, backup, repository}: what every step of a backup carries. */
@@ -83,6 +85,18 @@ static Json *backup_args(const Making *m)
 
 	json_put_str(args, "backup", m->id);
 	json_put_str(args, "repository", m->p->repository);
+	return args;
+}
+
+/* The same, with what leads to the key. */
+static Json *key_args(const Making *m)
+{
+	Json *args = backup_args(m);
+
+	if (m->key_check != NULL) {
+		json_put_str(args, "key_file", m->p->key_file);
+		json_put_str(args, "key_check", m->key_check);
+	}
 	return args;
 }
 
@@ -119,7 +133,7 @@ static Json *disks_of(const Making *m)
 
 static void add_prepare(const Making *m, Operation *op)
 {
-	Json *args = backup_args(m);
+	Json *args = key_args(m);
 
 	json_put(args, "disks", disks_of(m));
 	json_put_str(args, "parent", m->parent != NULL ? m->parent->id : NULL);
@@ -158,7 +172,7 @@ static void add_copy(const Making *m, Operation *op)
 	g_autofree char *bitmap = backup_bitmap(m->id),
 			*since = m->parent != NULL ? backup_bitmap(m->parent->id) : NULL,
 			*dir = path_vm_backup_dir(&m->req->host->folders, m->vm->id);
-	Json *args = backup_args(m);
+	Json *args = key_args(m);
 
 	json_put(args, "disks", disks_of(m));
 	json_put_str(args, "work", dir);
@@ -179,6 +193,7 @@ static Json *manifest_of(const Making *m)
 
 	b->id = g_strdup(m->id);
 	b->parent = m->parent != NULL ? g_strdup(m->parent->id) : NULL;
+	b->key_check = g_strdup(m->key_check);
 	b->created_at = g_strdup(m->req->now);
 	b->host = g_strdup(m->req->host->name);
 	b->machine = g_strdup(json_str(m->seen->runtime, "machine"));
@@ -192,7 +207,7 @@ static Json *manifest_of(const Making *m)
 
 static void add_seal(const Making *m, Operation *op)
 {
-	Json *args = backup_args(m);
+	Json *args = key_args(m);
 
 	json_put(args, "manifest", manifest_of(m));
 	plan_add(op->plan, STEP_BACKUP_SEAL, m->vm->name, args);
@@ -216,6 +231,7 @@ static void put_result(const Making *m, Operation *op)
 	json_put_str(op->result, "repository", m->p->repository);
 	json_put_str(op->result, "kind", m->parent != NULL ? "incremental" : "full");
 	json_put_str(op->result, "parent", m->parent != NULL ? m->parent->id : NULL);
+	json_put_str(op->result, "encryption", m->key_check != NULL ? "luks" : NULL);
 	json_put_str(op->result, "warning", warning);
 }
 
@@ -264,6 +280,7 @@ Operation *plan_vm_backup(const PlanRequest *req, const VmSeen *seen, const stru
 	m.name = g_ptr_array_new();
 	m.left_out = g_ptr_array_new();
 	m.id = backup_id_of(req->now, req->op_id);
+	m.key_check = p->key != NULL ? backup_key_check(p->key, m.id) : NULL;
 	op = plan_making(&m, err);
 	making_done(&m);
 	return op;
@@ -271,7 +288,7 @@ Operation *plan_vm_backup(const PlanRequest *req, const VmSeen *seen, const stru
 
 /* ---- those that are there ---- */
 
-Json *backup_sources(const char *repository, const GPtrArray *chain, const char *disk)
+Json *backup_sources(const char *repository, const GPtrArray *chain, const char *disk, const char *key_file)
 {
 	g_autofree char *file = backup_file(disk);
 	Json *list = json_array();
@@ -289,6 +306,11 @@ Json *backup_sources(const char *repository, const GPtrArray *chain, const char 
 		json_put_str(j, "path", path);
 		json_put_str(j, "backing", backing);
 		json_put_str(j, "sha512", d != NULL ? d->sha512 : NULL);
+		if (b->key_check != NULL) {
+			json_put_str(j, "backup", b->id);
+			json_put_str(j, "key_file", key_file);
+			json_put_str(j, "key_check", b->key_check);
+		}
 		json_array_append_new(list, j);
 	}
 	return list;
@@ -306,7 +328,7 @@ static Operation *backup_operation(const PlanRequest *req, const char *kind, con
 }
 
 /* {DISK: backup_sources()} of the last of the chain. New reference. */
-static Json *all_sources(const char *repository, const GPtrArray *chain)
+static Json *all_sources(const char *repository, const GPtrArray *chain, const char *key_file)
 {
 	const Backup *b = chain->pdata[chain->len - 1];
 	Json *all = json_object();
@@ -314,7 +336,7 @@ static Json *all_sources(const char *repository, const GPtrArray *chain)
 	for (guint i = 0; i < b->disk->len; i++) {
 		const BackupDisk *d = b->disk->pdata[i];
 
-		json_put(all, d->name, backup_sources(repository, chain, d->name));
+		json_put(all, d->name, backup_sources(repository, chain, d->name, key_file));
 	}
 	return all;
 }
@@ -335,11 +357,11 @@ static bool add_boot(const PlanRequest *req, Operation *op, const Backup *b, con
 }
 
 Operation *plan_backup_verify(const PlanRequest *req, const char *repository, const GPtrArray *chain,
-			      uint64_t boot, GError **err)
+			      const char *key_file, uint64_t boot, GError **err)
 {
 	const Backup *b = chain->pdata[chain->len - 1];
 	Operation *op = backup_operation(req, "backup.verify", repository, b);
-	_cleanup_json_ Json *all = all_sources(repository, chain);
+	_cleanup_json_ Json *all = all_sources(repository, chain, key_file);
 	const char *disk;
 	Json *sources;
 
@@ -377,7 +399,8 @@ static Json *mount_record(const PlanRequest *req, const char *repository, const 
 	return j;
 }
 
-Operation *plan_backup_mount(const PlanRequest *req, const char *repository, const GPtrArray *chain)
+Operation *plan_backup_mount(const PlanRequest *req, const char *repository, const GPtrArray *chain,
+			     const char *key_file)
 {
 	const Backup *b = chain->pdata[chain->len - 1];
 	Operation *op = backup_operation(req, "backup.mount", repository, b);
@@ -387,7 +410,7 @@ Operation *plan_backup_mount(const PlanRequest *req, const char *repository, con
 	json_put_str(op->result, "backup", b->id);
 	json_put_str(args, "backup", b->id);
 	json_put_str(args, "dir", dir);
-	json_put(args, "sources", all_sources(repository, chain));
+	json_put(args, "sources", all_sources(repository, chain, key_file));
 	json_put(args, "mount", mount_record(req, repository, b));
 	plan_add(op->plan, STEP_BACKUP_SERVE, b->id, args);
 	return op;
@@ -511,13 +534,13 @@ static Json *swap_args(const VmSeen *seen, const Volume *v)
 }
 
 static void add_restore(Operation *op, const VmSeen *seen, const char *repository, const GPtrArray *chain,
-			const BackupDisk *d)
+			const char *key_file, const BackupDisk *d)
 {
 	const Volume *v = volume_of(seen, d->name);
 	Json *args = swap_args(seen, v);
 
 	json_put_uint(args, "size", d->size);
-	json_put(args, "sources", backup_sources(repository, chain, d->name));
+	json_put(args, "sources", backup_sources(repository, chain, d->name, key_file));
 	plan_add(op->plan, STEP_VOLUME_RESTORE, d->name, args);
 }
 
@@ -533,7 +556,7 @@ static void put_restored(Operation *op, const Volume *v, const BackupDisk *d)
 }
 
 Operation *plan_backup_restore_over(const PlanRequest *req, const VmSeen *seen, const char *repository,
-				    const GPtrArray *chain, GError **err)
+				    const GPtrArray *chain, const char *key_file, GError **err)
 {
 	const Backup *b = chain->pdata[chain->len - 1];
 	Operation *op = vm_operation_begin(req, "backup.restore", seen, VM_ACTION_restore, err);
@@ -545,7 +568,7 @@ Operation *plan_backup_restore_over(const PlanRequest *req, const VmSeen *seen, 
 	json_put_str(op->result, "id", seen->vm->id);
 	json_put_str(op->result, "backup", b->id);
 	for (guint i = 0; i < b->disk->len; i++)
-		add_restore(op, seen, repository, chain, b->disk->pdata[i]);
+		add_restore(op, seen, repository, chain, key_file, b->disk->pdata[i]);
 	for (guint i = 0; i < b->disk->len; i++) {
 		const BackupDisk *d = b->disk->pdata[i];
 

@@ -18,7 +18,7 @@
  */
 #pragma once
 
-#include "core/backup/manifest.h"
+#include "core/backup/key.h"
 #include "core/plan/plan_vm.h"
 
 struct plan_backup {
@@ -32,18 +32,24 @@ struct plan_backup {
 	const Json *blocks;
 	const GPtrArray *backups; /* Backup, of this vm in the repository, newest first */
 	bool has_agent;           /* a guest agent is there now */
+	/* The files are encrypted with that key, which is in that file on the host; or both NULL. */
+	const char *key_file;
+	const BackupKey *key;
 };
 
 /*
  * ERR_BAD_STATE for one that is suspended, ERR_BUSY, ERR_UNSUPPORTED for a vm without a
- * disk. The result is {backup, repository, kind, parent, warning, consistency,
+ * disk. The result is {backup, repository, kind, parent, encryption, warning, consistency,
  * note, freeze, bytes}; `warning` says why an incremental one became full.
  */
 Operation *plan_vm_backup(const PlanRequest *req, const VmSeen *seen, const struct plan_backup *p,
 			  GError **err);
 
-/* What a disk of a backup is made of: [{path, backing, sha512}], the full one first. New reference. */
-Json *backup_sources(const char *repository, const GPtrArray *chain, const char *disk);
+/*
+ * What a disk of a backup is made of: [{path, backing, sha512}], the full one first; of one that is encrypted
+ * also {backup, key_file, key_check}. `key_file`: of those that are; NULL when none is. New reference.
+ */
+Json *backup_sources(const char *repository, const GPtrArray *chain, const char *disk, const char *key_file);
 /* REPOSITORY/VM/BACKUP. Caller frees. */
 char *backup_folder(const char *repository, const char *vm, const char *backup);
 
@@ -54,12 +60,13 @@ char *backup_folder(const char *repository, const char *vm, const char *backup);
  * with.
  */
 Operation *plan_backup_verify(const PlanRequest *req, const char *repository, const GPtrArray *chain,
-			      uint64_t boot, GError **err);
+			      const char *key_file, uint64_t boot, GError **err);
 /*
  * Show it through NBD until it is unmounted; the result is {repository, backup, disks: [{name, size, uri}]}.
  * Nothing is hashed first: plan_backup_verify() does that.
  */
-Operation *plan_backup_mount(const PlanRequest *req, const char *repository, const GPtrArray *chain);
+Operation *plan_backup_mount(const PlanRequest *req, const char *repository, const GPtrArray *chain,
+			     const char *key_file);
 /* `mounts`: of that backup, as engine/backup/mounts.h lists them. The result is {repository, backup}. */
 Operation *plan_backup_unmount(const PlanRequest *req, const Json *mounts);
 /* The result is {repository, deleted: [ids]}. */
@@ -75,4 +82,4 @@ Operation *plan_backup_restore_new(const PlanRequest *req, const Vm *vm, GPtrArr
  * backup, ERR_UNSUPPORTED for disks that are no volumes.
  */
 Operation *plan_backup_restore_over(const PlanRequest *req, const VmSeen *seen, const char *repository,
-				    const GPtrArray *chain, GError **err);
+				    const GPtrArray *chain, const char *key_file, GError **err);

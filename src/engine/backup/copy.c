@@ -18,6 +18,7 @@
 /* Of descriptors that QEMU was given for this. */
 #define OPAQUE "backup"
 #define CHANGED "changed"
+#define SECRET "backup-key"
 
 typedef enum Node { NODE_DISK, NODE_TO, NODE_OLD, NODE_FILTER, NODE_VIEW, NODE_JOB } Node;
 
@@ -57,12 +58,13 @@ static bool each(Vmm *v, const struct backup_copy *c, DiskFunc func, GError **er
  * QEMU keeps a descriptor of its own when it has opened the node: ours is taken back at once. Zeros are
  * written as such: of an overlay QEMU does not see before it has read them that its image has nothing there.
  */
-static bool add_file_node(Vmm *v, const char *node, const char *path, GError **err)
+static bool add_file_node(Vmm *v, const char *node, const char *path, bool encrypted, GError **err)
 {
 	_cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	_cleanup_json_ Json *given = NULL;
 	g_autofree char *name = NULL;
 	json_int_t set;
+	Json *args;
 	bool ok;
 
 	if (fd < 0)
@@ -72,11 +74,12 @@ static bool add_file_node(Vmm *v, const char *node, const char *path, GError **e
 		return false;
 	set = json_int(given, "fdset-id", -1);
 	name = g_strdup_printf("/dev/fdset/%" JSON_INTEGER_FORMAT, set);
-	ok = tell(v, "blockdev-add",
-		  json_pack("{s:s,s:s,s:n,s:s,s:s,s:{s:s,s:s}}", "driver", "qcow2", "node-name", node,
-			    "backing", "discard", "unmap", "detect-zeroes", "on", "file", "driver", "file",
-			    "filename", name),
-		  err);
+	args =
+	    json_pack("{s:s,s:s,s:n,s:s,s:s,s:{s:s,s:s}}", "driver", "qcow2", "node-name", node, "backing",
+		      "discard", "unmap", "detect-zeroes", "on", "file", "driver", "file", "filename", name);
+	if (encrypted)
+		json_put(args, "encrypt", json_pack("{s:s,s:s}", "format", "luks", "key-secret", SECRET));
+	ok = tell(v, "blockdev-add", args, err);
 	tell(v, "remove-fd", json_pack("{s:I}", "fdset-id", set), NULL);
 	return ok;
 }
@@ -91,7 +94,7 @@ static bool add_scratch(Vmm *v, const struct backup_copy *c, const Json *disk, c
 
 	if (!qemu_img_create(&q, file, IMAGE_FORMAT_QCOW2, NULL, 0, json_uint(disk, "size", 0), err))
 		return false;
-	ok = add_file_node(v, node, path, err);
+	ok = add_file_node(v, node, path, false, err);
 	unlink(path);
 	return ok;
 }
@@ -102,7 +105,7 @@ static bool open_disk(Vmm *v, const struct backup_copy *c, const Json *disk, GEr
 			*filter = name_of(NODE_FILTER, disk), *node = name_of(NODE_DISK, disk),
 			*path = backup_path_begun(c->place, json_str(disk, "name"));
 
-	if (!add_file_node(v, to, path, err))
+	if (!add_file_node(v, to, path, c->secret != NULL, err))
 		return false;
 	if (c->off)
 		return true;
@@ -114,9 +117,29 @@ static bool open_disk(Vmm *v, const struct backup_copy *c, const Json *disk, GEr
 		    err);
 }
 
+static void take_secret_back(Vmm *v)
+{
+	tell(v, "object-del", json_pack("{s:s}", "id", SECRET), NULL);
+}
+
+/* It is needed to open files, and by none that is open. */
+static bool open_disks(Vmm *v, const struct backup_copy *c, GError **err)
+{
+	bool ok;
+
+	if (c->secret == NULL)
+		return each(v, c, open_disk, err);
+	take_secret_back(v);
+	ok = tell(v, "object-add",
+		  json_pack("{s:s,s:s,s:s}", "qom-type", "secret", "id", SECRET, "data", c->secret), err) &&
+	     each(v, c, open_disk, err);
+	take_secret_back(v);
+	return ok;
+}
+
 bool backup_copy_open(Vmm *v, const struct backup_copy *c, GError **err)
 {
-	return dir_remove(c->work, err) && dir_make(c->work, 0700, err) && each(v, c, open_disk, err) &&
+	return dir_remove(c->work, err) && dir_make(c->work, 0700, err) && open_disks(v, c, err) &&
 	       dir_remove(c->work, err);
 }
 
@@ -415,6 +438,8 @@ bool backup_copy_close(Vmm *v, const struct backup_copy *c, GError **err)
 	if (!end_jobs(v, err) || !each(v, c, close_disk, err))
 		return false;
 	take_descriptors_back(v);
+	/* Also of a daemon that died between giving and taking back. */
+	take_secret_back(v);
 	return dir_remove(c->work, err);
 }
 

@@ -14,7 +14,9 @@
  * So a guest never waits for the repository, however slow it is, and none of its
  * writes can fail because of it: a scratch file that can't be written breaks the
  * view, and with it the backup, and nothing else. QEMU gets descriptors of both
- * files, no right to open anything.
+ * files, no right to open anything. The passphrase of encrypted files it gets by
+ * its monitor, in a secret object that goes as soon as they are open; what they
+ * rest on is not opened, so that it gets no other.
  *
  * Of a guest that is off the disks are opened by a QEMU without a machine
  * (core/guest/argv_aside.h); the job copies disk-NAME itself.
@@ -33,6 +35,7 @@ struct backup_copy {
 	const char *work;   /* folder for scratch files */
 	const char *bitmap; /* the new one */
 	const char *since;  /* copy only what this one has; NULL: everything */
+	const char *secret; /* the passphrase of the backup's files; NULL: they are not encrypted */
 	bool off;           /* nobody writes to the disks: no scratch, filter and view are needed */
 	uint64_t bandwidth; /* bytes a second altogether; 0: no bound */
 	const struct hooks *hooks;

@@ -48,7 +48,7 @@ static bool check_file(const VmDisk *d, const Volume *v, const Folders *folders,
 	if (!g_str_equal(d->format, "qcow2"))
 		return true;
 	return v == NULL ? disk_file_check(d->path, err)
-			 : volume_file_check(v->path, IMAGE_FORMAT_QCOW2, image, &size, NULL, err);
+			 : volume_file_check(v->path, IMAGE_FORMAT_QCOW2, image, false, &size, NULL, err);
 }
 
 static Json *block_of(const VmDisk *d, const Volume *v, const Folders *folders, GError **err)

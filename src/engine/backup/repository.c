@@ -3,6 +3,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "engine/backup/key_file.h"
 #include "engine/image/header_file.h"
 #include "engine/image/import.h"
 #include "engine/image/qemu_img.h"
@@ -16,6 +17,7 @@
 
 /* A check reads all tables of a file, at the pace of the slowest disk that is waited for. */
 #define CHECK_DEADLINE (UINT64_C(3600) * 1000000)
+#define MAC_MAX 128
 
 bool backup_place_of_args(const Json *args, struct backup_place *ret, GError **err)
 {
@@ -70,6 +72,15 @@ bool repository_check(const char *path, GError **err)
 	       fail_advice(err, ERR_INVALID, "Name a folder.", "'%s' is no folder", path);
 }
 
+/* Nothing when it is not there: that is found where the key is. */
+static char *read_mac(const char *folder)
+{
+	g_autofree char *path = g_build_filename(folder, BACKUP_MANIFEST_MAC, NULL);
+	char *text = file_read(path, MAC_MAX, NULL, NULL);
+
+	return text != NULL ? g_strchomp(text) : NULL;
+}
+
 static Backup *backup_read(const struct backup_place *p, GError **err)
 {
 	g_autofree char *folder = named_folder(p), *path = g_build_filename(folder, BACKUP_MANIFEST, NULL);
@@ -79,6 +90,8 @@ static Backup *backup_read(const struct backup_place *p, GError **err)
 
 	if (b == NULL)
 		return NULL;
+	if (b->key_check != NULL)
+		b->mac = read_mac(folder);
 	if (g_str_equal(b->id, p->id) && g_str_equal(b->vm->id, p->vm))
 		return g_steal_pointer(&b);
 	fail(err, ERR_INVALID, "the manifest is of another backup");
@@ -175,12 +188,13 @@ static void remove_leftovers(const char *folder)
 }
 
 /* The parent's name is written down and not opened: it is opened by who restores, once it was verified. */
-static bool make_disk(const char *folder, const Json *disk, const char *parent, GError **err)
+static bool make_disk(const char *folder, const Json *disk, const char *parent, const char *const *secrets,
+		      GError **err)
 {
 	const char *name = json_str(disk, "name");
 	g_autofree char *file = backup_file(name),
 			*backing = parent != NULL ? backup_backing(parent, name) : NULL;
-	struct qemu_img q = { .dir = folder, .uid = LIMITED_KEEP_USER };
+	struct qemu_img q = { .dir = folder, .secrets = secrets, .uid = LIMITED_KEEP_USER };
 
 	return qemu_img_create(&q, file, IMAGE_FORMAT_QCOW2, backing, IMAGE_FORMAT_QCOW2,
 			       json_uint(disk, "size", 0), err);
@@ -194,7 +208,8 @@ static bool advise_repository(const char *repository, GError **err)
 	return err_advise(err, "The daemon must be able to write in '%s'.", repository);
 }
 
-static bool prepare(const struct backup_place *p, const Json *disks, const char *parent, GError **err)
+static bool prepare(const struct backup_place *p, const Json *disks, const char *parent,
+		    const char *const *secrets, GError **err)
 {
 	g_autofree char *vm = vm_folder(p), *folder = begun_folder(p);
 	const Json *d;
@@ -207,17 +222,18 @@ static bool prepare(const struct backup_place *p, const Json *disks, const char 
 		return false;
 	json_array_foreach((Json *)disks, i, d)
 	{
-		if (!make_disk(folder, d, parent, err))
+		if (!make_disk(folder, d, parent, secrets, err))
 			return false;
 	}
 	return true;
 }
 
-bool backup_prepare(const struct backup_place *p, const Json *disks, const char *parent, GError **err)
+bool backup_prepare(const struct backup_place *p, const Json *disks, const char *parent,
+		    const char *const *secrets, GError **err)
 {
 	if (!repository_check(p->repository, err))
 		return false;
-	if (prepare(p, disks, parent, err))
+	if (prepare(p, disks, parent, secrets, err))
 		return true;
 	backup_prepare_undo(p, NULL);
 	return advise_repository(p->repository, err);
@@ -277,16 +293,29 @@ static bool seal_disk(const struct backup_place *p, Json *disk, const struct hoo
 	return true;
 }
 
+static bool write_mac(const char *folder, const BackupKey *key, const char *id, const char *text,
+		      GError **err)
+{
+	g_autofree char *path = g_build_filename(folder, BACKUP_MANIFEST_MAC, NULL),
+			*digest = g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1),
+			*mac = backup_key_mac(key, id, digest), *line = g_strconcat(mac, "\n", NULL);
+
+	return file_write_atomic(path, line, strlen(line), 0600, err);
+}
+
 /* Never one that could not be read again. */
-static bool write_manifest(const char *folder, const Json *manifest, GError **err)
+static bool write_manifest(const char *folder, const Json *manifest, const BackupKey *key, GError **err)
 {
 	g_autofree char *path = g_build_filename(folder, BACKUP_MANIFEST, NULL), *text = NULL;
 	g_autoptr(Backup) checked = backup_of_json(manifest, err);
 
 	if (checked == NULL)
 		return false;
+	if ((key != NULL) != (checked->key_check != NULL))
+		return fail(err, ERR_INTERNAL, "the manifest and the step disagree on the backup's key");
 	text = json_print_pretty(manifest);
-	return file_write_atomic(path, text, strlen(text), 0600, err);
+	return file_write_atomic(path, text, strlen(text), 0600, err) &&
+	       (key == NULL || write_mac(folder, key, checked->id, text, err));
 }
 
 static bool give_name(const struct backup_place *p, const char *parent, GError **err)
@@ -310,8 +339,8 @@ static bool give_name(const struct backup_place *p, const char *parent, GError *
 	return dir_sync(vm, err);
 }
 
-bool backup_seal(const struct backup_place *p, Json *manifest, const struct hooks *hooks, uint64_t *ret_bytes,
-		 GError **err)
+bool backup_seal(const struct backup_place *p, Json *manifest, const BackupKey *key,
+		 const struct hooks *hooks, uint64_t *ret_bytes, GError **err)
 {
 	g_autofree char *folder = begun_folder(p);
 	g_autoptr(Backup) done = backup_read(p, NULL);
@@ -328,7 +357,7 @@ bool backup_seal(const struct backup_place *p, Json *manifest, const struct hook
 		if (!seal_disk(p, d, hooks, &bytes, err))
 			return false;
 	}
-	if (!write_manifest(folder, manifest, err) || !give_name(p, json_str(manifest, "parent"), err))
+	if (!write_manifest(folder, manifest, key, err) || !give_name(p, json_str(manifest, "parent"), err))
 		return false;
 	*ret_bytes = bytes;
 	return true;
@@ -385,31 +414,25 @@ static bool verify_file(const Json *source, const struct hooks *hooks, GError **
 			    "the backup's file '%s' is not what was written", path);
 		return err_detail(err, "file", json_text_or_escaped(path));
 	}
-	if (volume_file_check(path, IMAGE_FORMAT_QCOW2, json_str(source, "backing"), &size, NULL, err))
+	if (volume_file_check(path, IMAGE_FORMAT_QCOW2, json_str(source, "backing"),
+			      json_str(source, "key_file") != NULL, &size, NULL, err))
 		return true;
 	g_prefix_error(err, "the backup's file '%s' can't be used: ", path);
 	return false;
 }
 
-/* All files of the chain. g_free() the array only. */
-static const char **paths_of(const Json *sources)
+static bool check_tables(const Json *source, const struct hooks *hooks, GError **err)
 {
-	size_t n = json_array_size(sources);
-	const char **path = g_new0(const char *, n + 1);
-
-	for (size_t i = 0; i < n; i++)
-		path[i] = json_str(json_array_get(sources, i), "path");
-	return path;
-}
-
-static bool check_last(const Json *sources, const struct hooks *hooks, GError **err)
-{
-	g_autofree const char **path = paths_of(sources);
+	const char *path = json_str(source, "path"), *const readable[] = { path, NULL };
+	_cleanup_secrets_ char **secrets = NULL;
 	struct qemu_img q = {
-		.readable = path, .uid = LIMITED_KEEP_USER, .deadline = CHECK_DEADLINE, .hooks = hooks
+		.readable = readable, .uid = LIMITED_KEEP_USER, .deadline = CHECK_DEADLINE, .hooks = hooks
 	};
 
-	return qemu_img_check(&q, path[json_array_size(sources) - 1], IMAGE_FORMAT_QCOW2, err);
+	if (!backup_secrets_of_args(source, &secrets, err))
+		return false;
+	q.secrets = (const char *const *)secrets;
+	return qemu_img_check(&q, path, err);
 }
 
 bool backup_sources_verify(const Json *sources, bool check, const struct hooks *hooks, GError **err)
@@ -424,5 +447,5 @@ bool backup_sources_verify(const Json *sources, bool check, const struct hooks *
 		if (!verify_file(s, hooks, err))
 			return false;
 	}
-	return !check || check_last(sources, hooks, err);
+	return !check || check_tables(json_array_get(sources, json_array_size(sources) - 1), hooks, err);
 }

@@ -12,7 +12,7 @@
  */
 #pragma once
 
-#include "core/backup/manifest.h"
+#include "core/backup/key.h"
 #include "engine/image/hooks.h"
 
 /* One backup in a repository. Borrows. */
@@ -38,26 +38,29 @@ GPtrArray *repository_list(const char *path, const char *vm, Json **ret_broken, 
 /*
  * The folder in which the backup is made, with an empty qcow2 file for each of
  * `disks` ([{name, size}]) that rests on that of `parent` (or NULL). Removes
- * what interrupted backups of the vm left. ERR_NO_SPACE, ERR_DENIED, ...
+ * what interrupted backups of the vm left. `secrets`: the one passphrase of all
+ * files; NULL: they are not encrypted. ERR_NO_SPACE, ERR_DENIED, ...
  */
-bool backup_prepare(const struct backup_place *p, const Json *disks, const char *parent, GError **err);
+bool backup_prepare(const struct backup_place *p, const Json *disks, const char *parent,
+		    const char *const *secrets, GError **err);
 /* The file of a disk in that folder. Caller frees. */
 char *backup_path_begun(const struct backup_place *p, const char *disk);
 bool backup_prepare_undo(const struct backup_place *p, GError **err);
 /*
  * Hash the files, complete the manifest with sizes and hashes, and give the
  * folder its name. ERR_CONFLICT when its parent is gone. *ret_bytes: of the
- * files. One that has its name already is left as it is.
+ * files. One that has its name already is left as it is. `key`: of a manifest
+ * that has its check value; the manifest gets its MAC; else NULL.
  */
-bool backup_seal(const struct backup_place *p, Json *manifest, const struct hooks *hooks, uint64_t *ret_bytes,
-		 GError **err);
+bool backup_seal(const struct backup_place *p, Json *manifest, const BackupKey *key,
+		 const struct hooks *hooks, uint64_t *ret_bytes, GError **err);
 /* Absent is fine. ERR_CONFLICT when another backup rests on it. */
 bool backup_delete(const struct backup_place *p, GError **err);
 
 /*
- * Read what a disk is made of ([{path, backing, sha512}], the full one first):
- * each file must have its hash and name no file but the one before it.
- * ERR_INVALID, ERR_NOT_FOUND with the file's path. `check`: qemu-img looks at
- * the last of them, too.
+ * Read what a disk is made of (backup_sources(), the full one first): each file
+ * must have its hash, name no file but the one before it, and be encrypted or
+ * not as it should be. ERR_INVALID, ERR_NOT_FOUND with the file's path. `check`:
+ * qemu-img looks at the last of them, too.
  */
 bool backup_sources_verify(const Json *sources, bool check, const struct hooks *hooks, GError **err);

@@ -2,6 +2,7 @@
 #include "engine/backup/serve.h"
 #include "base/fd.h"
 #include "base/time.h"
+#include "engine/backup/key_file.h"
 #include "engine/image/header_file.h"
 #include "engine/lasting.h"
 #include "engine/vmm_log.h"
@@ -24,6 +25,7 @@
 /* Beside one for each disk, as the QEMU of a copy on trial has. */
 #define CLIENTS_MORE 16
 #define ANSWER_MAX (1u << 20)
+#define SECRET "key"
 #define HELLO "{\"execute\": \"qmp_capabilities\"}\n"
 
 static char *in_dir(const char *dir, const char *name)
@@ -63,9 +65,11 @@ char *backup_server_uri(const char *dir, const char *disk)
 
 /* ---- its command line ---- */
 
+/* What opens files and shows them is told by its monitor: nobody reads passphrases there. */
 typedef struct Building {
-	GPtrArray *argv; /* strings of its own */
-	GArray *fd;      /* int, to be inherited */
+	GPtrArray *argv;   /* strings of its own */
+	GArray *fd;        /* int, to be inherited */
+	GString *commands; /* of its monitor, one a line; borrowed */
 } Building;
 
 static void building_clear(Building *b)
@@ -89,17 +93,32 @@ static void add_word(Building *b, const char *fmt, ...)
 	va_end(ap);
 }
 
-static void add_node(Building *b, Json *node)
+static void add_command(Building *b, const char *name, Json *args)
 {
-	_cleanup_json_ Json *own = node;
-	g_autofree char *text = json_print(own);
+	_cleanup_json_ Json *command = json_pack("{s:s,s:o}", "execute", name, "arguments", args);
+	char *line = json_print(command);
 
-	add_word(b, "-blockdev");
-	add_word(b, "%s", text);
+	g_string_append_printf(b->commands, "%s\n", line);
+	backup_secret_free(line);
+}
+
+/* The secret goes when the file is open. `secret`: NULL for a plain one. */
+static void add_node(Building *b, Json *node, const char *secret)
+{
+	if (secret == NULL) {
+		add_command(b, "blockdev-add", node);
+		return;
+	}
+	json_put(node, "encrypt", json_pack("{s:s,s:s}", "format", "luks", "key-secret", SECRET));
+	add_command(b, "object-add",
+		    json_pack("{s:s,s:s,s:s}", "qom-type", "secret", "id", SECRET, "data", secret));
+	add_command(b, "blockdev-add", node);
+	add_command(b, "object-del", json_pack("{s:s}", "id", SECRET));
 }
 
 /* A file of the chain as descriptor, descriptor set and node; NULL for `backing`: the full one. */
-static bool add_file(Building *b, const Json *source, const char *node, const char *backing, GError **err)
+static bool add_file(Building *b, const Json *source, const char *secret, const char *node,
+		     const char *backing, GError **err)
 {
 	const char *path = json_str(source, "path");
 	g_autofree char *set = NULL;
@@ -109,7 +128,8 @@ static bool add_file(Building *b, const Json *source, const char *node, const ch
 
 	if (path == NULL)
 		return fail(err, ERR_INVALID, "the backup names no file");
-	if (!volume_file_check(path, IMAGE_FORMAT_QCOW2, json_str(source, "backing"), &size, NULL, err)) {
+	if (!volume_file_check(path, IMAGE_FORMAT_QCOW2, json_str(source, "backing"), secret != NULL, &size,
+			       NULL, err)) {
 		g_prefix_error(err, "the backup's file '%s' can't be used: ", path);
 		return false;
 	}
@@ -123,22 +143,25 @@ static bool add_file(Building *b, const Json *source, const char *node, const ch
 	qcow2 = json_pack("{s:s,s:s,s:b,s:{s:s,s:s,s:b}}", "driver", "qcow2", "node-name", node, "read-only",
 			  1, "file", "driver", "file", "filename", set, "read-only", 1);
 	json_put_str(qcow2, "backing", backing);
-	add_node(b, qcow2);
+	add_node(b, qcow2, secret);
 	return true;
 }
 
 /* The last of its nodes, "N-LAST", has the content. */
 static bool add_disk(Building *b, unsigned n, const Json *files, char **ret_node, GError **err)
 {
+	_cleanup_secrets_ char **secrets = NULL;
 	g_autofree char *below = NULL;
 	const Json *source;
 	size_t i;
 
+	if (!backup_secrets_of_sources(files, &secrets, err))
+		return false;
 	json_array_foreach((Json *)files, i, source)
 	{
 		g_autofree char *node = g_strdup_printf("d%u-%zu", n, i);
 
-		if (!add_file(b, source, node, below, err))
+		if (!add_file(b, source, secrets != NULL ? secrets[i] : NULL, node, below, err))
 			return false;
 		g_free(below);
 		below = g_steal_pointer(&node);
@@ -176,24 +199,15 @@ static void add_beginning(Building *b, const struct backup_server *s, int monito
 	add_word(b, "chardev=qmp,mode=control");
 }
 
-static void add_command(GString *text, const char *name, Json *args)
-{
-	_cleanup_json_ Json *command = json_pack("{s:s,s:o}", "execute", name, "arguments", args);
-	g_autofree char *line = json_print(command);
-
-	g_string_append_printf(text, "%s\n", line);
-}
-
 /* The disks, and what it is told to do with them. */
-static bool add_disks(Building *b, const struct backup_server *s, const Json *sources, GString *commands,
-		      GError **err)
+static bool add_disks(Building *b, const struct backup_server *s, const Json *sources, GError **err)
 {
 	g_autofree char *socket = in_dir(s->dir, "nbd/sock");
 	const char *disk;
 	unsigned n = 0;
 	Json *files;
 
-	add_command(commands, "nbd-server-start",
+	add_command(b, "nbd-server-start",
 		    json_pack("{s:{s:s,s:{s:s}},s:I}", "addr", "type", "unix", "data", "path", socket,
 			      "max-connections", (json_int_t)(CLIENTS_MORE + json_object_size(sources))));
 	json_object_foreach((Json *)sources, disk, files)
@@ -202,7 +216,7 @@ static bool add_disks(Building *b, const struct backup_server *s, const Json *so
 
 		if (!add_disk(b, n++, files, &node, err))
 			return false;
-		add_command(commands, "block-export-add",
+		add_command(b, "block-export-add",
 			    json_pack("{s:s,s:s,s:s,s:s,s:b}", "type", "nbd", "id", id, "node-name", node,
 				      "name", disk, "writable", 0));
 	}
@@ -287,13 +301,13 @@ static bool spawn_server(const struct backup_server *s, const Json *sources, int
 {
 	g_autofree char *pid_path = in_dir(s->dir, "server.pid"), *log_path = in_dir(s->dir, "server.log");
 	g_auto(Building)
-	    b = { g_ptr_array_new_with_free_func(g_free), g_array_new(FALSE, FALSE, sizeof(int)) };
+	    b = { g_ptr_array_new_with_free_func(g_free), g_array_new(FALSE, FALSE, sizeof(int)), commands };
 	_cleanup_close_ int log = -EBADF, pidfd = -EBADF;
 	struct spawn run = { .pid_path = pid_path, .user = s->user };
 	pid_t pid;
 
 	add_beginning(&b, s, theirs);
-	if (!add_disks(&b, s, sources, commands, err))
+	if (!add_disks(&b, s, sources, err))
 		return false;
 	g_ptr_array_add(b.argv, NULL);
 	log = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -307,15 +321,12 @@ static bool spawn_server(const struct backup_server *s, const Json *sources, int
 	return spawn_process(&run, &pid, &pidfd, err);
 }
 
-static bool start(const struct backup_server *s, const Json *sources, GError **err)
+static bool start(const struct backup_server *s, const Json *sources, GString *commands, GError **err)
 {
 	g_autofree char *log_path = in_dir(s->dir, "server.log"), *words = NULL;
-	g_autoptr(GString) commands = g_string_new(HELLO);
 	_cleanup_close_ int ours = -EBADF;
 	int pair[2], r;
 
-	if (!make_folders(s, err))
-		return false;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return fail_errno(err, errno, "can't make a pair of sockets");
 	ours = pair[0];
@@ -333,11 +344,17 @@ static bool start(const struct backup_server *s, const Json *sources, GError **e
 
 bool backup_serve(const struct backup_server *s, const Json *sources, GError **err)
 {
+	g_autoptr(GString) commands = g_string_new(HELLO);
+	bool ok;
+
 	if (backup_server_running(s->dir) > 0)
 		return true;
 	if (!backup_unserve(s->dir, err))
 		return false;
-	if (start(s, sources, err))
+	ok = make_folders(s, err) && start(s, sources, commands, err);
+	/* There are passphrases in it. */
+	explicit_bzero(commands->str, commands->len);
+	if (ok)
 		return true;
 	backup_unserve(s->dir, NULL);
 	return false;

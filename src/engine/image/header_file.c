@@ -45,15 +45,15 @@ bool image_file_check(const char *path, const ImageFormat *want, uint64_t max_vi
 	       image_header_check(&src, want, max_virtual_size, ret, err);
 }
 
-bool volume_file_check(const char *path, ImageFormat f, const char *backing, uint64_t *ret_virtual,
-		       uint64_t *ret_actual, GError **err)
+bool volume_file_check(const char *path, ImageFormat f, const char *backing, bool encrypted,
+		       uint64_t *ret_virtual, uint64_t *ret_actual, GError **err)
 {
 	_cleanup_close_ int fd = -EBADF;
 	struct header_source src;
 	struct stat st;
 
 	if (!source_open(path, &fd, &src, &st, err) ||
-	    !volume_header_check(&src, f, backing, ret_virtual, err))
+	    !volume_header_check(&src, f, backing, encrypted, ret_virtual, err))
 		return false;
 	if (ret_actual != NULL)
 		*ret_actual = (uint64_t)st.st_blocks * 512;

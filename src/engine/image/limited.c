@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 
 #define STDERR_KEPT 4096u
+#define FILES_MAX 256
 #define TICK_MS 100
 
 /* Newer than Debian 12's headers: bind and connect, since Linux 6.7. */
@@ -129,7 +130,7 @@ static void limit(int resource, uint64_t value)
 static void child_limits(const struct limited *l)
 {
 	limit(RLIMIT_CORE, 0);
-	limit(RLIMIT_NOFILE, 256);
+	limit(RLIMIT_NOFILE, FILES_MAX + l->n_keep);
 	if (l->cpu != 0)
 		limit(RLIMIT_CPU, l->cpu / 1000000 + 1);
 	if (l->memory != 0)
@@ -162,8 +163,13 @@ static bool child_streams(const struct start *s)
 {
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-	return null >= 0 && dup2(null, 0) == 0 && dup2(s->out, 1) == 1 && dup2(s->err, 2) == 2 &&
-	       close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+	if (null < 0 || dup2(null, 0) != 0 || dup2(s->out, 1) != 1 || dup2(s->err, 2) != 2 ||
+	    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) != 0)
+		return false;
+	for (size_t i = 0; i < s->l->n_keep; i++)
+		if (fcntl(s->l->keep[i], F_SETFD, 0) < 0)
+			return false;
+	return true;
 }
 
 /* True while our parent still reads the report. */

@@ -2,7 +2,7 @@
 /*
  * A program run under limits, because what it reads may be made to harm it.
  *
- * It gets no descriptors but its three, an environment of its own, bounds on
+ * It gets no descriptors but its three and those that are named, an environment of its own, bounds on
  * processor time, memory, file sizes and descriptors, a deadline, and dies
  * with this process. Where the kernel and our rights allow it, also:
  *   - another user (when this process is root),
@@ -29,6 +29,8 @@ struct limited {
 	const char *const *readable, *const *writable; /* further paths, NULL-terminated; NULL: none */
 	uid_t uid;                                     /* as whom, when we are root; LIMITED_KEEP_USER */
 	gid_t gid;
+	const int *keep; /* descriptors that it inherits, by the same numbers, all above 2 */
+	size_t n_keep;
 	uint64_t cpu;       /* us of processor time; 0: no bound */
 	uint64_t memory;    /* bytes of address space; 0: no bound */
 	uint64_t file_size; /* bytes that a file may grow to; 0: no bound. Writing more fails with EFBIG. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/image/qemu_img.h"
+#include "base/json.h"
+#include "engine/image/secret.h"
 #include "engine/image/space.h"
 
 #include <inttypes.h>
@@ -14,6 +16,13 @@
 #define MEMORY_MAX_CONVERT (UINT64_C(3) << 30)
 #define INFO_MAX 65536u
 #define DEADLINE (60 * SECOND)
+/*
+ * ms that a guess at a passphrase shall cost. It is to make up for words that people think of: who brings
+ * a passphrase here brings a random one, and his guest would wait while its QEMU opens the file.
+ */
+#define ITER_TIME "1"
+/* The kernel takes no longer word in a command line. */
+#define WORD_MAX (UINT64_C(32) * 4096)
 
 static struct limited limits_of(const struct qemu_img *q, const char *const *argv)
 {
@@ -133,22 +142,111 @@ static void on_progress(const char *text, size_t len, void *data)
 	}
 }
 
+/* ---- commands that may have to do with chains and encrypted files ---- */
+
+typedef struct Command {
+	GPtrArray *argv; /* strings of its own */
+	SecretFiles secrets;
+} Command;
+
+static void command_clear(Command *c)
+{
+	g_clear_pointer(&c->argv, g_ptr_array_unref);
+	secret_files_close(&c->secrets);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Command, command_clear)
+
+/* NULL-terminated words. */
+static void add_words(Command *c, const char *word, ...) G_GNUC_NULL_TERMINATED;
+
+static void add_words(Command *c, const char *word, ...)
+{
+	va_list ap;
+
+	va_start(ap, word);
+	for (; word != NULL; word = va_arg(ap, const char *))
+		g_ptr_array_add(c->argv, g_strdup(word));
+	va_end(ap);
+}
+
+static bool command_begin(Command *c, const struct qemu_img *q, const char *name, GError **err)
+{
+	c->argv = g_ptr_array_new_with_free_func(g_free);
+	add_words(c, "qemu-img", name, NULL);
+	if (!secret_files_open(&c->secrets, q->secrets, err))
+		return false;
+	for (guint i = 0; i < c->secrets.words->len; i++)
+		add_words(c, c->secrets.words->pdata[i], NULL);
+	return true;
+}
+
+/* Ends the command line, too. */
+static struct limited command_limits(Command *c, const struct qemu_img *q)
+{
+	struct limited l;
+
+	g_ptr_array_add(c->argv, NULL);
+	l = limits_of(q, (const char *const *)c->argv->pdata);
+	l.keep = (const int *)(void *)c->secrets.fd->data;
+	l.n_keep = c->secrets.fd->len;
+	return l;
+}
+
+/*
+ * A qcow2 file in QEMU's own words: which file it is, whose passphrase opens it ("k<n>"; NULL: it is plain),
+ * and what it rests on; a JSON null: nothing, whatever its header names. Takes `below`.
+ */
+static Json *node_of(const char *path, const char *const *secrets, guint n, Json *below)
+{
+	g_autofree char *key = g_strdup_printf("k%u", n);
+	Json *node =
+	    json_pack("{s:s,s:{s:s,s:s}}", "driver", "qcow2", "file", "driver", "file", "filename", path);
+
+	if (secrets != NULL)
+		json_put(node, "encrypt", json_pack("{s:s,s:s}", "format", "luks", "key-secret", key));
+	json_put(node, "backing", below);
+	return node;
+}
+
+/* Takes `node`. */
+static bool add_node(Command *c, Json *node, GError **err)
+{
+	_cleanup_json_ Json *own = node;
+	g_autofree char *text = json_print(own), *word = g_strconcat("json:", text, NULL);
+
+	if (strlen(word) >= WORD_MAX)
+		return fail_advice(err, ERR_LIMIT, "Move the files to a folder with a shorter path.",
+				   "the disk is made of too many files with long names");
+	add_words(c, word, NULL);
+	return true;
+}
+
+static bool add_chain(Command *c, const struct qemu_img *q, GError **err)
+{
+	Json *node = json_null();
+
+	for (guint i = 0; q->chain[i] != NULL; i++)
+		node = node_of(q->chain[i], q->secrets, i, node);
+	return add_node(c, node, err);
+}
+
 bool qemu_img_convert(const struct qemu_img *q, const char *from, ImageFormat from_format, const char *to,
 		      ImageFormat to_format, uint64_t virtual_size, GError **err)
 {
-	const char *const argv[] = { "qemu-img",
-				     "convert",
-				     "-p",
-				     "-f",
-				     image_format_name(from_format),
-				     "-O",
-				     image_format_name(to_format),
-				     from,
-				     to,
-				     NULL };
 	struct progress p = { .hooks = q->hooks, .total = virtual_size };
-	struct limited l = limits_of(q, argv);
+	g_auto(Command) c = { 0 };
+	struct limited l;
 
+	if (!command_begin(&c, q, "convert", err))
+		return false;
+	add_words(&c, "-p", "-f", image_format_name(from_format), "-O", image_format_name(to_format), NULL);
+	if (q->chain == NULL)
+		add_words(&c, from, NULL);
+	else if (!add_chain(&c, q, err))
+		return false;
+	add_words(&c, to, NULL);
+	l = command_limits(&c, q);
 	l.memory = MEMORY_MAX_CONVERT;
 	l.on_output = on_progress;
 	l.data = &p;
@@ -159,28 +257,23 @@ bool qemu_img_create(const struct qemu_img *q, const char *path, ImageFormat f, 
 		     ImageFormat backing_format, uint64_t size, GError **err)
 {
 	g_autofree char *bytes = g_strdup_printf("%" PRIu64, size);
-	g_autoptr(GPtrArray) argv = g_ptr_array_new();
+	g_auto(Command) c = { 0 };
 	struct limited l;
 
-	g_ptr_array_add(argv, (gpointer) "qemu-img");
-	g_ptr_array_add(argv, (gpointer) "create");
-	g_ptr_array_add(argv, (gpointer) "-q");
-	g_ptr_array_add(argv, (gpointer) "-f");
-	g_ptr_array_add(argv, (gpointer)image_format_name(f));
+	if (!command_begin(&c, q, "create", err))
+		return false;
+	add_words(&c, "-q", "-f", image_format_name(f), NULL);
+	if (q->secrets != NULL)
+		add_words(&c, "-o", "encrypt.format=luks,encrypt.key-secret=k0,encrypt.iter-time=" ITER_TIME,
+			  NULL);
 	if (backing != NULL) {
 		g_assert(g_path_is_absolute(backing) || size != 0);
 		if (!g_path_is_absolute(backing))
-			g_ptr_array_add(argv, (gpointer) "-u");
-		g_ptr_array_add(argv, (gpointer) "-b");
-		g_ptr_array_add(argv, (gpointer)backing);
-		g_ptr_array_add(argv, (gpointer) "-F");
-		g_ptr_array_add(argv, (gpointer)image_format_name(backing_format));
+			add_words(&c, "-u", NULL);
+		add_words(&c, "-b", backing, "-F", image_format_name(backing_format), NULL);
 	}
-	g_ptr_array_add(argv, (gpointer)path);
-	if (size != 0)
-		g_ptr_array_add(argv, bytes);
-	g_ptr_array_add(argv, NULL);
-	l = limits_of(q, (const char *const *)argv->pdata);
+	add_words(&c, path, size != 0 ? bytes : NULL, NULL);
+	l = command_limits(&c, q);
 	return run(q, &l, NULL, err);
 }
 
@@ -195,11 +288,17 @@ bool qemu_img_grow(const struct qemu_img *q, const char *path, ImageFormat f, ui
 	return run(q, &l, NULL, err);
 }
 
-bool qemu_img_check(const struct qemu_img *q, const char *path, ImageFormat f, GError **err)
+bool qemu_img_check(const struct qemu_img *q, const char *path, GError **err)
 {
-	const char *const argv[] = { "qemu-img", "check", "-q", "-f", image_format_name(f), path, NULL };
-	struct limited l = limits_of(q, argv);
+	g_auto(Command) c = { 0 };
+	struct limited l;
 
+	if (!command_begin(&c, q, "check", err))
+		return false;
+	add_words(&c, "-q", "-f", "qcow2", NULL);
+	if (!add_node(&c, node_of(path, q->secrets, 0, json_null()), err))
+		return false;
+	l = command_limits(&c, q);
 	return run(q, &l, NULL, err);
 }
 

@@ -15,6 +15,17 @@ struct qemu_img {
 	const char *dir; /* where it works, and may write; NULL: nowhere */
 	/* Files that it reads, and writes, beside those in dir; NULL-terminated; NULL: none. */
 	const char *const *readable, *const *writable;
+	/*
+	 * Of a conversion: all qcow2 files that its source is made of, the full one first, NULL-terminated.
+	 * Each is named to QEMU; from names that are relative to each other it would make one that grows with
+	 * every file until it is too long. NULL: the source says what it rests on.
+	 */
+	const char *const *chain;
+	/*
+	 * LUKS passphrases, NULL-terminated: of the file that is made or checked, or of each of `chain`. They
+	 * stand in no command line. NULL: plain files.
+	 */
+	const char *const *secrets;
 	uid_t uid; /* as whom, when we are root; LIMITED_KEEP_USER */
 	gid_t gid;
 	uint64_t file_size_max; /* of what it writes; 0: no bound */
@@ -44,7 +55,7 @@ bool qemu_img_create(const struct qemu_img *q, const char *path, ImageFormat f, 
 		     ImageFormat backing_format, uint64_t size, GError **err);
 /* Remove the dirty bitmaps of a qcow2 file that are not whole: with one of them it can't be made larger. */
 bool qemu_img_drop_broken_bitmaps(const struct qemu_img *q, const char *path, GError **err);
-/* Are its tables whole? ERR_QEMU when not. */
-bool qemu_img_check(const struct qemu_img *q, const char *path, ImageFormat f, GError **err);
+/* Are the tables of this qcow2 file whole? What it rests on is not opened. ERR_QEMU when not. */
+bool qemu_img_check(const struct qemu_img *q, const char *path, GError **err);
 /* Only larger. */
 bool qemu_img_grow(const struct qemu_img *q, const char *path, ImageFormat f, uint64_t size, GError **err);

@@ -163,6 +163,8 @@ static bool copy(const struct volume_make *v, uint64_t source_size, uint64_t siz
 			      .readable = v->chain != NULL ? v->chain : readable,
 			      .uid = v->chain != NULL ? LIMITED_KEEP_USER : v->uid,
 			      .gid = v->gid,
+			      .chain = v->chain,
+			      .secrets = v->secrets,
 			      .hooks = v->hooks };
 
 	if (!begin(v, partial, err) || !space_free(partial, &q.file_size_max, err))
@@ -186,7 +188,8 @@ bool volume_clone(const struct volume_make *v, uint64_t *ret_size, GError **err)
 
 	if (v->source == NULL || !g_path_is_absolute(v->source))
 		return fail(err, ERR_INVALID, "a clone needs the absolute path of what to copy");
-	if (!volume_file_check(v->source, v->source_format, v->source_backing, &source_size, NULL, err) ||
+	if (!volume_file_check(v->source, v->source_format, v->source_backing, v->secrets != NULL,
+			       &source_size, NULL, err) ||
 	    !check_size(v, source_size, &size, err) || !exists_already(v, NULL, size, &done, err))
 		return false;
 	if (!done && !copy(v, source_size, size, partial, err)) {
@@ -216,7 +219,7 @@ bool volume_swap(const char *path, const char *target, GError **err)
 
 bool volume_info(const char *path, ImageFormat f, const char *backing, struct volume_info *ret, GError **err)
 {
-	return volume_file_check(path, f, backing, &ret->virtual_size, &ret->actual_size, err);
+	return volume_file_check(path, f, backing, false, &ret->virtual_size, &ret->actual_size, err);
 }
 
 bool volume_grow(const struct volume_make *v, GError **err)

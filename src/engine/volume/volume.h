@@ -34,6 +34,9 @@ struct volume_make {
 	 * may read; NULL: source and source_backing.
 	 */
 	const char *const *chain;
+	/* volume_clone(): the LUKS passphrases of these files; NULL: they are plain
+	 */
+	const char *const *secrets;
 	uid_t uid; /* the owner, when we are root; LIMITED_KEEP_USER */
 	gid_t gid;
 	const struct hooks *hooks;
