@@ -75,6 +75,15 @@ static void print_host(const Json *host)
 		printf("%-12s guests give back what they can spare\n", "host");
 }
 
+/* What is wrong in the guest, and its administrator can mend. */
+static void print_warning(const Json *answer)
+{
+	const char *warning = json_str(json_obj(answer, "decision"), "warning");
+
+	if (warning != NULL)
+		printf("%-12s %s\n", "warning", warning);
+}
+
 static void print_now(const Json *answer)
 {
 	const Json *d = json_obj(answer, "decision");
@@ -98,6 +107,7 @@ static void print_now(const Json *answer)
 	print_report(d);
 	print_host(json_obj(answer, "host"));
 	printf("%-12s %s: %s\n", "why", json_str(d, "verdict"), json_str(d, "reason"));
+	print_warning(answer);
 }
 
 static size_t cells(uint64_t bytes, uint64_t max)
@@ -165,8 +175,13 @@ static bool vm_memory(Cli *c, GError **err)
 	answer = ask(c, "/balance", err);
 	if (answer == NULL)
 		return false;
-	if (cli_has(c, "why"))
-		return output_list(c, json_arr(answer, "trail"), trail_columns, err);
+	if (cli_has(c, "why")) {
+		if (!output_list(c, json_arr(answer, "trail"), trail_columns, err))
+			return false;
+		if (table)
+			print_warning(answer);
+		return true;
+	}
 	if (!table)
 		return output_object(c, answer, err);
 	print_now(answer);

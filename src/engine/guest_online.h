@@ -7,7 +7,11 @@
  */
 #pragma once
 
+#include "core/memory/online.h"
 #include "engine/agent.h"
 
-/* True when the guest's kernel will use it, by itself or now. Some seconds at most. */
-bool guest_online(Agent *a, GError **err);
+/*
+ * `ret` is what the guest does with it from now on; when this fails, what it did before, if that is known.
+ * Some seconds at most.
+ */
+bool guest_online(Agent *a, MemoryOnline *ret, GError **err);

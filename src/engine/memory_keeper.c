@@ -37,8 +37,9 @@ typedef struct Guest {
 	bool plug;       /* it has virtio-mem */
 	unsigned polled; /* seconds between two reports, as its driver was told; 0: not yet */
 	unsigned sulk;   /* rounds until it is asked again */
-	bool online;     /* its agent was asked to have plugged memory used */
-	bool looked;     /* it was measured in this round */
+	bool online;     /* its agent was asked to have plugged memory used: */
+	MemoryOnline onlines;
+	bool looked; /* it was measured in this round */
 	MemoryMethod method;
 	uint64_t overhead;
 	uint64_t region;        /* that DIMMs may fill */
@@ -153,6 +154,7 @@ static void begin_anew(Guest *g)
 	g->b.fresh = true;
 	g->split = (struct split){ 0 };
 	g->online = false;
+	g->onlines = MEMORY_ONLINE_UNKNOWN;
 	g->reset_at = (uint64_t)g_get_real_time();
 }
 
@@ -219,7 +221,7 @@ static void have_it_used(MemoryKeeper *k, Guest *g)
 	if (a == NULL || !agent_is_open(a))
 		return;
 	g->online = true;
-	if (!guest_online(a, &why))
+	if (!guest_online(a, &g->onlines, &why))
 		log_debug("whether %s uses plugged memory is left to it: %s", g->name, why->message);
 }
 
@@ -402,6 +404,8 @@ static void put_settings(Json *j, const Guest *g)
 	json_put_uint(j, "base", g->b.base);
 	json_put_uint(j, "plugged", g->b.plugged);
 	json_put_uint(j, "ballooned", g->b.ballooned);
+	json_put_str(j, "onlines", memory_online_name(g->onlines));
+	json_put_str(j, "warning", memory_online_warning(g->onlines));
 }
 
 static void publish(MemoryKeeper *k, Guest *g, const char *now)

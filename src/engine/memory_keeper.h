@@ -31,7 +31,8 @@ uint64_t memory_keeper_size(MemoryKeeper *k, const char *vm_id);
 
 /*
  * {period, memory (what it has now), decision: {balance_decision_to_json(), and at, method, min, start, max,
- * buffer, weight, base, plugged, ballooned}, host: {...}, trail: [decision with at, until, rounds]}; NULL
+ * buffer, weight, base, plugged, ballooned, and of core/memory/online.h onlines, warning}, host: {...},
+ * trail: [decision with at, until, rounds]}; NULL
  * when its memory is fixed, it is not here, or nothing is known yet. `k` may be NULL. New reference.
  */
 Json *memory_keeper_report(MemoryKeeper *k, const char *vm_id);

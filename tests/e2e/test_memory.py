@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dynamic memory: a real guest grows when it needs memory, gives back what it does not, and is never squeezed."""
 import contextlib
+import json
 import pathlib
 import re
 import shutil
@@ -18,10 +19,10 @@ START = 384 * MIB
 MOVES = ("memory.min=224MiB", "memory.max=2GiB", "memory.buffer=40")
 
 
-def create(daemon, name, system, drivers, *settings):
+def create(daemon, name, system, words, *settings):
     kernel, initrd = system
     daemon.ok("vm", "create", name, "--memory", START, *settings, "--kernel", kernel, "--initrd", initrd, "--nic", "none",
-              "--cmdline", f"quiet no_timer_check drivers={drivers}")
+              "--cmdline", f"quiet no_timer_check drivers={words}")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def fast():
         d.start()
         stack.callback(d.close)
         create(d, "a", system, "virtio_balloon|virtio_mem", *MOVES)
-        create(d, "silent", system, "none", *MOVES)
+        create(d, "silent", system, "none memhp_default_state=online_movable", *MOVES)
         create(d, "deaf", system, "none", "memory.max=1GiB", "memory.method=balloon")
         d.ok("vm", "start", "a", "silent", "deaf")
         yield d
@@ -115,6 +116,17 @@ def test_who_has_no_balloon_driver_is_left_alone_and_counted_in_full(fast):
     fast.wait_event("vm.memory-ignored", "deaf", PATIENCE)
     await_decision(fast, "deaf", lambda d: d["to"] == 1024 * MIB, "its true size")
     assert fast.get("/v1/hosts/testhost/limits")["memory"]["claimed"] >= START + 1024 * MIB
+
+
+def test_a_guest_whose_kernel_may_not_use_new_memory_is_left_so_and_told_of(fast):
+    now = await_decision(fast, "silent", lambda d: d["onlines"], "word of its agent")
+    assert now["onlines"] == "online_movable" and "can hang or panic" in now["warning"]
+    assert run(fast, "silent", "cat /sys/devices/system/memory/auto_online_blocks").strip() == "online_movable"
+    for shown in (fast.ok("vm", "memory", "silent"), fast.ok("vm", "memory", "silent", "--why")):
+        assert re.search(r"^warning +its kernel .* boot it with memhp_default_state=online on", shown, re.M), shown
+    assert json.loads(fast.ok("vm", "memory", "silent", "--why", "-o", "json")) == balance(fast, "silent")["trail"]
+    assert decision(fast, "a")["onlines"] == "online" and decision(fast, "a")["warning"] is None
+    assert "warning" not in fast.ok("vm", "memory", "a", "--why")
 
 
 def test_a_daemon_that_begins_anew_leaves_a_guest_the_size_that_it_has(fast):
