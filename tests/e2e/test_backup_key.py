@@ -203,7 +203,7 @@ def test_with_the_key_everything_comes_back_and_without_it_nothing(host, repo):
     for path in host.folder.glob("pass*"):
         path.unlink()
     assert not any(m[:16] in text for m in MARKS for text in files_of(repo).values())
-    assert any(b"secret,id=k0,file=/dev/fd/" in words for words in watched.seen), "programs that got secrets were seen"
+    assert any(b"secret,id=k0,file=/proc/self/fd/" in words for words in watched.seen), "programs that got secrets were seen"
     is_nowhere(host, {words: words for words in watched.seen}, *ids)
     is_nowhere(host, files_of(repo, daemon.log, daemon.run, daemon.state), *ids)
     assert not [s for s in secrets_of(host, *ids) if s in daemon.words.read_bytes()]
@@ -222,6 +222,23 @@ def test_another_key_or_none_makes_a_full_backup_that_says_why(host, repo):
     host.daemon.ok("host", "set", "testhost", f"backup.key_file={other}")
     assert host.created(repo, no_encryption=True)["encryption"] is None
     host.daemon.ok("host", "unset", "backup.key_file")
+
+
+def test_a_qemu_has_no_passphrase_while_it_copies(host, repo):
+    """Neither its own nor one that a daemon which died left there."""
+    key, monitor = host.key("short"), Monitor(host.daemon, "g")
+
+    def secrets():
+        return [o["name"] for o in monitor.ask("qom-list", path="/objects") if o["type"] == "child<secret>"]
+
+    monitor.ask("object-add", **{"qom-type": "secret", "id": "backup-key", "data": "left over"})
+    assert secrets() == ["backup-key"]
+    op = host.daemon.api("POST", "/v1/vms/g/actions/backup", {"repository": str(repo), "key_file": str(key), "bandwidth": 65536}).body
+    until(lambda: host.daemon.get(f"/v1/operations/{op['id']}")["result"].get("consistency"), "copy")
+    assert secrets() == []
+    host.daemon.ok("operation", "cancel", op["id"])
+    assert host.daemon.wait_operation(op["id"])["status"] == "cancelled"
+    assert secrets() == [] and list(repo.iterdir()) == []
 
 
 def test_what_was_changed_in_a_repository_is_found_with_the_key(host, repo):

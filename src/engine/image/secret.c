@@ -13,7 +13,7 @@ static bool open_one(SecretFiles *s, const char *secret, GError **err)
 	if (r < 0)
 		return fail_errno(err, -r, "can't hand over a passphrase");
 	g_ptr_array_add(s->words, g_strdup("--object"));
-	g_ptr_array_add(s->words, g_strdup_printf("secret,id=k%u,file=/dev/fd/%d", s->fd->len, fd));
+	g_ptr_array_add(s->words, g_strdup_printf("secret,id=k%u,file=/proc/self/fd/%d", s->fd->len, fd));
 	g_array_append_val(s->fd, fd);
 	fd = -EBADF;
 	return true;

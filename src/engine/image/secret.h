@@ -2,7 +2,7 @@
 /*
  * Passphrases for QEMU's programs. What stands in a command line every user of the host may read, so that
  * each passphrase goes by a descriptor of a file without a name (memfd), which the program reads once when
- * it begins: --object secret,id=kN,file=/dev/fd/FD.
+ * it begins: --object secret,id=kN,file=/proc/self/fd/FD.
  */
 #pragma once
 
