@@ -25,7 +25,8 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent / "tests/e2e"), str(HERE.parent.parent / "tests/lab")]
 
-import libvirt  # noqa: E402  (found by the line above)
+import ends  # noqa: E402  (found by the line above)
+import libvirt  # noqa: E402
 from rig import machine  # noqa: E402
 
 MIB = 1 << 20
@@ -302,4 +303,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    ends.run(main)

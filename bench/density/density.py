@@ -20,7 +20,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.dirname(HERE), os.path.join(HERE, "../../tests/lab")]
 
-import libvirt  # noqa: E402  (found by the line above)
+import ends  # noqa: E402  (found by the line above)
+import libvirt  # noqa: E402
 import picture  # noqa: E402
 import rig  # noqa: E402
 
@@ -434,4 +435,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    ends.run(main)

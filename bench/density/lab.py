@@ -22,6 +22,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/lab"), str(ROOT / "bench")]
 
+import ends  # noqa: E402  (found by the line above)
 from lablib import HostSpec, Lab, build_folder, wait_for  # noqa: E402
 from lablib.linux import guest_files  # noqa: E402
 
@@ -205,4 +206,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    ends.run(main)

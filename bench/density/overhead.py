@@ -12,8 +12,13 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 import tempfile
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import ends  # noqa: E402  (found by the line above)
 
 RAM = 64
 BASE = ("-nodefaults -no-user-config -display none -sandbox on -m {ram} -accel tcg -cpu max -machine "
@@ -61,4 +66,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    ends.run(main)

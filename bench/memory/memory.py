@@ -18,7 +18,8 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from load import summary  # noqa: E402  (found by the line above)
+import ends  # noqa: E402  (found by the line above)
+from load import summary  # noqa: E402
 from rig import Daemon, machine  # noqa: E402
 from server import MIB, Server, system  # noqa: E402
 
@@ -96,4 +97,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    ends.run(main)

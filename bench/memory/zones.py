@@ -20,9 +20,10 @@ import time
 from server import Monitor
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "tests" / "lab"))
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "tests" / "lab")]
 
-from lablib.linux import guest_files  # noqa: E402  (found by the line above)
+import ends  # noqa: E402  (found by the line above)
+from lablib.linux import guest_files  # noqa: E402
 
 MIB = 1 << 20
 START_KIB = 256 * 1024
@@ -111,14 +112,14 @@ def main():
     args = p.parse_args()
     ended = {zone: [] for zone in ("online_movable", "online")}
     for _ in range(args.rounds):
-        for zone, ends in ended.items():
-            ends.append(measure(zone))
+        for zone, how_ended in ended.items():
+            how_ended.append(measure(zone))
     print(f"{'new memory':>16} {'guests':>7} {'came through':>13} {'panicked':>9} {'hung':>5}  MiB not given back")
-    for zone, ends in ended.items():
-        count = {how: sum(end == how for end, _ in ends) for how in ("came through", "panicked", "hung")}
-        left = ", ".join(str(rest) for _, rest in ends if rest is not None)
-        print(f"{zone:>16} {len(ends):>7} {count['came through']:>13} {count['panicked']:>9} {count['hung']:>5}  {left}")
+    for zone, how_ended in ended.items():
+        count = {how: sum(end == how for end, _ in how_ended) for how in ("came through", "panicked", "hung")}
+        left = ", ".join(str(rest) for _, rest in how_ended if rest is not None)
+        print(f"{zone:>16} {len(how_ended):>7} {count['came through']:>13} {count['panicked']:>9} {count['hung']:>5}  {left}")
 
 
 if __name__ == "__main__":
-    main()
+    ends.run(main)

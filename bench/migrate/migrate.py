@@ -24,6 +24,10 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bench"))
+
+import ends  # noqa: E402  (found by the line above)
+
 MEMORY = "524160"  # KiB; no multiple of 256: see docs/payload.md
 SMALL = "32640"
 # What Plimsoll gives such a guest: each device is state to save and to load while the guest stands still.
@@ -124,7 +128,6 @@ class Ours:
         from daemon import PAYLOAD
         self.payload = PAYLOAD
         self.pool = Pool(engine="qemu", sync=True)
-        self.pool.start(2)
 
     def make(self, name, job, memory):
         host = self.pool[0]
@@ -200,6 +203,7 @@ def main():
     args = parser.parse_args()
     ours = Ours(args.build.resolve())
     try:
+        ours.pool.start(2)
         results = {job: compare(ours, job, args.runs) for job in JOBS} if args.runs else {}
         if args.trips:
             results["trips"] = trips(ours, args.trips)
@@ -216,4 +220,4 @@ def main():
               f"({t['min'] / 1000:.1f}-{t['max'] / 1000:.1f})")
 
 
-main()
+ends.run(main)

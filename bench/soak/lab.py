@@ -12,6 +12,10 @@ import pathlib
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bench"))
+
+import ends  # noqa: E402  (found by the line above)
+
 CREATE = ("vm", "create", "test1", "--kernel", "/run/payload/payload.elf", "--cmdline", "out=serial job=soak:4:8", "--memory",
           "32MiB", "--nic", "none", "platform.hvm_serial=pty", "--host", "host1")
 HOUR = 3600.0
@@ -44,4 +48,4 @@ def main():
     sys.exit(done.status)
 
 
-main()
+ends.run(main)

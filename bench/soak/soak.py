@@ -13,6 +13,10 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bench"))
+
+import ends  # noqa: E402  (found by the line above)
+
 MEMORY = "32640KiB"  # no multiple of 256 KiB: see docs/payload.md
 
 
@@ -53,4 +57,4 @@ def main():
     sys.exit(status)
 
 
-main()
+ends.run(main)

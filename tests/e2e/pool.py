@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several daemons on loopback, and an etcd of a test's own: a pool."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -156,14 +157,17 @@ class Pool:
         return until(lambda: self.status(host).get(name, {}).get("state") == state, f"{name} is {state}")
 
     def close(self, failed=False):
-        if self.etcd is not None and self.etcd.process is None:
-            self.etcd.start()
-        try:
-            for host in self.hosts:
-                # Such a daemon may be about to begin anew, and stops talking to us for a moment.
-                if self.own_etcd and host.process.poll() is None:
-                    host.kill9()
-                host.close()
-        finally:
+        """All of them, also when one does not end as it should."""
+        with contextlib.ExitStack() as stack:
             if self.etcd is not None:
-                self.etcd.close()
+                stack.callback(self.etcd.close)
+                if self.etcd.process is None:
+                    self.etcd.start()
+            for host in reversed(self.hosts):
+                stack.callback(self.close_host, host)
+
+    def close_host(self, host):
+        # Such a daemon may be about to begin anew, and stops talking to us for a moment.
+        if self.own_etcd and host.process.poll() is None:
+            host.kill9()
+        host.close()
