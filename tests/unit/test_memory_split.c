@@ -163,19 +163,25 @@ static void test_a_daemon_that_begins_anew_leaves_the_balloon_what_it_made_up_fo
 	world_done(&w);
 }
 
+/* Not of a world: it booted with 1 GiB, and may have 4. */
+static struct balance_guest guest_with(uint64_t plugged, uint64_t target)
+{
+	return (struct balance_guest){ .min = 512 * MIB,
+				       .start = GIB,
+				       .max = 4 * GIB,
+				       .base = GIB,
+				       .plugged = plugged,
+				       .target = target };
+}
+
 /* It has more plugged in than it shall have only because it boots: nothing was made up for. */
 static void test_a_guest_that_boots_is_not_taken_for_one_with_stuck_blocks(void)
 {
 	struct split s = { 0 };
 	struct split_order order;
-	struct balance_guest g = { .min = 512 * MIB,
-				   .start = GIB,
-				   .max = 4 * GIB,
-				   .base = GIB,
-				   .plugged = 64 * MIB,
-				   .target = GIB,
-				   .fresh = true };
+	struct balance_guest g = guest_with(64 * MIB, GIB);
 
+	g.fresh = true;
 	g_assert_true(split_next(&s, &g, true, &order));
 	g_assert_cmpuint(order.keeps, ==, GIB);
 	g_assert_cmpuint(order.rest, ==, 0);
@@ -236,12 +242,7 @@ static void test_the_balloon_makes_up_for_no_more_than_a_half(void)
 {
 	struct split s = { 0 };
 	struct split_order order;
-	struct balance_guest g = { .min = 512 * MIB,
-				   .start = GIB,
-				   .max = 4 * GIB,
-				   .base = GIB,
-				   .plugged = 2 * GIB,
-				   .target = 600 * MIB };
+	struct balance_guest g = guest_with(2 * GIB, 600 * MIB);
 
 	g_assert_true(split_next(&s, &g, true, &order));
 	g_assert_cmpuint(order.rest, ==, 2 * GIB);
@@ -253,13 +254,9 @@ static void test_an_order_is_made_until_it_was_carried_out(void)
 {
 	struct split s = { 0 };
 	struct split_order order, again;
-	struct balance_guest g = { .min = 512 * MIB,
-				   .start = GIB,
-				   .max = 4 * GIB,
-				   .base = GIB,
-				   .target = 1537 * MIB,
-				   .fresh = true };
+	struct balance_guest g = guest_with(0, 1537 * MIB);
 
+	g.fresh = true;
 	for (unsigned i = 0; i < 3; i++) {
 		g_assert_true(split_next(&s, &g, true, &order));
 		g_assert_cmpuint(order.plugged, ==, 514 * MIB); /* whole blocks */

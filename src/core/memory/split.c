@@ -55,7 +55,7 @@ bool split_next_dimm(const struct split *s, const struct balance_guest *g, uint6
 
 	if (size == 0 && g->target == s->target && keeps == s->keeps)
 		return false;
-	/* A new DIMM lies idle, and what does the balloon leaves on top. */
+	/* A new DIMM lies idle at first: the balloon leaves it on top. */
 	*ret = (struct split_order){ .dimm = size, .keeps = keeps + size, .by_plug = size > 0 };
 	return true;
 }
