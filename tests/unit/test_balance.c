@@ -395,22 +395,41 @@ static void test_those_with_most_to_spare_give_and_weight_divides(void)
 	add(&w, "light", 256, 768, 2048, 500);
 	add(&w, "heavy", 256, 768, 2048, 500);
 	w.guest[2].weight = 300;
-	turns(&w, 2);
+	turns(&w, 1);
 	w.real[1].uses = w.real[2].uses = 1400 * MIB;
 	turns(&w, 1);
 	said(&w, "0 rich begun 0 -> 2048\n"
 		 "0 light begun 0 -> 768\n"
 		 "0 heavy begun 0 -> 768\n"
-		 "2 rich gave 2048 -> 1536\n"
-		 "2 light waits 768 -> 768\n"
-		 "2 heavy waits 768 -> 768\n");
+		 "1 rich gave 2048 -> 1536\n"
+		 "1 light waits 768 -> 768\n"
+		 "1 heavy waits 768 -> 768\n");
 	turns(&w, 1);
-	said(&w, "3 light shared 768 -> 896\n"
-		 "3 heavy grew 768 -> 1152\n");
+	said(&w, "2 light shared 768 -> 896\n"
+		 "2 heavy grew 768 -> 1152\n");
 	turns(&w, 30);
 	g_assert_cmpuint(w.guest[0].target, <, 400 * MIB);
 	g_assert_cmpuint(w.guest[1].target + w.guest[2].target, >, 2500 * MIB);
 	g_assert_cmpuint(w.guest[2].target, >, w.guest[1].target);
+	world_done(&w);
+}
+
+/* It does not have to wait until another one has given. */
+static void test_a_host_has_memory_at_hand_for_one_that_rises(void)
+{
+	struct world w;
+
+	world_init(&w, 2048 * MIB);
+	add(&w, "idle", 256, 1600, 2048, 300);
+	add(&w, "rises", 256, 448, 2048, 340);
+	turns(&w, 6);
+	said(&w, "0 idle begun 0 -> 1600\n"
+		 "0 rises begun 0 -> 448\n"
+		 "1 idle gave 1600 -> 1500\n");
+	w.real[1].uses += 40 * MIB;
+	turns(&w, 3);
+	said(&w, "6 idle gave 1500 -> 1408\n"
+		 "6 rises grew 448 -> 496\n");
 	world_done(&w);
 }
 
@@ -459,6 +478,29 @@ static void test_one_that_rises_gets_what_it_will_need(void)
 	world_done(&w);
 }
 
+/* Its balloon lets go at once, so that it is not a round behind each time that it was given something. */
+static void test_one_that_grows_out_of_its_balloon_is_seen_each_round(void)
+{
+	struct world w;
+
+	world_init(&w, 16 * GIB);
+	add(&w, "rises", 256, 4096, 4096, 300);
+	turns(&w, 60);
+	g_assert_cmpuint(w.real[0].ballooned, >, 3 * GIB);
+	g_string_truncate(w.log, 0);
+	for (unsigned i = 0; i < 5; i++) {
+		w.real[0].uses += 60 * MIB;
+		turn(&w);
+		g_assert_cmpuint(w.guest[0].need, ==, w.real[0].uses + HIDDEN);
+	}
+	said(&w, "60 rises grew 400 -> 600\n"
+		 "61 rises grew 600 -> 664\n"
+		 "62 rises grew 664 -> 736\n"
+		 "63 rises grew 736 -> 808\n"
+		 "64 rises grew 808 -> 880\n");
+	world_done(&w);
+}
+
 /* It uses 800 MiB, then 200 more each round. */
 static struct real *add_one_that_rises(struct world *w, uint64_t capacity)
 {
@@ -490,7 +532,7 @@ static void test_what_is_ahead_of_a_need_is_not_missed(void)
 		g_assert_cmpuint(g->floor, <, capacity);
 		g_assert_cmpuint(w.r.host.missing, ==, 0);
 	}
-	said(&w, "8 rises shared 2048 -> 2100\n"
+	said(&w, "8 rises waits 2100 -> 2100\n"
 		 "9 rises waits 2100 -> 2100\n");
 	turns(&w, 3);
 	said(&w, "");
@@ -784,6 +826,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/balance/dimm/taken_over",
 			test_a_dimm_that_lies_idle_is_no_need_of_a_guest_that_was_taken_over);
 	g_test_add_func("/balance/weight", test_those_with_most_to_spare_give_and_weight_divides);
+	g_test_add_func("/balance/at_hand", test_a_host_has_memory_at_hand_for_one_that_rises);
+	g_test_add_func("/balance/each_round", test_one_that_grows_out_of_its_balloon_is_seen_each_round);
 	g_test_add_func("/balance/rises", test_one_that_rises_gets_what_it_will_need);
 	g_test_add_func("/balance/ahead/missing", test_what_is_ahead_of_a_need_is_not_missed);
 	g_test_add_func("/balance/ahead/claim", test_what_is_ahead_of_a_need_is_no_claim);

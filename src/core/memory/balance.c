@@ -10,6 +10,8 @@
 #define STEP_SHARE_TIGHT 4
 /* Of what all have: asked back at a time from guests of a host that swaps or waits for memory. */
 #define PRESSURE_SHARE 32
+/* Of its capacity that a host has at hand: one whose need rises has no time to wait until others gave. */
+#define HAND_SHARE 32
 
 typedef struct Table {
 	struct balance_round *r;
@@ -20,6 +22,7 @@ typedef struct Table {
 	uint64_t spare; /* what they can do without */
 	uint64_t room;  /* what the host has for more */
 	uint64_t owed;  /* what the host must have back */
+	uint64_t wants; /* with what is to be at hand for the next: what guests shall give back if they can */
 } Table;
 
 static uint64_t sub(uint64_t a, uint64_t b)
@@ -63,6 +66,7 @@ static void look_at_host(Table *t)
 	t->room = t->owed > 0 ? 0 : sub(h->capacity, t->held);
 	if (h->available > 0)
 		t->room = MIN(t->room, sub(h->available, h->reserve));
+	t->wants = sub(t->more + t->owed + h->capacity / HAND_SHARE, t->room);
 }
 
 /* ---- more ---- */
@@ -151,6 +155,7 @@ static void collect_unused(const Table *t)
 /* From each by what it can spare, of which its weight keeps some. */
 static void collect_spare(const Table *t, uint64_t owed)
 {
+	bool needed = t->more + t->owed > t->room;
 	double sum = 0;
 
 	for (size_t i = 0; i < t->r->n; i++)
@@ -160,8 +165,10 @@ static void collect_spare(const Table *t, uint64_t owed)
 		double part = (double)t->a[i].spare / g->weight;
 		uint64_t by;
 
-		/* Asked already, or it has nothing that would be worth it. */
-		if (g->target != g->from || t->a[i].spare < RANGE_BLOCK)
+		/* Asked already, or it has nothing that would be worth it: for what may come nobody is asked
+		 * for crumbs. */
+		if (g->target != g->from ||
+		    t->a[i].spare < (needed ? RANGE_BLOCK : balance_band(g->state.target)))
 			continue;
 		by = MAX((uint64_t)((double)owed * part / sum), balance_band(g->state.target));
 		shrink(g, MIN(by, t->a[i].spare), STEP_SHARE_TIGHT, BALANCE_GAVE, t->r->now);
@@ -209,11 +216,11 @@ void balance_round(struct balance_round *r)
 
 	look_at_guests(&t);
 	look_at_host(&t);
-	r->host.tight = t.more + t.owed > t.room;
+	r->host.tight = t.wants > 0;
 	grant(&t);
 	collect_unused(&t);
 	if (r->host.tight)
-		collect_spare(&t, t.more + t.owed - t.room);
+		collect_spare(&t, t.wants);
 	tell_shortage(&t);
 	for (size_t i = 0; i < r->n; i++)
 		r->guest[i].state.verdict = r->guest[i].verdict;

@@ -19,9 +19,10 @@
  *  - Above the highest floor of the last BALANCE_ROUNDS_CALM rounds it shrinks in
  *    steps of an eighth, one after the other was carried out. What its disk
  *    caches hold stays with it while the host has room.
- *  - When the guests need more than the host can give, those who have more
- *    than their highest floor of the last BALANCE_ROUNDS_TIGHT rounds give it
- *    back, first who has the most for its weight, and what there is is shared
+ *  - When the guests need more than the host can give, or would leave less than
+ *    a 32nd of it for who rises next, those who have more than their highest
+ *    floor of the last BALANCE_ROUNDS_TIGHT rounds give it back, first who has
+ *    the most for its weight, and what there is is shared
  *    by weight among those who need it. Nobody is asked to go below the floor:
  *    what is missing then is missing, and is told with the guest that is
  *    cheapest to move away.
@@ -99,8 +100,8 @@ struct balance_state {
 	uint64_t size, ballooned; /* of the round before */
 	uint64_t ram, ram_most;   /* given to it in that round; the most of that and this one */
 	uint64_t moved_at;        /* when the size moved last, or was asked to */
-	uint64_t ballooned_at;    /* when the balloon moved last */
-	uint64_t grown_at;        /* when it was given more */
+	uint64_t ballooned_at;    /* when the balloon moved last: reports of before are of another size */
+	uint64_t grown_on;        /* the time of the report on which it was given more */
 	bool arrived;             /* it has been at the target */
 	bool took;                /* took memory back by itself since the round before */
 	bool deaf_up, deaf_down;  /* which way it did not follow */

@@ -135,7 +135,7 @@ void balance_ask(struct balance_guest *g, uint64_t target, BalanceVerdict why, u
 	/* What is needed now says nothing of how it will be with more. */
 	if (target <= g->from || g->from == 0)
 		return;
-	s->grown_at = now;
+	s->grown_on = g->report.at;
 	s->peak_before = 0;
 	s->peak = g->floor;
 	s->window_at = now;
@@ -147,6 +147,30 @@ static bool took_back(const struct balance_guest *g)
 	return g->state.arrived && g->ballooned < g->state.ballooned;
 }
 
+/* Between two looks its balloon let go of all that it was asked for. */
+static bool grew_at_once(const struct balance_guest *g, uint64_t size)
+{
+	const struct balance_state *s = &g->state;
+
+	return g->ballooned < s->ballooned && s->size == s->asked_from && s->target > s->asked_from &&
+	       is_near(size, s->target);
+}
+
+/*
+ * A balloon that takes pages does so for a while, and a report of meanwhile would have them twice. One that
+ * lets go is done at once: what was told since the look at which it was asked is of after, and a guest that
+ * grows is not left without a look each time that it got something.
+ */
+static void see_balloon(struct balance_guest *g, uint64_t size, uint64_t now)
+{
+	struct balance_state *s = &g->state;
+
+	if (g->ballooned == s->ballooned)
+		return;
+	s->ballooned_at = grew_at_once(g, size) ? MAX(s->ballooned_at, s->grown_on) : now;
+	s->ballooned = g->ballooned;
+}
+
 static void see_size(struct balance_guest *g, uint64_t now)
 {
 	struct balance_state *s = &g->state;
@@ -154,10 +178,8 @@ static void see_size(struct balance_guest *g, uint64_t now)
 
 	if (size != s->size)
 		s->moved_at = now;
-	if (g->ballooned != s->ballooned)
-		s->ballooned_at = now;
+	see_balloon(g, size, now);
 	s->size = size;
-	s->ballooned = g->ballooned;
 	if (!s->arrived && is_near(size, s->target)) {
 		s->arrived = true;
 		s->told_deaf = false;
@@ -303,7 +325,7 @@ static void see_offline(struct balance_guest *g)
 /* What it told before it was given more is no reason to give it more again. */
 static bool is_of_now(const struct balance_guest *g)
 {
-	return g->report.at > g->state.grown_at;
+	return g->report.at > g->state.grown_on;
 }
 
 static bool is_pressed(const struct balance_guest *g)

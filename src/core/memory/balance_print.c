@@ -25,9 +25,10 @@ struct words {
 static char *why_smaller(const struct balance_guest *g, const struct words *w)
 {
 	if (g->verdict == BALANCE_GAVE)
-		return g_strdup_printf("other guests need memory, and it has more than the %s that it needs "
-				       "with its buffer",
-				       w->floor);
+		return g_strdup_printf(
+		    "other guests need memory, or soon may, and it has more than the %s that it needs "
+		    "with its buffer",
+		    w->floor);
 	return g_strdup_printf("it has needed no more than %s for a while, its disk caches included", w->to);
 }
 
