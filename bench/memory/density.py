@@ -12,7 +12,8 @@ percent on top is the fixed memory, and memory.max of the dynamic guests. Then g
 host refuses one, a request fails, a guest swaps or kills, or the 99th percentile of the latency is above the bound. What a host with dynamic guests
 refuses while many have their peak it may have room for a moment later: it is asked again for a period.
 
-The budget is for the guests' own memory and what QEMU takes beside it under KVM: the code that TCG translates is left out.
+The budget of the host is what a whole number of fixed guests take, so that none of it is left over with them. It is for the guests'
+own memory and what QEMU takes beside it under KVM: the code that TCG translates is left out.
 """
 import argparse
 import asyncio
@@ -190,21 +191,21 @@ async def fill(daemon, way, settings, bound, options):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("build")
-    p.add_argument("--budget", type=int, default=6144, help="MiB of the host for its guests")
+    p.add_argument("--full", type=int, default=5, help="guests with fixed memory that the host has room for, and not a MiB more")
     p.add_argument("--duty", type=int, default=25, help="percent of the period that a peak takes")
     p.add_argument("--period", type=int, default=180, help="seconds")
     p.add_argument("--quiet", type=int, default=1, help="clients of a guest between its peaks")
     p.add_argument("--peak", type=int, default=24, help="clients of a guest at its peak")
     p.add_argument("--mib", type=int, default=20, help="of each worker's application")
-    p.add_argument("--think", type=float, default=1.0, help="seconds between a client's requests")
+    p.add_argument("--think", type=float, default=2.0, help="seconds between a client's requests")
     p.add_argument("--bound", type=float, default=10, help="times the 99th percentile of one guest alone")
     p.add_argument("--min", type=int, default=256, help="MiB, of the dynamic guests")
     p.add_argument("--start", type=int, default=256, help="MiB, of the dynamic guests")
-    p.add_argument("--begin", type=int, default=12, help="guests of the first level that is measured")
+    p.add_argument("--begin", type=int, default=7, help="guests of the first level that is measured")
     p.add_argument("--most", type=int, default=20, help="guests")
     p.add_argument("--ways", default="fixed,dynamic")
     p.add_argument("--method", default="balloon", help="memory.method of the dynamic guests")
-    p.add_argument("--buffer", type=int, default=30, help="memory.buffer of the dynamic guests, percent")
+    p.add_argument("--buffer", type=int, default=25, help="memory.buffer of the dynamic guests, percent")
     p.add_argument("--json", help="write the figures here")
     options = p.parse_args()
     print(machine(), flush=True)
@@ -216,6 +217,7 @@ def main():
               f"p50 {row['p50_ms']:.0f} ms, p99 {row['p99_ms']:.0f} ms", flush=True)
         size = with_buffer(need)
     bound = row["p99_ms"] * options.bound
+    options.budget = options.full * (size + KVM_OVERHEAD) // MIB
     print(f"fixed memory: {size // MIB} MiB; bound: p99 of {bound:.0f} ms; budget {options.budget} MiB; duty {options.duty} % of "
           f"{options.period} s")
     ways = {"fixed": {"memory.start": size},
