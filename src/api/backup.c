@@ -6,6 +6,7 @@
 #include "api/handlers.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "core/backup/follow.h"
 #include "core/backup/prune.h"
 #include "core/model/settings.h"
 #include "core/plan/plan_backup.h"
@@ -165,7 +166,8 @@ static Operation *plan_for(ApiCall *c, const VmRecords *r, const struct wish *w,
 				 .bandwidth = w->bandwidth,
 				 .backups = backups };
 
-	if (backups == NULL || !key_of_wish(c, w, &key_file, &key, err))
+	if (backups == NULL || !key_of_wish(c, w, &key_file, &key, err) ||
+	    (key == NULL && !w->no_encryption && !backup_check_plain(backups, err)))
 		return NULL;
 	p.key_file = key_file;
 	p.key = key;
@@ -261,20 +263,20 @@ static bool find(ApiCall *c, const char *asked, struct backup_found *f, GError *
 	return f->backup != NULL;
 }
 
-static bool fail_key(const char *why, bool asked, const struct backup_found *f, GError **err)
+/* What is wrong with the repository says itself what to do. */
+static bool advise_key(bool asked, const struct backup_found *f, GError **err)
 {
+	if (err == NULL || !g_error_matches(*err, ERR, ERR_INVALID))
+		return false;
 	if (f->backup->key_check == NULL && asked)
-		return fail_advice(
-		    err, ERR_INVALID,
-		    "Leave the key file out (plim: --key-file) if that is what you expect of it.", "%s", why);
+		return err_advise(
+		    err, "Leave the key file out (plim: --key-file) if that is what you expect of it.");
 	if (f->key_file == NULL)
-		return fail_advice(
-		    err, ERR_INVALID,
-		    "Name the file with its key (plim: --key-file), or set one for the host: `plim "
-		    "host set HOST backup.key_file=/path`.",
-		    "%s", why);
-	return fail_advice(err, ERR_INVALID, "Name another key file, or another backup.",
-			   "the key in '%s' is of no use: %s", f->key_file, why);
+		return err_advise(
+		    err, "Name the file with its key (plim: --key-file), or set one for the host: `plim "
+			 "host set HOST backup.key_file=/path`.");
+	g_prefix_error(err, "the key in '%s' is of no use: ", f->key_file);
+	return err_advise(err, "Name another key file, or another backup.");
 }
 
 /* All of the chain. Nothing is read for a backup that is not encrypted, unless somebody asks for that. */
@@ -282,6 +284,8 @@ static bool find_key(ApiCall *c, const char *asked, struct backup_found *f, GErr
 {
 	g_autoptr(BackupKey) key = NULL;
 
+	if (!backup_chain_check(f->chain, err))
+		return false;
 	if (asked != NULL || f->backup->key_check != NULL)
 		f->key_file = asked_or_set(c, asked, "backup.key_file");
 	if (f->key_file != NULL)
@@ -289,10 +293,8 @@ static bool find_key(ApiCall *c, const char *asked, struct backup_found *f, GErr
 	if (f->key_file != NULL && key == NULL)
 		return false;
 	for (guint i = f->chain->len; i > 0; i--) {
-		g_autofree char *why = backup_key_refusal(key, f->chain->pdata[i - 1]);
-
-		if (why != NULL)
-			return fail_key(why, asked != NULL, f, err);
+		if (!backup_key_fits(key, f->chain->pdata[i - 1], err))
+			return advise_key(asked != NULL, f, err);
 	}
 	return true;
 }

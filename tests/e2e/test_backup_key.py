@@ -213,15 +213,33 @@ def test_with_the_key_everything_comes_back_and_without_it_nothing(host, repo):
 def test_another_key_or_none_makes_a_full_backup_that_says_why(host, repo):
     one, other = str(host.key("one")), str(host.key("other"))
     first = host.created(repo, key_file=one)
-    for body, why in (({"key_file": other}, "was encrypted with another key"), ({}, "is encrypted, and this one is not"),
+    for body, why in (({"key_file": other}, "was encrypted with another key"), ({"no_encryption": True}, "is encrypted, and this one is not"),
                       ({"key_file": one}, "is not encrypted, and this one is")):
         again = host.created(repo, incremental=True, **body)
         assert again["kind"] == "full" and f"It is a full backup: backup {first['backup']} {why}." == again["warning"]
-        assert again["encryption"] == ("luks" if body else None)
+        assert again["encryption"] == ("luks" if "key_file" in body else None)
         first = again
     host.daemon.ok("host", "set", "testhost", f"backup.key_file={other}")
     assert host.created(repo, no_encryption=True)["encryption"] is None
     host.daemon.ok("host", "unset", "backup.key_file")
+
+
+def test_a_vm_that_was_encrypted_does_not_become_plain_unasked(host, repo):
+    """The setting is of each host: the one that a guest was moved to may have none."""
+    daemon, key = host.daemon, host.key("lasting")
+    daemon.ok("host", "set", "testhost", f"backup.key_file={key}")
+    last = host.created(repo)["backup"]
+    daemon.ok("host", "unset", "backup.key_file")
+    before = files_of(repo)
+    for args in ((), ("--incremental",), ("--dry-run",)):
+        refused = daemon.plim("backup", "create", "g", "--to", repo, *args)
+        assert refused.status == 5 and f"'g' there, {last}, is encrypted" in refused.err, refused
+        assert all(word in refused.err for word in ("--key-file", "backup.key_file=", "--no-encryption")), refused
+    assert files_of(repo) == before
+    assert "incremental" in daemon.ok("backup", "create", "g", "--to", repo, "--incremental", "--key-file", key)
+    assert host.created(repo, no_encryption=True)["encryption"] is None
+    # That was asked for: it goes on so.
+    assert host.created(repo, incremental=True)["kind"] == "incremental"
 
 
 def test_a_qemu_has_no_passphrase_while_it_copies(host, repo):
@@ -236,6 +254,7 @@ def test_a_qemu_has_no_passphrase_while_it_copies(host, repo):
     op = host.daemon.api("POST", "/v1/vms/g/actions/backup", {"repository": str(repo), "key_file": str(key), "bandwidth": 65536}).body
     until(lambda: host.daemon.get(f"/v1/operations/{op['id']}")["result"].get("consistency"), "copy")
     assert secrets() == []
+    monitor.ask("object-add", **{"qom-type": "secret", "id": "backup-key", "data": "of a daemon that dies now"})
     host.daemon.ok("operation", "cancel", op["id"])
     assert host.daemon.wait_operation(op["id"])["status"] == "cancelled"
     assert secrets() == [] and list(repo.iterdir()) == []
@@ -248,9 +267,9 @@ def test_what_was_changed_in_a_repository_is_found_with_the_key(host, repo):
     manifest = folder / "manifest.json"
     was = manifest.read_text()
 
-    def refused(word, *args):
+    def refused(status, word, *args):
         ran = host.daemon.plim("backup", "restore", backup, "--from", repo, "--name", "no", *args)
-        assert ran.status in (2, 5) and word in ran.err, ran
+        assert ran.status == status and word in ran.err, ran
 
     # A file of somebody's own, and the hash that fits it.
     file = folder / "root.qcow2"
@@ -258,19 +277,47 @@ def test_what_was_changed_in_a_repository_is_found_with_the_key(host, repo):
     file.write_bytes(data + bytes(512))
     manifest.write_text(was.replace(hashlib.sha512(data).hexdigest(), hashlib.sha512(file.read_bytes()).hexdigest()))
     assert manifest.read_text() != was
-    refused("was not written by who has its key", "--key-file", key)
+    changed = f"the manifest of backup {backup} was changed since it was written"
+    refused(5, changed, "--key-file", key)
     manifest.write_text(was)
-    refused("is not what was written", "--key-file", key)
+    refused(2, "is not what was written", "--key-file", key)
     # The same without encryption: found by who says that it is encrypted.
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", file, str(SIZE)], check=True, timeout=120)
     plain = json.loads(was) | {"version": 1}
     del plain["encryption"], plain["key_check"]
     plain["disks"][0] |= {"bytes": file.stat().st_size, "sha512": hashlib.sha512(file.read_bytes()).hexdigest()}
     manifest.write_text(json.dumps(plain))
-    refused("is not encrypted", "--key-file", key)
-    (folder / "manifest.hmac").unlink()
+    refused(2, "is not encrypted", "--key-file", key)
     manifest.write_text(was)
-    refused("was not written by who has its key", "--key-file", key)
+    # What tells that it is as it was written: changed, cut off, and lost.
+    mac = folder / "manifest.hmac"
+    proof = mac.read_text()
+    mac.write_text(proof[::-1].strip())
+    refused(5, changed, "--key-file", key)
+    mac.write_text(proof[:20])
+    refused(5, "has not its 64 digits", "--key-file", key)
+    mac.unlink()
+    refused(5, f"manifest.hmac of backup {backup} can't be read", "--key-file", key)
+    refused(5, "from a copy of the repository", "--key-file", key)
+    mac.write_text(proof)
+    refused(2, "is not what was written", "--key-file", key)
+
+
+def test_a_chain_of_which_one_is_not_encrypted_is_told_as_such(host, repo):
+    """Whatever key is named: else one is told to name a key, and then not to."""
+    key = host.key("mixed")
+    made = [host.created(repo, key_file=str(key), incremental=True)["backup"] for _ in range(2)]
+    for n, backup in enumerate(made):
+        manifest = next(repo.glob(f"*/{backup}")) / "manifest.json"
+        was = manifest.read_text()
+        plain = json.loads(was) | {"version": 1}
+        del plain["encryption"], plain["key_check"]
+        manifest.write_text(json.dumps(plain))
+        for args in ((), ("--key-file", key)):
+            ran = host.daemon.plim("backup", "verify", made[1], "--from", repo, *args)
+            assert ran.status == 5 and f"backups {made[0]} and {made[1]} rest on each other and only one" in ran.err, (n, ran)
+        manifest.write_text(was)
+    host.daemon.ok("backup", "verify", made[1], "--from", repo, "--key-file", key)
 
 
 def key_files(folder):

@@ -265,11 +265,17 @@ static void test_bytes_that_are_no_key_are_refused(void)
 	g_assert_null(backup_key_of_bytes(bytes, BACKUP_KEY_MIN, NULL));
 }
 
-static void check_refused(const BackupKey *k, const Backup *b, const char *word)
+static void check_fits(const BackupKey *k, const Backup *b, int code, const char *word)
 {
-	g_autofree char *why = backup_key_refusal(k, b);
+	g_autoptr(GError) err = NULL;
 
-	g_assert_true(word == NULL ? why == NULL : why != NULL && strstr(why, word) != NULL);
+	g_assert_true(backup_key_fits(k, b, &err) == (word == NULL));
+	if (word == NULL)
+		return;
+	g_assert_error(err, ERR, code);
+	g_assert_nonnull(strstr(err->message, word));
+	/* Of a key, who knows where it came from says what to do. */
+	g_assert_true((err_advice(err) != NULL) == (code == ERR_CONFLICT));
 }
 
 static void test_a_backup_takes_its_own_key_and_no_other(void)
@@ -277,16 +283,78 @@ static void test_a_backup_takes_its_own_key_and_no_other(void)
 	g_autoptr(Backup) plain = backup(KEYED_ID, NULL, "2026-01-02T03:04:05Z"), b = encrypted_backup();
 	g_autoptr(BackupKey) right = key(0), wrong = key(1);
 
-	check_refused(NULL, plain, NULL);
-	check_refused(right, plain, "is not encrypted");
-	check_refused(right, b, NULL);
-	check_refused(wrong, b, "with another key");
-	check_refused(NULL, b, "is encrypted");
+	check_fits(NULL, plain, 0, NULL);
+	check_fits(right, plain, ERR_INVALID, "is not encrypted");
+	check_fits(right, b, 0, NULL);
+	check_fits(wrong, b, ERR_INVALID, "with another key");
+	check_fits(NULL, b, ERR_INVALID, "is encrypted");
+}
+
+/* Nobody is to look for another key then. */
+static void test_a_manifest_that_was_changed_is_not_taken_for_a_wrong_key(void)
+{
+	static const char changed[] = "the manifest of backup " KEYED_ID " was changed since it was written";
+	g_autoptr(Backup) b = encrypted_backup();
+	g_autoptr(BackupKey) right = key(0), wrong = key(1);
+	g_autofree char *mac = g_strdup(b->mac);
+
 	b->digest[0] ^= 1;
-	check_refused(right, b, "not written by who has its key");
+	check_fits(right, b, ERR_CONFLICT, changed);
+	check_fits(wrong, b, ERR_INVALID, "with another key");
 	b->digest[0] ^= 1;
+	/* Each of its digits counts, and that there are no more. */
+	for (size_t i = 0; i < BACKUP_MAC_LENGTH; i++) {
+		b->mac[i] ^= 1;
+		check_fits(right, b, ERR_CONFLICT, changed);
+		b->mac[i] ^= 1;
+	}
+	check_fits(right, b, 0, NULL);
+	g_free(b->mac);
+	b->mac = g_strconcat(mac, "0", NULL);
+	check_fits(right, b, ERR_CONFLICT, changed);
 	g_clear_pointer(&b->mac, g_free);
-	check_refused(right, b, "not written by who has its key");
+	b->no_mac = g_strdup("it is gone");
+	check_fits(right, b, ERR_CONFLICT, "manifest.hmac of backup " KEYED_ID " can't be read: it is gone");
+	check_fits(wrong, b, ERR_INVALID, "with another key");
+}
+
+static void test_a_chain_is_encrypted_as_a_whole_or_not_at_all(void)
+{
+	static const char full[] = "20260101T030405Z-0a1b2c3d";
+	g_autoptr(Backup) below = backup(full, NULL, "2026-01-01T03:04:05Z"), b = encrypted_backup(),
+			  plain = backup("20260103T030405Z-0a1b2c3d", full, "2026-01-03T03:04:05Z");
+	g_autoptr(GPtrArray) chain = g_ptr_array_new();
+	g_autoptr(GError) err = NULL;
+
+	g_ptr_array_add(chain, below);
+	g_ptr_array_add(chain, plain);
+	g_assert_true(backup_chain_check(chain, NULL));
+	g_ptr_array_insert(chain, 1, b);
+	g_assert_false(backup_chain_check(chain, &err));
+	g_assert_error(err, ERR, ERR_CONFLICT);
+	g_assert_nonnull(strstr(err->message, "backups 20260101T030405Z-0a1b2c3d and " KEYED_ID
+					      " rest on each other and only one of them is encrypted"));
+	g_ptr_array_remove_index(chain, 0);
+	g_assert_false(backup_chain_check(chain, NULL));
+	g_ptr_array_remove_index(chain, 1);
+	g_assert_true(backup_chain_check(chain, NULL));
+}
+
+static void test_a_vm_that_was_encrypted_does_not_become_plain_unasked(void)
+{
+	g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func(drop);
+	g_autoptr(GError) err = NULL;
+
+	g_assert_true(backup_check_plain(all, NULL));
+	g_ptr_array_add(all, encrypted_backup());
+	g_assert_false(backup_check_plain(all, &err));
+	g_assert_error(err, ERR, ERR_CONFLICT);
+	g_assert_nonnull(strstr(err->message, KEYED_ID));
+	g_assert_nonnull(strstr(err_advice(err), "backup.key_file"));
+	g_assert_nonnull(strstr(err_advice(err), "--no-encryption"));
+	/* Somebody asked for the newer one. */
+	g_ptr_array_insert(all, 0, backup("20260103T030405Z-0a1b2c3d", NULL, "2026-01-03T03:04:05Z"));
+	g_assert_true(backup_check_plain(all, NULL));
 }
 
 static void test_an_encrypted_manifest_is_of_the_version_that_says_so(void)
@@ -461,6 +529,9 @@ int main(int argc, char **argv)
 	g_test_add_func("/backup/key-derived", test_what_is_derived_from_a_key_never_changes);
 	g_test_add_func("/backup/key-bytes", test_bytes_that_are_no_key_are_refused);
 	g_test_add_func("/backup/key-fits", test_a_backup_takes_its_own_key_and_no_other);
+	g_test_add_func("/backup/key-changed", test_a_manifest_that_was_changed_is_not_taken_for_a_wrong_key);
+	g_test_add_func("/backup/key-chain", test_a_chain_is_encrypted_as_a_whole_or_not_at_all);
+	g_test_add_func("/backup/key-plain", test_a_vm_that_was_encrypted_does_not_become_plain_unasked);
 	g_test_add_func("/backup/key-manifest", test_an_encrypted_manifest_is_of_the_version_that_says_so);
 	g_test_add_func("/backup/key-follow", test_an_incremental_backup_has_the_key_of_what_it_rests_on);
 	g_test_add_func("/backup/prune", test_a_policy_keeps_what_it_says_and_what_that_rests_on);

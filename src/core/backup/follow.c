@@ -91,13 +91,14 @@ static char *why_other_key(const GPtrArray *chain, const BackupKey *key)
 {
 	for (guint i = chain->len; i > 0; i--) {
 		const Backup *b = chain->pdata[i - 1];
-		g_autofree char *why = backup_key_refusal(key, b);
+		g_autoptr(GError) why = NULL;
 
-		if (why != NULL && (key != NULL) != (b->key_check != NULL))
-			return g_strconcat(why, key != NULL ? ", and this one is" : ", and this one is not",
-					   NULL);
-		if (why != NULL)
-			return g_steal_pointer(&why);
+		if (backup_key_fits(key, b, &why))
+			continue;
+		if ((key != NULL) != (b->key_check != NULL))
+			return g_strconcat(why->message,
+					   key != NULL ? ", and this one is" : ", and this one is not", NULL);
+		return g_strdup(why->message);
 	}
 	return NULL;
 }
@@ -127,6 +128,20 @@ const Backup *backup_follow(const GPtrArray *backups, const Json *blocks, const 
 {
 	*ret_why = why_full(backups, blocks, names, key);
 	return *ret_why == NULL ? backups->pdata[0] : NULL;
+}
+
+bool backup_check_plain(const GPtrArray *backups, GError **err)
+{
+	const Backup *last = backups->len > 0 ? backups->pdata[0] : NULL;
+
+	return last == NULL || last->key_check == NULL ||
+	       fail_advice(
+		   err, ERR_CONFLICT,
+		   "Name the file with the key (plim: --key-file), or set it for this host: `plim host set "
+		   "HOST backup.key_file=/path`. With --no-encryption the backup is one that everybody can "
+		   "read.",
+		   "the last backup of vm '%s' there, %s, is encrypted, and there is no key for this one",
+		   last->vm->name, last->id);
 }
 
 /* ---- bitmaps that go ---- */

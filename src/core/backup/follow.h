@@ -24,6 +24,12 @@
 const Backup *backup_follow(const GPtrArray *backups, const Json *blocks, const char *const *names,
 			    const BackupKey *key, char **ret_why);
 
+/*
+ * For a backup without a key that nobody asked to be plain: ERR_CONFLICT when the newest of `backups` is
+ * encrypted. The host's setting may be missing, as on one that the guest was moved to.
+ */
+bool backup_check_plain(const GPtrArray *backups, GError **err);
+
 /* The size of a disk as query-block tells; 0 when it has no such disk. */
 uint64_t backup_disk_size(const Json *blocks, const char *disk);
 

@@ -78,19 +78,46 @@ char *backup_key_mac(const BackupKey *k, const char *id, const char *digest)
 	return hmac(k, "manifest", id, more);
 }
 
-char *backup_key_refusal(const BackupKey *k, const Backup *b)
+/* In the same time for all of that length: it tells nobody how much of a guess is right. */
+static bool is_same(const char *a, const char *b)
 {
-	g_autofree char *check = NULL, *mac = NULL;
+	size_t len = strlen(a);
+	volatile uint8_t different = 0;
+
+	if (strlen(b) != len)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		different |= (uint8_t)(a[i] ^ b[i]);
+	return different == 0;
+}
+
+static bool check_mac(const BackupKey *k, const Backup *b, GError **err)
+{
+	g_autofree char *mac = b->digest != NULL ? backup_key_mac(k, b->id, b->digest) : NULL;
+
+	if (b->mac == NULL)
+		return fail_advice(
+		    err, ERR_CONFLICT,
+		    "Bring the file back from a copy of the repository, or take another backup.",
+		    BACKUP_MANIFEST_MAC " of backup %s can't be read: %s", b->id,
+		    b->no_mac != NULL ? b->no_mac : "it was not looked for");
+	return (mac != NULL && is_same(mac, b->mac)) ||
+	       fail_advice(err, ERR_CONFLICT,
+			   "The key is the right one. Bring " BACKUP_MANIFEST " and " BACKUP_MANIFEST_MAC
+			   " back from a copy of the repository, or take another backup.",
+			   "the manifest of backup %s was changed since it was written", b->id);
+}
+
+bool backup_key_fits(const BackupKey *k, const Backup *b, GError **err)
+{
+	g_autofree char *check = NULL;
 
 	if (b->key_check == NULL)
-		return k == NULL ? NULL : g_strdup_printf("backup %s is not encrypted", b->id);
+		return k == NULL || fail(err, ERR_INVALID, "backup %s is not encrypted", b->id);
 	if (k == NULL)
-		return g_strdup_printf("backup %s is encrypted", b->id);
+		return fail(err, ERR_INVALID, "backup %s is encrypted", b->id);
 	check = backup_key_check(k, b->id);
 	if (!g_str_equal(check, b->key_check))
-		return g_strdup_printf("backup %s was encrypted with another key", b->id);
-	mac = b->digest != NULL ? backup_key_mac(k, b->id, b->digest) : NULL;
-	return mac != NULL && g_strcmp0(mac, b->mac) == 0
-		   ? NULL
-		   : g_strdup_printf("the manifest of backup %s was not written by who has its key", b->id);
+		return fail(err, ERR_INVALID, "backup %s was encrypted with another key", b->id);
+	return check_mac(k, b, err);
 }

@@ -39,7 +39,10 @@ char *backup_key_mac(const BackupKey *k, const char *id, const char *digest);
 /* Wipes it. NULL is fine. */
 void backup_secret_free(char *text);
 
-/* NULL when that is the key (NULL: none) of the backup; else a sentence that says why not. Caller frees. */
-char *backup_key_refusal(const BackupKey *k, const Backup *b);
+/*
+ * Is that the key (NULL: none) of the backup? ERR_INVALID, without advice: it is not. ERR_CONFLICT: it is,
+ * and the manifest is not what was written with it, or what tells that is not there.
+ */
+bool backup_key_fits(const BackupKey *k, const Backup *b, GError **err);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BackupKey, backup_key_free)

@@ -49,6 +49,7 @@ Backup *backup_free(Backup *b)
 	g_free(b->key_check);
 	g_free(b->digest);
 	g_free(b->mac);
+	g_free(b->no_mac);
 	g_free(b);
 	return NULL;
 }
@@ -493,4 +494,20 @@ GPtrArray *backup_chain(const GPtrArray *backups, const Backup *b, GError **err)
 		x = parent;
 	}
 	return g_steal_pointer(&chain);
+}
+
+bool backup_chain_check(const GPtrArray *chain, GError **err)
+{
+	for (guint i = 1; i < chain->len; i++) {
+		const Backup *below = chain->pdata[i - 1], *b = chain->pdata[i];
+
+		if ((below->key_check != NULL) != (b->key_check != NULL))
+			return fail_advice(
+			    err, ERR_CONFLICT,
+			    "Bring both back from a copy of the repository, or take another backup.",
+			    "backups %s and %s rest on each other and only one of them is encrypted: the "
+			    "repository was changed",
+			    below->id, b->id);
+	}
+	return true;
 }

@@ -27,6 +27,8 @@
 #define BACKUP_CHAIN_MAX 200
 /* Hex digits of the value that tells keys apart. */
 #define BACKUP_CHECK_LENGTH 32
+/* And of what stands in BACKUP_MANIFEST_MAC. */
+#define BACKUP_MAC_LENGTH 64
 
 typedef struct BackupDisk {
 	char *name;
@@ -49,8 +51,9 @@ typedef struct Backup {
 	GStrv left_out;   /* names of disks that it does not have: those that are only read */
 	char *key_check;  /* backup_key_check() of the key that its files are encrypted with; NULL: they are
 			     not */
-	/* Of an encrypted one that was read: SHA-256 of its text, and what stands beside it, or NULL. */
-	char *digest, *mac;
+	/* Of an encrypted one that was read: SHA-256 of its text, and what stands beside it; or why that
+	 * can't be read. */
+	char *digest, *mac, *no_mac;
 } Backup;
 
 Backup *backup_new(void);
@@ -93,5 +96,7 @@ bool backup_check_free(const GPtrArray *backups, const char *id, GError **err);
  * names itself.
  */
 GPtrArray *backup_chain(const GPtrArray *backups, const Backup *b, GError **err);
+/* ERR_CONFLICT when only some of a chain are encrypted: none like that is ever made. */
+bool backup_chain_check(const GPtrArray *chain, GError **err);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Backup, backup_free)

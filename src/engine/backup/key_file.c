@@ -6,9 +6,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define ADVICE_MAKE                                                                                               \
-	"Name the file that has the key. For new backups make one: `umask 077; head -c 32 /dev/urandom > FILE`, " \
-	"and keep a copy elsewhere."
+#define ADVICE_MAKE                                                                                          \
+	"Name the file that has the key. For new backups make one: `(umask 077; set -C; "                    \
+	"head -c 32 /dev/urandom > FILE)`, and keep a copy elsewhere."
 
 /* O_NONBLOCK, so that a FIFO in its place holds nobody up. What is looked at is what is read. */
 static int open_file(const char *path, GError **err)

@@ -72,13 +72,19 @@ bool repository_check(const char *path, GError **err)
 	       fail_advice(err, ERR_INVALID, "Name a folder.", "'%s' is no folder", path);
 }
 
-/* Nothing when it is not there: that is found where the key is. */
-static char *read_mac(const char *folder)
+/* What is wrong with it is said where the key is. */
+static void read_mac(Backup *b, const char *folder)
 {
-	g_autofree char *path = g_build_filename(folder, BACKUP_MANIFEST_MAC, NULL);
-	char *text = file_read(path, MAC_MAX, NULL, NULL);
+	g_autofree char *path = g_build_filename(folder, BACKUP_MANIFEST_MAC, NULL), *text = NULL;
+	g_autoptr(GError) e = NULL;
 
-	return text != NULL ? g_strchomp(text) : NULL;
+	text = file_read(path, MAC_MAX, NULL, &e);
+	if (text == NULL)
+		b->no_mac = g_strdup(e->message);
+	else if (strlen(g_strchomp(text)) != BACKUP_MAC_LENGTH)
+		b->no_mac = g_strdup_printf("'%s' has not its %d digits", path, BACKUP_MAC_LENGTH);
+	else
+		b->mac = g_steal_pointer(&text);
 }
 
 static Backup *backup_read(const struct backup_place *p, GError **err)
@@ -91,7 +97,7 @@ static Backup *backup_read(const struct backup_place *p, GError **err)
 	if (b == NULL)
 		return NULL;
 	if (b->key_check != NULL)
-		b->mac = read_mac(folder);
+		read_mac(b, folder);
 	if (g_str_equal(b->id, p->id) && g_str_equal(b->vm->id, p->vm))
 		return g_steal_pointer(&b);
 	fail(err, ERR_INVALID, "the manifest is of another backup");
