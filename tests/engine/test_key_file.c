@@ -3,6 +3,7 @@
  * files. */
 #include "base/fd.h"
 #include "engine/backup/key_file.h"
+#include "engine/backup/repository.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -76,10 +77,29 @@ static void test_a_key_that_was_replaced_meanwhile_is_found(void)
 	g_assert_true(dir_remove(dir, NULL));
 }
 
+/* Hashing takes hours where disks are large. */
+static void test_the_key_is_looked_at_before_any_file_of_the_backup(void)
+{
+	g_autofree char *dir = g_dir_make_tmp("key-XXXXXX", NULL), *path = key_file(dir, 0), *same = NULL;
+	_cleanup_json_ Json *args = args_of(path, ID), *sources = json_pack("[O]", args);
+	g_autoptr(GError) file = NULL, key = NULL;
+
+	json_put_str(args, "path", "/nonexistent/root.qcow2");
+	g_assert_false(backup_sources_verify(sources, false, NULL, &file));
+	g_assert_error(file, ERR, ERR_NOT_FOUND);
+	g_assert_nonnull(strstr(file->message, "/nonexistent/root.qcow2"));
+	same = key_file(dir, 1);
+	g_assert_false(backup_sources_verify(sources, false, NULL, &key));
+	g_assert_error(key, ERR, ERR_CONFLICT);
+	g_assert_nonnull(strstr(key->message, ID));
+	g_assert_true(dir_remove(dir, NULL));
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
 	g_test_add_func("/key-file/derived", test_a_step_gets_what_its_key_file_leads_to);
 	g_test_add_func("/key-file/replaced", test_a_key_that_was_replaced_meanwhile_is_found);
+	g_test_add_func("/key-file/first", test_the_key_is_looked_at_before_any_file_of_the_backup);
 	return g_test_run();
 }

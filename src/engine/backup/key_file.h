@@ -3,7 +3,9 @@
  * Files with the keys of encrypted backups (core/backup/key.h), and what is derived for a step.
  *
  * A step's arguments name the file and the key's check value, never the key: a file that is another one by
- * then is found. Keys and passphrases live for as long as a step needs them, and are wiped.
+ * then is found. Keys and passphrases live for as long as a step needs them. The key and the texts that these
+ * functions give are wiped; copies of a passphrase on its way to QEMU, in JSON texts, buffers of QMP and of
+ * sockets, are freed and not wiped.
  *
  * Any thread; reads one small file.
  */
@@ -14,7 +16,8 @@
 
 /*
  * ERR_INVALID or ERR_DENIED with advice, for what is no regular file, not random enough (core/backup/key.h),
- * not the daemon's user's or root's own, or open to anybody else. A link is not followed.
+ * not the daemon's user's or root's own, or open to anybody else. A link is not followed. ERR_NOT_FOUND when
+ * there is none; those of fail_errno() when it can't be opened or read.
  */
 BackupKey *backup_key_read(const char *path, GError **err);
 

@@ -427,31 +427,36 @@ static bool verify_file(const Json *source, const struct hooks *hooks, GError **
 	return false;
 }
 
-static bool check_tables(const Json *source, const struct hooks *hooks, GError **err)
+/* `secret`: NULL for a plain one. */
+static bool check_tables(const Json *source, const char *secret, const struct hooks *hooks, GError **err)
 {
-	const char *path = json_str(source, "path"), *const readable[] = { path, NULL };
-	_cleanup_secrets_ char **secrets = NULL;
-	struct qemu_img q = {
-		.readable = readable, .uid = LIMITED_KEEP_USER, .deadline = CHECK_DEADLINE, .hooks = hooks
-	};
+	const char *path = json_str(source, "path"), *const readable[] = { path, NULL },
+		   *const secrets[] = { secret, NULL };
+	struct qemu_img q = { .readable = readable,
+			      .secrets = secret != NULL ? secrets : NULL,
+			      .uid = LIMITED_KEEP_USER,
+			      .deadline = CHECK_DEADLINE,
+			      .hooks = hooks };
 
-	if (!backup_secrets_of_args(source, &secrets, err))
-		return false;
-	q.secrets = (const char *const *)secrets;
 	return qemu_img_check(&q, path, err);
 }
 
 bool backup_sources_verify(const Json *sources, bool check, const struct hooks *hooks, GError **err)
 {
+	size_t n = json_array_size(sources), i;
+	_cleanup_secrets_ char **secrets = NULL;
 	const Json *s;
-	size_t i;
 
-	if (json_array_size(sources) == 0)
+	if (n == 0)
 		return fail(err, ERR_INVALID, "the backup has no such disk");
+	/* Before hours go by over what is of no use without its key. */
+	if (!backup_secrets_of_sources(sources, &secrets, err))
+		return false;
 	json_array_foreach((Json *)sources, i, s)
 	{
 		if (!verify_file(s, hooks, err))
 			return false;
 	}
-	return !check || check_tables(json_array_get(sources, json_array_size(sources) - 1), hooks, err);
+	return !check || check_tables(json_array_get(sources, n - 1), secrets != NULL ? secrets[n - 1] : NULL,
+				      hooks, err);
 }

@@ -60,7 +60,8 @@ bool backup_delete(const struct backup_place *p, GError **err);
 /*
  * Read what a disk is made of (backup_sources(), the full one first): each file
  * must have its hash, name no file but the one before it, and be encrypted or
- * not as it should be. ERR_INVALID, ERR_NOT_FOUND with the file's path. `check`:
- * qemu-img looks at the last of them, too.
+ * not as it should be. ERR_INVALID, ERR_NOT_FOUND with the file's path. Before all
+ * that, the key has to be there: as backup_key_of_args(). `check`: qemu-img looks at
+ * the last of them, too.
  */
 bool backup_sources_verify(const Json *sources, bool check, const struct hooks *hooks, GError **err);

@@ -18,6 +18,8 @@
 /* It opens some hundred files; on a host that is emulated and busy that takes a while. */
 #define READY_TIMEOUT (120 * SECOND)
 #define END_TIMEOUT (5 * SECOND)
+/* Commands for each of the backup's files, and for each disk; bytes. */
+#define COMMANDS_EACH 2048u
 /* Of each of the backup's: what it inherits, what it keeps in its sets, and what it opens. */
 #define FILES_EACH 3
 /* Beside them: sockets, timers, those who read. */
@@ -98,7 +100,8 @@ static void add_command(Building *b, const char *name, Json *args)
 	_cleanup_json_ Json *command = json_pack("{s:s,s:o}", "execute", name, "arguments", args);
 	char *line = json_print(command);
 
-	g_string_append_printf(b->commands, "%s\n", line);
+	g_string_append(b->commands, line);
+	g_string_append_c(b->commands, '\n');
 	backup_secret_free(line);
 }
 
@@ -277,6 +280,19 @@ static bool wait_for_answers(int fd, unsigned want, GError **err)
 	return n >= want || fail(err, ERR_TIMEOUT, "QEMU did not show the backup in time");
 }
 
+/* One that does not read what it is told may hold nobody up. Each write has that time. */
+static bool tell_all(int fd, const GString *commands, GError **err)
+{
+	const struct timeval limit = { .tv_sec = READY_TIMEOUT / SECOND };
+	int r = setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0
+		    ? fd_write_all(fd, commands->str, commands->len)
+		    : -errno;
+
+	if (r == -EAGAIN)
+		return fail(err, ERR_TIMEOUT, "QEMU did not read in time what it is told");
+	return r == 0 || fail_errno(err, -r, "QEMU does not hear us");
+}
+
 static bool make_folders(const struct backup_server *s, GError **err)
 {
 	g_autofree char *nbd = in_dir(s->dir, "nbd"), *socket = in_dir(s->dir, "nbd/sock"),
@@ -325,26 +341,34 @@ static bool start(const struct backup_server *s, const Json *sources, GString *c
 {
 	g_autofree char *log_path = in_dir(s->dir, "server.log"), *words = NULL;
 	_cleanup_close_ int ours = -EBADF;
-	int pair[2], r;
+	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return fail_errno(err, errno, "can't make a pair of sockets");
 	ours = pair[0];
 	if (!spawn_server(s, sources, pair[1], commands, err))
 		return false;
-	r = fd_write_all(ours, commands->str, commands->len);
-	if (r == 0 && wait_for_answers(ours, lines_of(commands->str), err))
+	if (tell_all(ours, commands, err) && wait_for_answers(ours, lines_of(commands->str), err))
 		return true;
 	words = vmm_log_last_words(log_path);
-	if (r < 0)
-		fail_errno(err, -r, "QEMU does not hear us");
 	return err_advise(err, "`plim backup verify` tells whether the backup is whole. QEMU said: %s",
 			  *words != '\0' ? words : "nothing");
 }
 
+/* With room for all of them: it can be wiped as it is where it never had to grow. */
+static GString *commands_new(const Json *sources)
+{
+	size_t n = 1;
+	const char *disk;
+	Json *files;
+
+	json_object_foreach((Json *)sources, disk, files) n += 1 + json_array_size(files);
+	return g_string_append(g_string_sized_new(n * COMMANDS_EACH), HELLO);
+}
+
 bool backup_serve(const struct backup_server *s, const Json *sources, GError **err)
 {
-	g_autoptr(GString) commands = g_string_new(HELLO);
+	g_autoptr(GString) commands = commands_new(sources);
 	bool ok;
 
 	if (backup_server_running(s->dir) > 0)
@@ -352,7 +376,7 @@ bool backup_serve(const struct backup_server *s, const Json *sources, GError **e
 	if (!backup_unserve(s->dir, err))
 		return false;
 	ok = make_folders(s, err) && start(s, sources, commands, err);
-	/* There are passphrases in it. */
+	/* There are passphrases in it. What the commands were made of is freed and not wiped: key_file.h. */
 	explicit_bzero(commands->str, commands->len);
 	if (ok)
 		return true;

@@ -16,5 +16,3 @@ typedef struct SecretFiles {
 /* `secrets`: NULL-terminated; NULL: none. They get the ids "k0", "k1", ... Clear it in any case. */
 bool secret_files_open(SecretFiles *s, const char *const *secrets, GError **err);
 void secret_files_close(SecretFiles *s);
-
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(SecretFiles, secret_files_close)
