@@ -4,7 +4,8 @@
 
     bench/migrate/migrate.py [--build build] [--runs 10] [--trips 0] [-o json]
 
-A payload guest of 512 MiB with the same devices everywhere, idle and busy (it writes 30 MiB/s into 24 MiB and checks what it wrote), moves between two QEMUs
+A payload guest of 512 MiB with the same machine, processor and devices everywhere (bare QEMU gets them from Plimsoll's own command
+line), idle and busy (it writes 30 MiB/s into 24 MiB and checks what it wrote), moves between two QEMUs
 on one machine. By turns: bare, with the same encryption bare, and by Plimsoll (two daemons in a pool, records in an etcd that
 syncs to disk). Downtime is from QEMU's STOP over here to its RESUME over there; Plimsoll's is what it records itself, until the
 other daemon has answered that the guest runs. Total is from the command to send until that moment, both QEMUs being up.
@@ -30,12 +31,9 @@ import ends  # noqa: E402  (found by the line above)
 
 MEMORY = "524160"  # KiB; no multiple of 256: see docs/payload.md
 SMALL = "32640"
-# What Plimsoll gives such a guest: each device is state to save and to load while the guest stands still.
-DEVICES = [word for device in (
-    "virtio-serial-pci,id=ports,max_ports=8,bus=pcie.0,addr=0x3", "virtconsole,chardev=n0,bus=ports.0,nr=0",
-    "virtserialport,chardev=n1,name=org.qemu.guest_agent.0,bus=ports.0,nr=1",
-    "virtio-balloon-pci,deflate-on-oom=on,free-page-reporting=on,bus=pcie.0,addr=0x4",
-    "virtio-rng-pci,rng=random,bus=pcie.0,addr=0x5", "pvpanic") for word in ("-device", device)]
+# Of Plimsoll's command line for the guest what is left out: its control, its sandbox, and what tells of the vm's identity. The
+# hardware stays: each device is state to save and to load while the guest stands still.
+LEFT_OUT = {"-name", "-uuid", "-sandbox", "-msg", "-incoming", "-append", "-mon", "-chardev"}
 JOBS = {"idle": "out=serial job=idle", "busy": "out=serial job=dirty:30:24"}
 WARM_UP = 3.0
 DEADLINE = 120
@@ -81,23 +79,35 @@ class Qmp:
             self.read()
 
 
-def bare_qemu(folder, name, payload, job, *more):
+def hardware(pid):
+    """The words of a QEMU of Plimsoll's that say what its guest is made of, its character devices leading nowhere."""
+    words = iter(pathlib.Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0"))
+    kept = [next(words)]
+    for word in words:
+        if word == "-S":
+            continue
+        value = next(words) if word not in ("-nodefaults", "-no-user-config") else None
+        if word == "-chardev":
+            name = re.search("id=([^,]+)", value).group(1)
+            kept += ["-chardev", f"null,id={name}"]
+        elif word not in LEFT_OUT:
+            kept += [word] if value is None else [word, value]
+    return kept
+
+
+def bare_qemu(folder, name, words, job, *more):
     sock = f"{folder}/{name}.qmp"
-    process = subprocess.Popen(
-        ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc-q35-7.2,accel=tcg,usb=off,vmport=off,hpet=off,smm=off,sata=off,smbus=off",
-         "-cpu", "max", "-m", f"{MEMORY}k", "-kernel", payload, "-append", job, "-serial", f"file:{folder}/{name}.console",
-         "-chardev", "null,id=n0", "-chardev", "null,id=n1", "-object", "rng-builtin,id=random", *DEVICES,
-         "-qmp", f"unix:{sock},server=on,wait=off", *more])
+    process = subprocess.Popen([*words, "-append", job, "-qmp", f"unix:{sock},server=on,wait=off", *more])
     return process, Qmp(sock)
 
 
-def bare(payload, job, tls):
+def bare(words, job, tls):
     """(downtime, total) in us of one migration by a minimal script."""
     with tempfile.TemporaryDirectory() as folder:
         pathlib.Path(folder, "keys.psk").write_text(f"qemu:{secrets.token_hex(32)}\n")
-        source, a = bare_qemu(folder, "a", payload, job)
+        source, a = bare_qemu(folder, "a", words, job)
         time.sleep(WARM_UP)
-        target, b = bare_qemu(folder, "b", payload, job, "-incoming", "defer")
+        target, b = bare_qemu(folder, "b", words, job, "-incoming", "defer")
         try:
             for q, end in ((a, "client"), (b, "server")):
                 q("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
@@ -162,10 +172,11 @@ def summary(values):
 
 def compare(ours, job, runs):
     ours.make(job, JOBS[job], MEMORY)
+    words = hardware(ours.pool[0].runtime(job)["pid"])
     rows = {"bare": [], "bare, encrypted": [], "plimsoll": []}
     for _ in range(runs):
-        rows["bare"].append(bare(ours.payload, JOBS[job], False))
-        rows["bare, encrypted"].append(bare(ours.payload, JOBS[job], True))
+        rows["bare"].append(bare(words, JOBS[job], False))
+        rows["bare, encrypted"].append(bare(words, JOBS[job], True))
         rows["plimsoll"].append(ours.move(job))
     ours.pool[0].ok("vm", "kill", job)
     return {who: {"downtime": summary([d for d, _ in r]), "total": summary([t for _, t in r])} for who, r in rows.items()}
