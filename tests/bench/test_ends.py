@@ -21,7 +21,7 @@ folder = pathlib.Path({folder!r})
 STUBBORN = "trap '' HUP INT TERM; while :; do sleep 0.1; done"
 
 def main():
-    subprocess.run(["setsid", "-f", "sh", "-c", STUBBORN, str(folder)], check=True)
+    subprocess.run(["setsid", "-f", "sh", "-c", STUBBORN, str(folder)], check=True, stderr=subprocess.DEVNULL)
     try:
         (folder / "runs").write_text(str(os.getpid()))
         {what}
