@@ -151,7 +151,7 @@ static void read_settings(const MemoryKeeper *k, Guest *g)
 static void begin_anew(Guest *g)
 {
 	g->b.state = (struct balance_state){ 0 };
-	g->b.fresh = true;
+	g->b.fresh = g->b.again = true;
 	g->split = (struct split){ 0 };
 	g->online = false;
 	g->onlines = MEMORY_ONLINE_UNKNOWN;

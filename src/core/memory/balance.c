@@ -35,10 +35,16 @@ static uint64_t whole(uint64_t size)
 	return size / RANGE_BLOCK * RANGE_BLOCK;
 }
 
-/* Until a guest has given it back, memory is not there for others. */
+/*
+ * Until a guest has given it back, memory is not there for others. But one that boots with room for its
+ * balloon was let in with what it starts with, and has not used more: that its driver is not there yet is no
+ * reason to let others wait. That is believed for BALANCE_ROUNDS_DEAF rounds.
+ */
 static uint64_t held_of(const struct balance_guest *g)
 {
-	return MAX(balance_size(g), g->state.target);
+	const struct balance_state *s = &g->state;
+
+	return s->boots && !s->arrived ? s->target : MAX(balance_size(g), s->target);
 }
 
 static void look_at_guests(Table *t)
@@ -71,23 +77,23 @@ static void look_at_host(Table *t)
 
 /* ---- more ---- */
 
-static uint64_t weights(const Table *t, const uint64_t *granted)
+static uint64_t weights(const Table *t, const uint64_t *most, const uint64_t *granted)
 {
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < t->r->n; i++)
-		if (granted[i] < t->a[i].more)
+		if (granted[i] < most[i])
 			sum += t->r->guest[i].weight;
 	return sum;
 }
 
-/* One pass over those who need more: each its part by weight. What was given out. */
-static uint64_t deal(const Table *t, uint64_t room, uint64_t *granted)
+/* One pass over those who have less than `most`: each its part by weight. What was given out. */
+static uint64_t deal_once(const Table *t, const uint64_t *most, uint64_t room, uint64_t *granted)
 {
-	uint64_t sum = weights(t, granted), given = 0;
+	uint64_t sum = weights(t, most, granted), given = 0;
 
 	for (size_t i = 0; i < t->r->n && sum > 0; i++) {
-		uint64_t open = sub(t->a[i].more, granted[i]);
+		uint64_t open = sub(most[i], granted[i]);
 		uint64_t part = (uint64_t)((double)room * t->r->guest[i].weight / (double)sum);
 
 		part = MIN(open, MIN(part, room - given));
@@ -97,9 +103,33 @@ static uint64_t deal(const Table *t, uint64_t room, uint64_t *granted)
 	return given;
 }
 
-static BalanceVerdict why_more(const struct balance_guest *g, bool all)
+/* What is left of the room. */
+static uint64_t deal(const Table *t, const uint64_t *most, uint64_t room, uint64_t *granted)
 {
-	if (!all)
+	uint64_t given;
+
+	while (room >= RANGE_BLOCK && (given = deal_once(t, most, room, granted)) > 0)
+		room -= given;
+	return room;
+}
+
+/* What is needed now comes before what one that rises will need. */
+static void deal_all(const Table *t, uint64_t *granted)
+{
+	g_autofree uint64_t *most = g_new(uint64_t, t->r->n);
+	uint64_t room;
+
+	for (size_t i = 0; i < t->r->n; i++)
+		most[i] = t->a[i].more - t->a[i].ahead;
+	room = deal(t, most, t->room, granted);
+	for (size_t i = 0; i < t->r->n; i++)
+		most[i] = t->a[i].more;
+	deal(t, most, room, granted);
+}
+
+static BalanceVerdict why_more(const struct balance_guest *g, bool enough)
+{
+	if (!enough)
 		return BALANCE_SHARED;
 	if (g->state.took)
 		return BALANCE_TOOK;
@@ -109,24 +139,22 @@ static BalanceVerdict why_more(const struct balance_guest *g, bool all)
 static void grant(const Table *t)
 {
 	g_autofree uint64_t *granted = g_new0(uint64_t, t->r->n);
-	uint64_t room = t->room, given;
 
-	while (room >= RANGE_BLOCK && (given = deal(t, room, granted)) > 0)
-		room -= given;
+	deal_all(t, granted);
 	for (size_t i = 0; i < t->r->n; i++) {
 		struct balance_guest *g = &t->r->guest[i];
 		uint64_t target = g->state.target + whole(granted[i]);
-		bool all = granted[i] >= t->a[i].more;
+		bool enough = granted[i] >= t->a[i].more - t->a[i].ahead;
 
 		if (t->a[i].more == 0)
 			continue;
 		/* The last block of what is not a whole number of them. */
-		if (all)
+		if (granted[i] >= t->a[i].more)
 			target = g->state.target + t->a[i].more;
 		if (target == g->state.target)
 			g->verdict = BALANCE_WAITS;
 		else
-			balance_ask(g, target, why_more(g, all), t->r->now);
+			balance_ask(g, target, why_more(g, enough), t->r->now);
 	}
 }
 

@@ -46,6 +46,7 @@
 #define BALANCE_ROUNDS_LYING 3   /* of reports that can't be before it is told: one may be late */
 #define BALANCE_ROUNDS_PARDON 60 /* until one who did not follow is asked again */
 #define BALANCE_ROUNDS_SHORT 2   /* of a shortage before it is told */
+#define BALANCE_PAST 8           /* that are remembered of its balloon, for reports that are late */
 
 /* Bytes per second that a guest reads from its swap space when it is in need. */
 #define BALANCE_SWAP_RATE (UINT64_C(256) << 10)
@@ -93,6 +94,10 @@ typedef enum BalanceVerdict {
 	    _BALANCE_VERDICT_MAX,
 } BalanceVerdict;
 
+struct balance_past {
+	uint64_t at, ballooned;
+};
+
 /* What is remembered of a guest. */
 struct balance_state {
 	uint64_t target;          /* that it was asked to take last; 0: none yet */
@@ -102,6 +107,8 @@ struct balance_state {
 	uint64_t moved_at;        /* when the size moved last, or was asked to */
 	uint64_t ballooned_at;    /* when the balloon moved last: reports of before are of another size */
 	uint64_t grown_on;        /* the time of the report on which it was given more */
+	bool boots;               /* its target is the first one, of before it told anything */
+	uint64_t begun_at;        /* when it was given that */
 	bool arrived;             /* it has been at the target */
 	bool took;                /* took memory back by itself since the round before */
 	bool deaf_up, deaf_down;  /* which way it did not follow */
@@ -110,10 +117,13 @@ struct balance_state {
 	unsigned lies;            /* since it booted */
 	unsigned offline;         /* rounds in which most of its new memory lay idle */
 	bool has_need, has_hidden;
-	bool clean;               /* the last report is of after the balloon moved */
-	uint64_t need, need_at;   /* of the last report that could be used, and its time */
-	uint64_t rise_of_report;  /* by so much it had risen, in a round */
-	uint64_t rise;            /* the same in each of the last two reports, at least */
+	struct balance_past past[BALANCE_PAST]; /* its balloon in the last rounds, in a ring */
+	unsigned pasts;                         /* how many were written into it */
+	bool clean;                             /* the last report is of after the balloon moved */
+	uint64_t need, need_at;                 /* of the last report that could be used, and its time */
+	uint64_t rise_of_report;                /* by so much it had risen, in a round */
+	uint64_t rise;                          /* the same in each of the last two reports, at least */
+	uint64_t burst;                         /* the same in one of the last reports, the older the less */
 	uint64_t hidden;          /* of the memory that it booted with: what its kernel never counted */
 	uint64_t counted;         /* the most that its kernel ever managed */
 	uint64_t idle, idle_most; /* of its DIMMs: what its kernel has not taken into use; when one came */
@@ -139,6 +149,7 @@ struct balance_guest {
 	uint64_t ballooned; /* and gave back */
 	bool held;          /* nobody may change it now */
 	bool fresh;         /* it boots: its first target is `start`; else it is what it has */
+	bool again;         /* in a QEMU that holds what it used before, for all that is known */
 	struct balance_report report;
 	struct balance_state state;
 	/* results */

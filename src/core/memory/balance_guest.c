@@ -131,6 +131,8 @@ void balance_ask(struct balance_guest *g, uint64_t target, BalanceVerdict why, u
 	g->target = s->target = target;
 	s->asked_from = usable(g);
 	s->moved_at = now;
+	s->boots = why == BALANCE_BEGUN && g->fresh && !g->again && g->report.at == 0;
+	s->begun_at = now;
 	s->arrived = is_near(s->asked_from, target);
 	/* What is needed now says nothing of how it will be with more. */
 	if (target <= g->from || g->from == 0)
@@ -141,10 +143,10 @@ void balance_ask(struct balance_guest *g, uint64_t target, BalanceVerdict why, u
 	s->window_at = now;
 }
 
-/* It takes pages back by itself only when it has run out of memory. */
+/* It takes more than it was given back by itself only when it has run out of memory. */
 static bool took_back(const struct balance_guest *g)
 {
-	return g->state.arrived && g->ballooned < g->state.ballooned;
+	return g->state.arrived && g->ballooned < g->state.ballooned && usable(g) > g->state.target;
 }
 
 /* Between two looks its balloon let go of all that it was asked for. */
@@ -175,6 +177,8 @@ static void see_size(struct balance_guest *g, uint64_t now)
 {
 	struct balance_state *s = &g->state;
 	uint64_t size = usable(g);
+
+	s->past[s->pasts++ % BALANCE_PAST] = (struct balance_past){ .at = now, .ballooned = g->ballooned };
 
 	if (size != s->size)
 		s->moved_at = now;
@@ -268,8 +272,9 @@ static bool counts_ballooned(const struct balance_guest *g)
 }
 
 /*
- * By how much its need rises from look to look, for two reports now: what came at once may be all that comes.
- * While guests grow the engine looks more often than each `period`.
+ * By how much its need rises from look to look. Many a program takes its memory in pieces, with reports
+ * between them on which nothing rises: half of a burst is still expected with the report after it. While
+ * guests grow the engine looks more often than each `period`.
  */
 static void see_rise(struct balance_state *s, uint64_t need, uint64_t at, uint64_t period)
 {
@@ -282,27 +287,68 @@ static void see_rise(struct balance_state *s, uint64_t need, uint64_t at, uint64
 		    (uint64_t)((double)sub(need, s->need) * (double)MIN(period, between) / (double)between);
 	s->rise = MIN(rise, s->rise_of_report);
 	s->rise_of_report = rise;
+	s->burst = MAX(rise, s->burst / 2);
 	s->need_at = at;
 }
 
-/* A report from before the balloon moved would take its pages for the guest's own. */
+/*
+ * The most that its balloon can have had when it reported; UNKNOWN: that was too long ago, or the report is
+ * of before something was plugged in, and what of that its kernel keeps for itself is not known.
+ */
+static uint64_t most_ballooned(const struct balance_guest *g)
+{
+	const struct balance_state *s = &g->state;
+	uint64_t most = g->ballooned;
+
+	if (!s->has_hidden && g->plugged > 0)
+		return BALANCE_UNKNOWN;
+	for (unsigned back = 1; back <= MIN(s->pasts, BALANCE_PAST); back++) {
+		const struct balance_past *p = &s->past[(s->pasts - back) % BALANCE_PAST];
+
+		most = MAX(most, p->ballooned);
+		if (p->at <= g->report.at)
+			return most;
+	}
+	return BALANCE_UNKNOWN;
+}
+
+/* What it used when it reported, if its balloon had so much then. */
+static uint64_t need_of(const struct balance_guest *g, uint64_t ballooned)
+{
+	const struct balance_state *s = &g->state;
+	const struct balance_report *r = &g->report;
+	/* Which of both drivers it is can't be seen while the balloon moves: it used no less than with the
+	 * one. */
+	uint64_t gone = !s->clean || counts_ballooned(g) ? ballooned : 0,
+		 used = sub(r->total - spare_of(r), gone);
+
+	return used + (s->has_hidden ? s->hidden : sub(sub(ram_of(g), s->idle + ballooned) + gone, r->total));
+}
+
+/*
+ * A report from before the balloon moved, or of meanwhile, is of another size than the guest has now. But
+ * with the most that its balloon can have had, it used no less than that: a guest that rises is not left
+ * alone for as long as its balloon takes or lets go, which may be many looks when it is busy.
+ */
 static bool take_report(struct balance_guest *g, uint64_t period)
 {
 	const struct balance_report *r = &g->report;
 	struct balance_state *s = &g->state;
-	uint64_t gone, used, need;
+	uint64_t ballooned = g->ballooned, need;
 
 	s->clean = r->at > s->ballooned_at;
-	if (!s->clean)
-		return s->has_need;
-	if (!s->has_hidden && g->plugged == 0 && g->ballooned == 0)
+	if (s->clean && !s->has_hidden && g->plugged == 0 && g->ballooned == 0)
 		s->has_hidden = true, s->hidden = sub(g->base, r->total);
-	gone = counts_ballooned(g) ? g->ballooned : 0;
-	used = sub(r->total - spare_of(r), gone);
-	need = used + (s->has_hidden ? s->hidden : sub(usable(g) + gone, r->total));
+	if (!s->clean)
+		ballooned = r->at > s->need_at ? most_ballooned(g) : BALANCE_UNKNOWN;
+	if (ballooned == BALANCE_UNKNOWN)
+		return s->has_need;
+	need = need_of(g, ballooned);
+	if (!s->clean && s->has_need && need <= s->need)
+		return true;
 	see_rise(s, need, r->at, period);
 	s->need = need;
-	s->cramped = spare_of(r) < s->need / 400 * g->buffer;
+	s->cramped = spare_of(r) + sub(ballooned, g->ballooned) < s->need / 400 * g->buffer;
 	s->roomy = spare_of(r) >= s->size / ROOMY_SHARE;
 	s->caches = knows(r->caches) ? r->caches : 0;
 	s->has_need = true;
@@ -346,15 +392,20 @@ static void set_floor(struct balance_guest *g)
 	g->floor = within(g, floor);
 }
 
-/* On top of the floor, of one that rises fast: no need of it yet. One without its buffer rises by what it is
- * given. */
+/*
+ * On top of the floor, of one that rises fast: no need of it yet. What came at once may be all that comes, so
+ * that a single rise is met with no more than its buffer a second time. One without its buffer rises by what
+ * it is given.
+ */
 static uint64_t ahead_of(const struct balance_guest *g)
 {
 	const struct balance_state *s = &g->state;
+	uint64_t buffer = s->need / 100 * g->buffer, soon;
 
-	if (s->cramped || s->rise <= s->need / 100 * g->buffer / RISE_SHARE)
+	if (s->cramped || s->burst <= buffer / RISE_SHARE)
 		return 0;
-	return within(g, g->floor + RISE_ROUNDS * MIN(s->rise, s->need)) - g->floor;
+	soon = MAX(MIN(RISE_ROUNDS * s->burst, buffer), RISE_ROUNDS * MIN(s->rise, s->need));
+	return within(g, g->floor + soon) - g->floor;
 }
 
 static void see_peak(struct balance_guest *g, uint64_t now, uint64_t period)
@@ -491,6 +542,9 @@ struct appetite balance_look(struct balance_guest *g, uint64_t now, uint64_t per
 			    BALANCE_BEGUN, now);
 		return (struct appetite){ .settled = true };
 	}
+	/* However slowly its balloon takes, and whatever else moves. */
+	if (now - s->begun_at >= BALANCE_ROUNDS_DEAF * period)
+		s->boots = false;
 	if (g->held) {
 		s->moved_at = now;
 		return settle(g, BALANCE_HELD);
