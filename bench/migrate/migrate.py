@@ -5,10 +5,11 @@
     bench/migrate/migrate.py [--build build] [--runs 10] [--trips 0] [-o json]
 
 A payload guest of 512 MiB with the same machine, processor and devices everywhere (bare QEMU gets them from Plimsoll's own command
-line), idle and busy (it writes 30 MiB/s into 24 MiB and checks what it wrote), moves between two QEMUs
-on one machine. By turns: bare, with the same encryption bare, and by Plimsoll (two daemons in a pool, records in an etcd that
-syncs to disk). Downtime is from QEMU's STOP over here to its RESUME over there; Plimsoll's is what it records itself, until the
-other daemon has answered that the guest runs. Total is from the command to send until that moment, both QEMUs being up.
+line), idle and busy (it writes 30 MiB/s into 24 MiB and checks what it wrote), and idle with a disk that both hosts see, moves
+between two QEMUs on one machine. By turns: bare, with the same encryption bare, and by Plimsoll (two daemons in a pool, records in an etcd that
+syncs to disk). Downtime is from QEMU's STOP over here to its RESUME over there; Plimsoll's is what it records itself of the same two
+events, one way of an answer between the daemons guessed as half of both. Total is from the command to send until that RESUME, both
+QEMUs being up.
 --trips N adds N moves of one busy small guest there and back, after each of which all it wrote is looked at.
 """
 import argparse
@@ -34,7 +35,9 @@ SMALL = "32640"
 # Of Plimsoll's command line for the guest what is left out: its control, its sandbox, and what tells of the vm's identity. The
 # hardware stays: each device is state to save and to load while the guest stands still.
 LEFT_OUT = {"-name", "-uuid", "-sandbox", "-msg", "-incoming", "-append", "-mon", "-chardev"}
-JOBS = {"idle": "out=serial job=idle", "busy": "out=serial job=dirty:30:24"}
+JOBS = {"idle": "out=serial job=idle", "busy": "out=serial job=dirty:30:24", "idle, with a disk": "out=serial job=idle"}
+WITH_DISK = {"idle, with a disk"}
+DISK_SIZE = 64 << 20
 WARM_UP = 3.0
 DEADLINE = 120
 
@@ -77,6 +80,12 @@ class Qmp:
                 if event == name and all(args.get(k) == v for k, v in data.items()):
                     return at
             self.read()
+
+
+def disk_file(path):
+    with open(path, "wb") as file:
+        file.truncate(DISK_SIZE)
+    return path
 
 
 def hardware(pid):
@@ -139,10 +148,10 @@ class Ours:
         self.payload = PAYLOAD
         self.pool = Pool(engine="qemu", sync=True)
 
-    def make(self, name, job, memory):
+    def make(self, name, job, memory, *more):
         host = self.pool[0]
         host.ok("vm", "create", name, "--memory", f"{memory}KiB", "--kernel", self.payload, "--nic", "none", "--cmdline", job,
-                "--set", "platform.hvm_serial=pty", "--host", "h0")
+                "--set", "platform.hvm_serial=pty", "--host", "h0", *more)
         host.ok("vm", "start", name, "--host", "h0")
         time.sleep(WARM_UP)
 
@@ -171,14 +180,17 @@ def summary(values):
 
 
 def compare(ours, job, runs):
-    ours.make(job, JOBS[job], MEMORY)
-    words = hardware(ours.pool[0].runtime(job)["pid"])
+    name, folder = job.split(",")[0] + str(len(job)), ours.pool[0].base
+    own, other = disk_file(folder / "own.raw"), disk_file(folder / "other.raw")
+    ours.make(name, JOBS[job], MEMORY, *(["--disk", f"name=root,path={own},format=raw"] if job in WITH_DISK else []))
+    # A file of its own: QEMU locks what it writes to.
+    words = [w.replace(str(own), str(other)) for w in hardware(ours.pool[0].runtime(name)["pid"])]
     rows = {"bare": [], "bare, encrypted": [], "plimsoll": []}
     for _ in range(runs):
         rows["bare"].append(bare(words, JOBS[job], False))
         rows["bare, encrypted"].append(bare(words, JOBS[job], True))
-        rows["plimsoll"].append(ours.move(job))
-    ours.pool[0].ok("vm", "kill", job)
+        rows["plimsoll"].append(ours.move(name))
+    ours.pool[0].ok("vm", "kill", name)
     return {who: {"downtime": summary([d for d, _ in r]), "total": summary([t for _, t in r])} for who, r in rows.items()}
 
 

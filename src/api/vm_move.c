@@ -128,7 +128,8 @@ bool api_reception_finish(ApiCall *c, GError **err)
 	if (json_is_integer(clock))
 		reception_set_clock(engine_receptions(c->engine), call_path(c, "reception"), c->peer,
 				    json_integer_value(clock));
-	return tell(c, RECEPTION_FINISH, err);
+	return tell(c, json_bool(c->body, "promised", false) ? RECEPTION_PROMISE_SENT : RECEPTION_FINISH,
+		    err);
 }
 
 bool api_reception_abort(ApiCall *c, GError **err)

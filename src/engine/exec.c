@@ -79,13 +79,18 @@ static Operation *parse_item(const StoreItem *item, GError **err)
 	return j != NULL ? operation_of_json(j, err) : NULL;
 }
 
-static void put_operation(StoreTx *tx, const Operation *op)
+static void put_operation_at(StoreTx *tx, const Operation *op, int64_t rev)
 {
 	g_autofree char *key = key_operation(op->id);
 	_cleanup_json_ Json *j = operation_to_json(op);
 	g_autofree char *text = json_print(j);
 
-	store_tx_set(tx, key, STORE_ANY, text);
+	store_tx_set(tx, key, rev, text);
+}
+
+static void put_operation(StoreTx *tx, const Operation *op)
+{
+	put_operation_at(tx, op, STORE_ANY);
 }
 
 /* Progress is news, not a promise: a store that refuses it does not fail the operation. */
@@ -342,7 +347,7 @@ static void task_end(Task *t, bool ended)
 	g_free(t);
 }
 
-static bool is_stopping(const Exec *e)
+bool exec_is_stopping(const Exec *e)
 {
 	return g_atomic_int_get(&e->stopping) != 0;
 }
@@ -352,14 +357,14 @@ static void run_task(void *data)
 	Task *t = data;
 	g_autoptr(GError) err = NULL;
 
-	if (is_stopping(t->exec)) {
+	if (exec_is_stopping(t->exec)) {
 		task_end(t, false);
 		return;
 	}
 	t->op->state = OPERATION_RUNNING;
 	if (t->op->started_at == NULL)
 		t->op->started_at = time_stamp();
-	if (!run_from(t, t->op->index, &err) && is_stopping(t->exec) &&
+	if (!run_from(t, t->op->index, &err) && exec_is_stopping(t->exec) &&
 	    g_error_matches(err, ERR, ERR_CANCELLED) && !g_atomic_int_get(&t->cancelled)) {
 		/* Interrupted, not cancelled: the next start finishes or undoes it. */
 		task_end(t, false);
@@ -414,7 +419,7 @@ static bool begin_submit(Exec *e, GError **err)
 {
 	bool frozen;
 
-	if (is_stopping(e))
+	if (exec_is_stopping(e))
 		return fail_advice(err, ERR_UNAVAILABLE, "Try again in a few seconds.",
 				   "the daemon is stopping");
 	g_mutex_lock(&e->lock);
@@ -643,6 +648,38 @@ void step_fact(StepContext *ctx, const char *name, Json *value)
 	json_put(ctx->task->op->facts, name, value);
 }
 
+/* One try. A conflict: what was read of the record is old. */
+static bool try_commit(const Task *t, GError **err)
+{
+	g_autofree char *key = key_operation(t->op->id);
+	Store *store = t->exec->config.store;
+	g_autoptr(StoreItem) item = store_catch_up(store, err) ? store_get(store, key, err) : NULL;
+	g_autoptr(Operation) is = item != NULL ? parse_item(item, err) : NULL;
+	StoreTx *tx;
+
+	if (err != NULL && *err != NULL)
+		return false;
+	if (is == NULL || operation_ended(is))
+		return fail(err, ERR_BAD_STATE, "another host has ended the operation %s", t->op->id);
+	tx = store_tx_new();
+	put_operation_at(tx, t->op, item->rev);
+	return store_commit(store, tx, STORE_DURABLE, NULL, err);
+}
+
+bool step_commit(StepContext *ctx, GError **err)
+{
+	for (;;) {
+		g_autoptr(GError) e = NULL;
+
+		if (try_commit(ctx->task, &e))
+			return true;
+		if (!store_is_conflict(e)) {
+			g_propagate_error(err, g_steal_pointer(&e));
+			return false;
+		}
+	}
+}
+
 void step_result(StepContext *ctx, const char *name, Json *value)
 {
 	json_put(ctx->task->op->result, name, value);
@@ -684,12 +721,22 @@ void step_wake(StepContext *ctx)
 
 bool step_cancelled(const StepContext *ctx)
 {
-	return g_atomic_int_get(&ctx->task->cancelled) != 0 || is_stopping(ctx->task->exec);
+	return g_atomic_int_get(&ctx->task->cancelled) != 0 || exec_is_stopping(ctx->task->exec);
+}
+
+void step_outlive_cancel(StepContext *ctx)
+{
+	Task *t = ctx->task;
+
+	g_mutex_lock(&t->exec->lock);
+	g_atomic_int_set(&t->cancelled, 0);
+	t->op->may_cancel = false;
+	g_mutex_unlock(&t->exec->lock);
 }
 
 bool step_stopping(const StepContext *ctx)
 {
-	return is_stopping(ctx->task->exec);
+	return exec_is_stopping(ctx->task->exec);
 }
 
 void step_keep(StepContext *ctx)

@@ -106,11 +106,19 @@ void exec_thaw(Exec *e);
 typedef void (*ExecRecoverFunc)(const Operation *op, bool forward, void *data);
 bool exec_recover(Exec *e, ExecRecoverFunc each, void *data, GError **err);
 
+/* exec_free() waits for the operations to stop: who waits for something else must, too. */
+bool exec_is_stopping(const Exec *e);
+
 /* For steps. */
 void *step_engine(const StepContext *ctx);
 const Operation *step_operation(const StepContext *ctx);
 /* Merged into the operation's facts; takes `value`. */
 void step_fact(StepContext *ctx, const char *name, Json *value);
+/*
+ * The facts are on record, for ever, when this returns. ERR_BAD_STATE when another host has ended the
+ * operation, as it does who evicts this one; after any other error nobody knows.
+ */
+bool step_commit(StepContext *ctx, GError **err);
 /* A member of the operation's result, which the API shows; takes `value`. */
 void step_result(StepContext *ctx, const char *name, Json *value);
 /* Progress of the step that runs, 0 to 100. Stored at most a few times a second. */
@@ -132,5 +140,7 @@ bool step_stopping(const StepContext *ctx);
 void step_keep(StepContext *ctx);
 /* From now on the operation can't be cancelled; false when it was already. The daemon's stop is not meant. */
 bool step_forbid_cancel(StepContext *ctx);
+/* The same for one that was cancelled too late: it goes on as if nobody had. */
+void step_outlive_cancel(StepContext *ctx);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Exec, exec_free)

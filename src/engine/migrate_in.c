@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/migrate_in.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "base/time.h"
 #include "engine/migrate_link.h"
@@ -13,8 +14,12 @@
 
 #define LISTEN_NAME "migrate-disks"
 #define DISK_CLIENTS_MAX 16
-/* Between two looks at a QEMU that says nothing. */
+#define KILL_TIMEOUT UINT64_C(20000000)
+/* Between two looks at a QEMU that says nothing, and at one whose guest is still being sent. */
 #define TURN 10000
+#define TURN_LONG 250000
+/* One whose guest is being sent is busy with that; what happens it tells by itself. */
+#define TURNS_UNASKED 8
 
 /* ---- a socket for the disks: QEMU does not say which port it chose, so it gets one ---- */
 
@@ -178,18 +183,41 @@ static bool take_event(Arrival *a, uint64_t timeout, GError **err)
 	return true;
 }
 
-/* Until all of the guest is there. Its status then; NULL and an error when that does not come. */
-static char *await_whole(Arrival *a, uint64_t timeout, GError **err)
+static bool is_over(const struct migrate_in_end *how, GError **err)
 {
-	uint64_t until = time_monotonic() + timeout;
+	return how->ended != NULL && how->ended(how->data, err);
+}
+
+/* An event, or a while without one. */
+static void await_sign(Arrival *a, const struct migrate_in_end *how, GError **err)
+{
+	GError *e = NULL;
+
+	if (how->ended == NULL)
+		take_event(a, TURN, &e);
+	for (int n = 0; how->ended != NULL && n < TURNS_UNASKED; n++)
+		if (take_event(a, TURN_LONG, &e) || e != NULL || is_over(how, &e))
+			break;
+	if (e != NULL)
+		g_propagate_error(err, e);
+}
+
+/* Until all of the guest is there. Its status then; NULL and an error when that does not come. */
+static char *await_whole(Arrival *a, const struct migrate_in_end *how, GError **err)
+{
+	uint64_t until = time_monotonic() + how->timeout;
 
 	for (;;) {
 		g_autoptr(GError) e = NULL;
-		g_autofree char *status = vm_status(a->vmm, err);
+		g_autofree char *status = vm_status(a->vmm, &e);
 
-		if (status == NULL || !g_str_equal(status, "inmigrate"))
+		if (status != NULL && !g_str_equal(status, "inmigrate"))
 			return g_steal_pointer(&status);
-		take_event(a, TURN, &e);
+		/* While it loads memory it may answer late. */
+		if (how->ended != NULL && vmm_alive(a->vmm))
+			g_clear_error(&e);
+		if (e == NULL)
+			await_sign(a, how, &e);
 		if (e == NULL && time_monotonic() > until)
 			fail(&e, ERR_TIMEOUT, "the rest of '%s' did not come", vmm_name(a->vmm));
 		if (e != NULL) {
@@ -206,25 +234,63 @@ static bool let_run(Arrival *a, const struct migrate_in_end *how, GError **err)
 	/* To a QEMU that waits for its guest "cont" says not to stop when it is there. */
 	if (how->run && how->alone && !vm_resume(a->vmm, err))
 		return false;
-	status = await_whole(a, how->timeout, err);
+	status = await_whole(a, how, err);
 	if (status == NULL)
 		return false;
 	return !how->run || g_str_equal(status, "running") || vm_resume(a->vmm, err);
 }
 
-bool migrate_in_finish(Vmm *v, const struct migrate_in_end *how, uint64_t *ret_ran_at, GError **err)
+/* A state that only a guest comes to that has run. */
+static bool tells_of_run(const char *status)
+{
+	static const char *const before[] = { "inmigrate", "paused", "prelaunch", NULL };
+
+	return status != NULL && !g_strv_contains(before, status);
+}
+
+/*
+ * After an error: has the guest run? QEMU lets no guest go on that was told to stop before all of it was
+ * there, so that from here on it can't begin to. One that does not answer is ended: then its last events,
+ * which it wrote before its guest ran, are here.
+ */
+static bool did_run(Arrival *a, bool *ret_asked)
+{
+	g_autofree char *status = vm_status(a->vmm, NULL);
+	bool ran = tells_of_run(status), stopped = !ran && status != NULL && vm_pause(a->vmm, NULL);
+
+	*ret_asked = ran || stopped;
+	if (!*ret_asked)
+		vmm_kill(a->vmm, KILL_TIMEOUT, NULL);
+	while (take_event(a, 0, NULL))
+		;
+	ran = ran || a->ran_at != 0;
+	if (ran && stopped && !vm_resume(a->vmm, NULL))
+		log_warning("vm %s: it stands still: QEMU does not let it go on", vmm_name(a->vmm));
+	return ran;
+}
+
+bool migrate_in_finish(Vmm *v, const struct migrate_in_end *how, struct migrate_in_result *ret, GError **err)
 {
 	Arrival a = { .vmm = v };
+	g_autoptr(GError) e = NULL;
 	bool ok;
 
+	*ret = (struct migrate_in_result){ .asked = true };
 	if (how->disks && !close_disks(v, err))
 		return false;
 	a.events = vmm_events_open(v);
-	ok = let_run(&a, how, err);
+	ok = let_run(&a, how, &e);
+	if (!ok && did_run(&a, &ret->asked)) {
+		log_warning("vm %s: %s", vmm_name(v), e->message);
+		g_clear_error(&e);
+		ok = true;
+	}
+	if (e != NULL)
+		g_propagate_error(err, g_steal_pointer(&e));
 	while (ok && take_event(&a, 0, NULL))
 		;
 	vmm_events_close(a.events);
 	if (ok)
-		*ret_ran_at = a.ran_at != 0 || !how->run ? a.ran_at : time_monotonic();
+		ret->ran_at = a.ran_at != 0 || !how->run ? a.ran_at : time_monotonic();
 	return ok;
 }

@@ -436,21 +436,37 @@ static bool is_under_way(const char *status)
 }
 
 /* QEMU lets a guest go on whose migration was cancelled before it was completed. */
-static bool cancel_migration(Vmm *v, GError **err)
+static bool order_cancel(Vmm *v, GError **err)
+{
+	return migrate_tell(v, "migrate_cancel", NULL, err);
+}
+
+/* Shuts its connection. In some states there is none yet, or none any more. */
+static bool order_yank(Vmm *v, GError **err G_GNUC_UNUSED)
+{
+	migrate_tell(v, "yank", json_pack("{s:[{s:s}]}", "instances", "type", "migration"), NULL);
+	return true;
+}
+
+/*
+ * Until it is not under way any more. `order` is given again and again: one that was taken while QEMU still
+ * set its connection up may come to nothing. Caller frees ret_status.
+ */
+static bool end_migration(Vmm *v, bool (*order)(Vmm *v, GError **err), char **ret_status, GError **err)
 {
 	uint64_t until = time_monotonic() + REVERT_TIMEOUT;
-	bool told = false;
 
 	for (;;) {
 		_cleanup_json_ Json *reply = qmp_call(vmm_qmp(v), "query-migrate", NULL, 0, err);
 
 		if (reply == NULL)
 			return false;
-		if (!is_under_way(json_str(reply, "status")))
+		if (!is_under_way(json_str(reply, "status"))) {
+			*ret_status = g_strdup(json_str(reply, "status"));
 			return true;
-		if (!told && !migrate_tell(v, "migrate_cancel", NULL, err))
+		}
+		if (!order(v, err))
 			return false;
-		told = true;
 		if (time_monotonic() > until)
 			return fail(err, ERR_TIMEOUT, "QEMU of '%s' does not end its migration", vmm_name(v));
 		usleep(REVERT_TURN);
@@ -479,6 +495,34 @@ static char *settled_status(Vmm *v, GError **err)
 	return status;
 }
 
+/*
+ * "completed" may be of an earlier migration, which brought the guest here: QEMU says so until there is
+ * another. One that was sent stands in a state of its own.
+ */
+static bool is_sent(Vmm *v, const char *migration)
+{
+	g_autofree char *status =
+	    g_strcmp0(migration, "completed") == 0 ? settled_status(v, NULL) : g_strdup("running");
+
+	return status == NULL || g_str_equal(status, "postmigrate") || g_str_equal(status, "finish-migrate");
+}
+
+bool migrate_out_break(Vmm *v, bool *ret_all_sent, GError **err)
+{
+	g_autofree char *status = NULL;
+	g_autoptr(GError) e = NULL;
+
+	*ret_all_sent = true;
+	if (end_migration(v, order_yank, &status, &e)) {
+		*ret_all_sent = is_sent(v, status);
+		return true;
+	}
+	if (!vmm_alive(v))
+		return true;
+	g_propagate_error(err, g_steal_pointer(&e));
+	return false;
+}
+
 static bool go_on(Vmm *v, GError **err)
 {
 	g_autofree char *status = settled_status(v, err);
@@ -493,7 +537,8 @@ static bool go_on(Vmm *v, GError **err)
 
 bool migrate_out_revert(Vmm *v, const char *const *node, bool run, GError **err)
 {
-	bool ok = cancel_migration(v, err);
+	g_autofree char *status = NULL;
+	bool ok = end_migration(v, order_cancel, &status, err);
 
 	for (; ok && node != NULL && *node != NULL; node++)
 		ok = migrate_mirror_drop(v, *node, err);

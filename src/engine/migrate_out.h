@@ -7,9 +7,9 @@
  *     STOPPED   the guest stands still; what is left can go over         migrate_out_release()
  *     LEAVING   what is left goes over                                   migrate_out_wait()
  *     GONE      all of it was sent; the other end has it, or can't have it any more
- * While the owner in the store is this host, migrate_out_revert() leads back
- * from everywhere: the guest runs here as before. After that only the proof
- * that it will not run over there allows it.
+ * While the owner in the store is this host, and the guest is not promised
+ * (promise.h), migrate_out_revert() leads back from everywhere: the guest runs here
+ * as before. After that only the proof that it will not run over there allows it.
  *
  * There are two proofs. The other host says that it ended its QEMU; or QEMU here
  * says that sending failed (migrate_out_gave_up()). The second holds because the
@@ -17,7 +17,11 @@
  * is no return path: a write that failed did not take all its bytes, so the other
  * end, which needs each of them, can't have all of the guest. And when the other
  * end has it, no write is left that could fail, and this QEMU does not let the
- * guest go on by itself. Nobody cancels the migration after the owner changed.
+ * guest go on by itself. Nobody cancels the migration after the owner changed, or
+ * after the guest was promised (promise.h): QEMU lets a guest go on whose migration
+ * was cancelled, and the last byte may have gone a moment before. What is promised is
+ * broken off instead: its connection is shut, and then the second proof holds or
+ * all of it was sent.
  *
  * With post-copy there is a return path, and STOPPED is the last state from which
  * there is a way back; migrate_out_release() may be called only when the owner was
@@ -78,8 +82,15 @@ void migrate_out_stats(MigrateOut *m, struct migrate_stats *ret);
 
 /*
  * Take the guest back, from any state and also when another daemon began it:
- * idempotent. `run`: it was running before. `node` as in the spec.
+ * idempotent. `run`: it was running before. `node` as in the spec. Not of one that is
+ * promised, unless migrate_out_break() has said that not all of it was sent, or
+ * the other host that it never ran there.
  */
 bool migrate_out_revert(Vmm *v, const char *const *node, bool run, GError **err);
+/*
+ * Have the migration of a promised guest end. *ret_all_sent: all of it went over, or may have, if this
+ * QEMU can't be asked; else the other end never has it. ERR_TIMEOUT: it does not end. Idempotent.
+ */
+bool migrate_out_break(Vmm *v, bool *ret_all_sent, GError **err);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MigrateOut, migrate_out_free)

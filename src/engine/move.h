@@ -14,9 +14,11 @@ typedef struct Move {
 	PeerLink *link; /* to the daemon of the other host */
 	char *reception;
 	unsigned memory_port, disk_port;
-	GStrv node;    /* the disks that are copied, as block nodes */
-	Json *copied;  /* [{volume, path}]: where they will be */
-	Json *applied; /* what the vm's record will be */
+	GStrv node;         /* the disks that are copied, as block nodes */
+	Json *copied;       /* [{volume, path}]: where they will be */
+	Json *applied;      /* what the vm's record will be */
+	bool takes_promise; /* the other host knows what one is */
+	bool promised;      /* promise.h: it goes on over there without a word */
 } Move;
 
 Moves *moves_new(void);

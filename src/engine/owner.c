@@ -2,6 +2,7 @@
 #include "engine/owner.h"
 #include "core/model/keys.h"
 #include "core/model/operation.h"
+#include "engine/promise.h"
 #include "engine/records.h"
 
 #include <string.h>
@@ -102,10 +103,10 @@ static Json *seen_or_read(Store *s, const struct owner_change *c, bool seen, int
 }
 
 /*
- * Nobody evicts a host, or takes its guests, while its lease is there: who gets a guest must have one. So
+ * Nobody evicts a host, or takes its guests, while its lease is there: who takes a guest must have one. So
  * must who gives it: a host that was given up for dead gives nothing away any more.
  */
-static bool expect_lease(Store *s, StoreTx *tx, const char *host, const char *what, GError **err)
+bool owner_expect_lease(Store *s, StoreTx *tx, const char *host, const char *what, GError **err)
 {
 	g_autofree char *key = key_lease(host);
 	g_autoptr(GError) e = NULL;
@@ -122,10 +123,57 @@ static bool expect_lease(Store *s, StoreTx *tx, const char *host, const char *wh
 	return true;
 }
 
+static bool set_applied(Store *s, StoreTx *tx, const struct owner_change *c, GError **err)
+{
+	g_autofree char *key = key_vm_applied(c->vm);
+
+	if (c->kept)
+		return promise_keep(s, tx, c->vm, c->to_operation, err);
+	if (c->applied != NULL)
+		set_json(tx, key, STORE_ANY, c->applied);
+	return true;
+}
+
+/*
+ * Who gets a promised guest must be at it still: else nobody would unlock it. Who gives that of a dead host
+ * away must know that it may run there, too.
+ */
+static bool expect_reception(Store *s, StoreTx *tx, const struct owner_change *c, GError **err)
+{
+	g_autofree char *key = key_operation(c->to_operation);
+	g_autoptr(GError) e = NULL;
+	int64_t rev = 0;
+	_cleanup_json_ Json *op = record_get(s, key, &rev, &e);
+
+	if (e != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	store_tx_expect(tx, key, rev);
+	if (op == NULL || json_str(op, "finished_at") != NULL || (c->dead && !promise_is_taken(op)))
+		return fail(err, ERR_NOT_FOUND, "nobody takes the guest in any more");
+	return true;
+}
+
+static bool expect_dead(Store *s, StoreTx *tx, const char *host, GError **err)
+{
+	g_autofree char *lease = key_lease(host);
+	g_autoptr(GError) e = NULL;
+	g_autoptr(StoreItem) item = store_get(s, lease, &e);
+
+	if (e != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	store_tx_expect(tx, lease, 0);
+	return item == NULL || fail(err, ERR_BAD_STATE, "the host that has the guest is alive");
+}
+
 /* One try. The error may be one after which nobody knows. */
 static bool try_change(Store *s, const struct owner_change *c, bool seen, GError **err)
 {
-	g_autofree char *key = key_vm_runtime(c->vm), *applied = key_vm_applied(c->vm);
+	g_autofree char *key = key_vm_runtime(c->vm);
+	bool gives = !c->back && !c->kept;
 	int64_t rev;
 	_cleanup_json_ Json *runtime = seen_or_read(s, c, seen, &rev, err);
 	StoreTx *tx;
@@ -140,10 +188,11 @@ static bool try_change(Store *s, const struct owner_change *c, bool seen, GError
 	json_put_str(runtime, "operation", c->to_operation);
 	tx = store_tx_new();
 	set_json(tx, key, rev, runtime);
-	if (c->applied != NULL)
-		set_json(tx, applied, STORE_ANY, c->applied);
-	if (!move_volumes(s, tx, c, err) || !expect_lease(s, tx, c->to_host, "get", err) ||
-	    (!c->back && !expect_lease(s, tx, c->from_host, "give", err))) {
+	if ((c->kept && !expect_reception(s, tx, c, err)) ||
+	    (c->dead && !expect_dead(s, tx, c->from_host, err)) || !set_applied(s, tx, c, err) ||
+	    !move_volumes(s, tx, c, err) ||
+	    (!c->dead && !owner_expect_lease(s, tx, c->to_host, "get", err)) ||
+	    (gives && !owner_expect_lease(s, tx, c->from_host, "give", err))) {
 		store_tx_free(tx);
 		return false;
 	}
@@ -325,10 +374,11 @@ static const Json *step_args(const Operation *op, StepKind kind)
 }
 
 /*
- * The QEMU that waits for the guest, as long as the other host's operation has the lock: it runs nothing. The
- * one whose guest is the other host's already, and on its way still: as long as the reception has the lock
- * that host starts nothing, and this one may get its guest back, or even run it again. Memory that follows
- * its guest is on its way longer, but such a QEMU runs nothing any more.
+ * The QEMU that waits for the guest, as long as the other host's operation has the lock: it runs nothing,
+ * unless the guest is promised and has come. The one whose guest is the other host's already, and on its way
+ * still: as long as the reception has the lock that host starts nothing, and this one may get its guest back,
+ * or even run it again. Memory that follows its guest is on its way longer, but such a QEMU runs nothing any
+ * more.
  */
 static bool is_half_of_move(const Operation *op, const Json *runtime)
 {

@@ -25,8 +25,18 @@ struct owner_change {
 	const char *to_host, *to_operation;     /* will be */
 	const Json *members;                    /* go into the runtime record with that; or NULL */
 	const Json *applied;                    /* the vm's record then; NULL: it stays */
-	const Json *copied;            /* [{volume (or null), path, old_path, image}]: what went along */
-	bool back;                     /* they are at old_path again, overlays of image: it comes back */
+	const Json *copied; /* [{volume (or null), path, old_path, image}]: what went along */
+	bool back;          /* they are at old_path again, overlays of image: it comes back */
+	/*
+	 * A promise to `to` (promise.h) is kept, and goes with that: `applied` is the promise's, and the host
+	 * that gave it need not be there any more. ERR_NOT_FOUND when `to_operation` has ended.
+	 */
+	bool kept;
+	/*
+	 * The same by who evicts `from_host`, which must have no lease any more, else ERR_BAD_STATE;
+	 * `to_host` may have none either. ERR_NOT_FOUND also when `to_operation` has not taken the promise.
+	 */
+	bool dead;
 	const struct owner_seen *seen; /* or NULL */
 	/* Told once, when it has waited for a second to learn whether it happened; or NULL. */
 	void (*waits)(const GError *why, void *data);
@@ -43,6 +53,11 @@ struct owner_change {
  * looked. Any other error means that the owner is as before.
  */
 bool owner_change(Store *s, const struct owner_change *c, GError **err);
+/*
+ * The transaction holds only while that host has its lease. `what` it would do with the guest, for the error:
+ * ERR_BAD_STATE when it has none.
+ */
+bool owner_expect_lease(Store *s, StoreTx *tx, const char *host, const char *what, GError **err);
 /* Of disks that stayed here when their guest went, and are all that is left of it: the records say so again.
  */
 bool owner_take_volumes(Store *s, const char *vm, const Json *copied, const char *host, GError **err);
@@ -55,7 +70,8 @@ bool owner_may_write(Store *s, const Json *runtime, const char *host);
 /*
  * The vms of which a QEMU may be on `host`: those whose record names it, and those that an operation of it is
  * about which goes on, as long as the record knows of that. (A start names its host only in its end. A move
- * has a QEMU on each of two hosts, of which one runs the guest: the other's is not the record's.)
+ * has a QEMU on each of two hosts, of which one runs the guest; one that is promised may run on the host that
+ * the record does not name yet.)
  */
 typedef struct OwnerClaims OwnerClaims;
 

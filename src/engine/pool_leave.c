@@ -7,8 +7,10 @@
 #include "core/model/vm_state.h"
 #include "engine/end_writes.h"
 #include "engine/fence.h"
+#include "engine/owner.h"
 #include "engine/pool-impl.h"
 #include "engine/pool_recover.h"
+#include "engine/promise.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -261,15 +263,111 @@ static bool unlock(const Eviction *v, const char *key, int64_t rev, const Json *
 	return commit_dead(v, tx, err);
 }
 
+/* A record as it must be still, for a transaction. */
+typedef struct Expected {
+	const char *key;
+	int64_t rev;
+} Expected;
+
+/* It is nobody's from here on. `also` may be NULL. */
+static bool free_runtime(const Eviction *v, const char *vm_id, const Json *runtime, int64_t rev,
+			 const Expected *also, GError **err)
+{
+	g_autofree char *key = key_vm_runtime(vm_id), *promise = key_vm_promise(vm_id), *now = time_stamp(),
+			*why = g_strdup_printf("its host %s was taken out of the pool", v->name),
+			*text = NULL;
+	VmState was = vm_runtime_state(runtime);
+	_cleanup_json_ Json *j = was == VM_STOPPED || was == VM_CRASHED
+				     ? json_deep_copy(runtime)
+				     : vm_runtime_moved(runtime, VM_STOPPED, why, now);
+	StoreTx *tx = store_tx_new();
+
+	json_put(j, "host", json_null());
+	json_put(j, "operation", json_null());
+	text = json_print(j);
+	store_tx_set(tx, key, rev, text);
+	store_tx_set(tx, promise, STORE_ANY, NULL);
+	if (also != NULL)
+		store_tx_expect(tx, also->key, also->rev);
+	if (!commit_dead(v, tx, err))
+		return false;
+	tell_vm(v, vm_id, was);
+	return true;
+}
+
+/* What the dead host has promised, and to whom. */
+typedef struct Promised {
+	Promise *promise; /* NULL: nothing that counts */
+	bool taken;       /* the other host may run it */
+	char *op_key;     /* of the other host's operation */
+	int64_t op_rev;
+} Promised;
+
+static void promised_clear(Promised *p)
+{
+	promise_free(p->promise);
+	g_free(p->op_key);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Promised, promised_clear)
+
+/* A host that was evicted itself takes nothing any more, whatever it writes. */
+static bool is_member(Store *store, const char *host, GError **err)
+{
+	g_autofree char *key = key_host(host);
+	g_autoptr(StoreItem) item = store_get(store, key, err);
+
+	return item != NULL;
+}
+
+static bool read_reception(Store *store, Promised *ret, GError **err)
+{
+	g_autoptr(GError) e = NULL;
+	g_autoptr(StoreItem) item = NULL;
+	_cleanup_json_ Json *op = NULL;
+
+	ret->op_key = key_operation(ret->promise->reception);
+	item = store_get(store, ret->op_key, &e);
+	op = item != NULL ? json_parse(item->value, strlen(item->value), NULL) : NULL;
+	ret->op_rev = item != NULL ? item->rev : 0;
+	ret->taken = promise_is_taken(op) && e == NULL && is_member(store, ret->promise->host, &e);
+	if (e == NULL)
+		return true;
+	g_propagate_error(err, g_steal_pointer(&e));
+	return false;
+}
+
+/* Of a guest with that record. What can't be read, or is of an earlier move, counts for nothing. */
+static bool read_promised(const Eviction *v, const char *vm_id, const Json *runtime, Promised *ret,
+			  GError **err)
+{
+	g_autoptr(GError) e = NULL;
+	g_autoptr(Promise) p = promise_read(v->engine->store, vm_id, &e);
+
+	if (g_error_matches(e, ERR, ERR_INVALID))
+		log_warning("vm %s: %s", vm_id, e->message);
+	else if (e != NULL)
+		return g_propagate_error(err, g_steal_pointer(&e)), false;
+	if (p == NULL || g_strcmp0(json_str(runtime, "host"), v->id) != 0 ||
+	    g_strcmp0(json_str(runtime, "operation"), p->operation) != 0)
+		return true;
+	ret->promise = g_steal_pointer(&p);
+	return read_reception(v->engine->store, ret, err);
+}
+
+static bool is_given(const Eviction *v, const char *vm_id, const Json *runtime)
+{
+	g_auto(Promised) p = { 0 };
+
+	return read_promised(v, vm_id, runtime, &p, NULL) && p.taken;
+}
+
 /* Only the runtime record counts: what else of the vm can't be read is in the way of nobody. */
 static bool free_vm(const Eviction *v, const char *vm_id, GError **err)
 {
-	g_autofree char *key = key_vm_runtime(vm_id), *now = time_stamp(), *text = NULL, *why = NULL;
+	g_autofree char *key = key_vm_runtime(vm_id);
 	int64_t rev = 0;
 	g_autoptr(GError) e = NULL;
-	_cleanup_json_ Json *runtime = record_get(v->engine->store, key, &rev, &e), *j = NULL;
-	VmState was;
-	StoreTx *tx;
+	_cleanup_json_ Json *runtime = record_get(v->engine->store, key, &rev, &e);
 
 	if (g_error_matches(e, ERR, ERR_INVALID) || (runtime != NULL && !json_is_object(runtime))) {
 		log_warning("vm %s: its record can't be read, and stays as it is", vm_id);
@@ -279,22 +377,16 @@ static bool free_vm(const Eviction *v, const char *vm_id, GError **err)
 		return e == NULL || (g_propagate_error(err, g_steal_pointer(&e)), false);
 	if (g_strcmp0(json_str(runtime, "host"), v->id) != 0)
 		return !is_locked_by(v, runtime) || unlock(v, key, rev, runtime, err);
-	was = vm_runtime_state(runtime);
-	why = g_strdup_printf("its host %s was taken out of the pool", v->name);
-	j = was == VM_STOPPED || was == VM_CRASHED ? json_deep_copy(runtime)
-						   : vm_runtime_moved(runtime, VM_STOPPED, why, now);
-	json_put(j, "host", json_null());
-	json_put(j, "operation", json_null());
-	text = json_print(j);
-	tx = store_tx_new();
-	store_tx_set(tx, key, rev, text);
-	if (!commit_dead(v, tx, err))
-		return false;
-	tell_vm(v, vm_id, was);
-	return true;
+	/* What a real run would have given away before this. */
+	if (v->dry_run && is_given(v, vm_id, runtime))
+		return true;
+	return free_runtime(v, vm_id, runtime, rev, NULL, err);
 }
 
-static bool free_vms(const Eviction *v, GError **err)
+typedef bool (*EachVm)(const Eviction *v, const char *vm_id, GError **err);
+
+/* For each vm that has a record of that name. */
+static bool each_vm(const Eviction *v, const char *record, EachVm fn, GError **err)
 {
 	g_autoptr(GPtrArray) items = store_list(v->engine->store, KEYS_VMS, NULL, err);
 
@@ -302,10 +394,96 @@ static bool free_vms(const Eviction *v, GError **err)
 		g_autofree char *c = NULL, *id = NULL, *rest = NULL;
 
 		if (key_split(((StoreItem *)items->pdata[i])->key, &c, &id, &rest) &&
-		    g_str_equal(rest, "config") && !free_vm(v, id, err))
+		    g_str_equal(rest, record) && !fn(v, id, err))
 			return false;
 	}
 	return items != NULL;
+}
+
+static bool is_ending(void *data)
+{
+	const Eviction *v = data;
+
+	return exec_is_stopping(v->engine->exec);
+}
+
+static void tell_given(const Eviction *v, const char *vm_id, const char *host)
+{
+	g_autofree char *name = name_of_vm(v, vm_id), *key = key_host(host);
+	_cleanup_json_ Json *j = record_get(v->engine->store, key, NULL, NULL);
+	const char *to = json_str(j, "name") != NULL ? json_str(j, "name") : host;
+
+	log_info("vm %s: it was promised to %s, and is that host's now", name, to);
+	if (!pool_host_lives(v->engine->store, host, NULL))
+		events_emit(
+		    v->engine->events, EVENT_VM_MOVE_WAITS, "vm", vm_id, name, NULL,
+		    "%s was on its way from %s to %s, which is offline, too, and may have it. Bring %s "
+		    "back; if it is lost for good, `plim pool evict %s`",
+		    name, v->name, to, to, to);
+}
+
+static bool give(const Eviction *v, const char *vm_id, const Promise *p, GError **err)
+{
+	const struct owner_change c = {
+		.vm = vm_id,
+		.from_host = v->id,
+		.from_operation = p->operation,
+		.to_host = p->host,
+		.to_operation = p->reception,
+		.kept = true,
+		.dead = true,
+		.stops = is_ending,
+		.data = (void *)v,
+	};
+
+	if (!owner_change(v->engine->store, &c, err))
+		return false;
+	tell_given(v, vm_id, p->host);
+	return true;
+}
+
+/*
+ * One try with a guest that the dead host has promised to another one. Where it may run it is that host's,
+ * even if that is offline: who says that it does not run there either evicts that host, too. Where it can't
+ * run yet it is nobody's, but only as long as that stays so. ERR_CONFLICT: something moved; it is looked at
+ * again.
+ */
+static bool try_give(const Eviction *v, const char *vm_id, GError **err)
+{
+	Store *store = v->engine->store;
+	g_autofree char *key = key_vm_runtime(vm_id);
+	g_autoptr(GError) e = NULL;
+	g_auto(Promised) p = { 0 };
+	int64_t rev = 0;
+	_cleanup_json_ Json *runtime = store_catch_up(store, &e) ? record_get(store, key, &rev, &e) : NULL;
+
+	/* What can't be read is left to free_vm(). */
+	if (g_error_matches(e, ERR, ERR_INVALID))
+		return true;
+	if (e != NULL)
+		return g_propagate_error(err, g_steal_pointer(&e)), false;
+	if (!read_promised(v, vm_id, runtime, &p, err))
+		return false;
+	if (p.promise == NULL)
+		return true;
+	return p.taken ? give(v, vm_id, p.promise, err)
+		       : free_runtime(v, vm_id, runtime, rev, &(Expected){ p.op_key, p.op_rev }, err);
+}
+
+static bool give_vm(const Eviction *v, const char *vm_id, GError **err)
+{
+	for (int tries = 0;; tries++) {
+		g_autoptr(GError) e = NULL;
+
+		if (v->dry_run || try_give(v, vm_id, &e))
+			return true;
+		/* NOT_FOUND: the other host is not at it any more. */
+		if ((!g_error_matches(e, ERR, ERR_CONFLICT) && !g_error_matches(e, ERR, ERR_NOT_FOUND)) ||
+		    tries == END_TRIES) {
+			g_propagate_error(err, g_steal_pointer(&e));
+			return false;
+		}
+	}
 }
 
 /* As the host itself would have ended it, had it failed: what it was about to make is not left half made. */
@@ -400,15 +578,17 @@ static bool evict(const Eviction *v, GError **err)
 	Engine *e = v->engine;
 
 	/*
-	 * Receptions last: whoever sent a guest to the host asks how that ended, and must find then that the
-	 * guest was taken from it, not given back.
+	 * What is promised first: the end of the operation that promised it unlocks the guest. Receptions
+	 * last: whoever sent a guest to the host asks how that ended, and must find then that the guest was
+	 * taken from it, not given back. Until they have ended another eviction may give a guest to the host.
 	 */
-	if (!check_dead(v, err) || !end_operations(v, false, err) || !free_vms(v, err))
+	if (!check_dead(v, err) || !each_vm(v, "promise", give_vm, err) || !end_operations(v, false, err) ||
+	    !each_vm(v, "config", free_vm, err))
 		return false;
 	if (v->dry_run)
 		return true;
-	if (!end_operations(v, true, err) || !pool_etcd_drop(e, v->id, err) ||
-	    !pool_drop_host(e->store, v->id, true, err))
+	if (!end_operations(v, true, err) || !each_vm(v, "config", free_vm, err) ||
+	    !pool_etcd_drop(e, v->id, err) || !pool_drop_host(e->store, v->id, true, err))
 		return false;
 	events_emit(e->events, EVENT_HOST_EVICTED, "host", v->id, v->name, NULL,
 		    "host %s was taken out of the pool by %s", v->name, v->user);

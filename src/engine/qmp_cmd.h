@@ -86,6 +86,7 @@
 	/* moving to another QEMU */                                                                  \
 	X("migrate", "{uri:s}", "{}", QMP_SOON)                                                       \
 	X("migrate_cancel", "{}", "{}", QMP_SOON)                                                     \
+	X("yank", "{instances:[{type:s(migration)}]}", "{}", QMP_SOON)                                \
 	X("migrate-continue", "{state:s(pre-switchover)}", "{}", QMP_SOON)                            \
 	X("migrate-incoming", "{uri:s}", "{}", QMP_SOON)                                              \
 	X("migrate-start-postcopy", "{}", "{}", QMP_SOON)                                             \

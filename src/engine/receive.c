@@ -515,6 +515,7 @@ static Json *answer_of(const Request *r)
 	json_put(j, "applied", json_ref(r->applied));
 	json_put(j, "copied", copied_of(r));
 	json_put_bool(j, "shared_dir", r->from.shared_dir);
+	json_put_bool(j, "takes_promise", true);
 	return j;
 }
 

@@ -20,7 +20,8 @@
  */
 Json *receive_check(Engine *e, const char *source, const Json *request, GError **err);
 /*
- * Begin: {reception, applied, copied: [{name, path}], shared_dir}. The first
+ * Begin: {reception, applied, copied: [{name, path}], shared_dir, takes_promise}: the last is true
+ * (promise.h), and missing where an older version answers. The first
  * blocker is the error, all are its detail `blockers`. New reference.
  */
 Json *receive_begin(Engine *e, const char *source, const Json *request, GError **err);

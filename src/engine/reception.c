@@ -99,12 +99,16 @@ void reception_add(Receptions *r, const char *id, const char *source)
 	g_mutex_unlock(&r->lock);
 }
 
-void reception_resume(Receptions *r, const char *id, const char *source)
+bool reception_resume(Receptions *r, const char *id, const char *source)
 {
+	bool is_new;
+
 	g_mutex_lock(&r->lock);
-	if (find(r, id) == NULL)
+	is_new = find(r, id) == NULL;
+	if (is_new)
 		add(r, id, source)->state = OPEN;
 	g_mutex_unlock(&r->lock);
+	return is_new;
 }
 
 void reception_open(Receptions *r, const char *id, unsigned memory_port, unsigned disk_port)
@@ -131,6 +135,20 @@ void reception_end(Receptions *r, const char *id, const GError *e)
 	if (x != NULL && x->state != ENDED) {
 		x->state = ENDED;
 		x->error = e != NULL ? err_to_json(e) : NULL;
+		g_cond_broadcast(&r->changed);
+	}
+	g_mutex_unlock(&r->lock);
+}
+
+void reception_forget(Receptions *r, const char *id)
+{
+	Reception *x;
+
+	g_mutex_lock(&r->lock);
+	x = find(r, id);
+	if (x != NULL) {
+		g_queue_remove(&r->list, x);
+		drop(x);
 		g_cond_broadcast(&r->changed);
 	}
 	g_mutex_unlock(&r->lock);
@@ -224,6 +242,7 @@ Json *reception_wait_open(Receptions *r, const char *id, const char *source, uin
 Json *reception_tell(Receptions *r, const char *id, const char *source, ReceptionWish wish, uint64_t timeout,
 		     GError **err)
 {
+	uint64_t asked_at = time_monotonic();
 	Reception *x;
 	Json *j = NULL;
 
@@ -239,6 +258,8 @@ Json *reception_tell(Receptions *r, const char *id, const char *source, Receptio
 		fail(err, ERR_TIMEOUT, "the reception '%s' takes too long", id);
 	else if (x != NULL)
 		j = view(x);
+	if (j != NULL)
+		json_put_uint(j, "held_for", time_monotonic() - asked_at);
 	g_mutex_unlock(&r->lock);
 	return j;
 }

@@ -17,19 +17,27 @@
 
 typedef struct Receptions Receptions;
 
-typedef enum ReceptionWish { RECEPTION_WAIT, RECEPTION_FINISH, RECEPTION_ABORT } ReceptionWish;
+/* PROMISE_SENT: all of a guest was sent that is promised (promise.h). Whose it is, the records say. */
+typedef enum ReceptionWish {
+	RECEPTION_WAIT,
+	RECEPTION_FINISH,
+	RECEPTION_PROMISE_SENT,
+	RECEPTION_ABORT,
+} ReceptionWish;
 
 Receptions *receptions_new(void);
 Receptions *receptions_free(Receptions *r);
 
 /* `source` is the host that asked: nobody else may wish anything. */
 void reception_add(Receptions *r, const char *id, const char *source);
-/* One that an earlier daemon here began: it is open. Nothing happens for one that is known. */
-void reception_resume(Receptions *r, const char *id, const char *source);
+/* One that an earlier daemon here began: it is open. False, and nothing happens, for one that is known. */
+bool reception_resume(Receptions *r, const char *id, const char *source);
 /* Both: nothing happens for one that is not known. Ended ones are forgotten after some more have come. */
 void reception_open(Receptions *r, const char *id, unsigned memory_port, unsigned disk_port);
 /* Takes nothing of `e`; NULL: the guest runs here. The first call counts. */
 void reception_end(Receptions *r, const char *id, const GError *e);
+/* Nobody is told how it ended: the other host reads it in the records. */
+void reception_forget(Receptions *r, const char *id);
 /* Before its end: since when the guest runs here, monotonic. */
 void reception_ran(Receptions *r, const char *id, uint64_t at);
 
@@ -43,7 +51,10 @@ ReceptionWish reception_wish(Receptions *r, const char *id, uint64_t timeout);
  * ERR_NOT_FOUND when there is no such reception, or not of that source.
  */
 Json *reception_wait_open(Receptions *r, const char *id, const char *source, uint64_t timeout, GError **err);
-/* Wish, wait until it has ended, and show it. ERR_TIMEOUT when it does not. */
+/*
+ * Wish, wait until it has ended, and show it, with `held_for`: us from the question to the answer.
+ * ERR_TIMEOUT when it does not.
+ */
 Json *reception_tell(Receptions *r, const char *id, const char *source, ReceptionWish wish, uint64_t timeout,
 		     GError **err);
 /* What the other host said of the guest's clock (agent_clock.h) beside RECEPTION_FINISH; false: nothing. */

@@ -6,6 +6,7 @@
 #include "engine/engine-impl.h"
 #include "engine/migrate_out.h"
 #include "engine/owner.h"
+#include "engine/promise.h"
 #include "engine/receive.h"
 #include "engine/records.h"
 
@@ -14,6 +15,9 @@
 /* How long a daemon that owns a guest now, and does not answer, is asked before people are told. */
 #define PATIENCE (30 * SECOND)
 #define ASK_AGAIN (SECOND / 4)
+/* Of a question and its answer, between daemons that have nothing else to do. */
+#define WAYS_MAX 10000
+#define KILL_TIMEOUT (20 * SECOND)
 
 static Engine *engine_of(StepContext *ctx)
 {
@@ -86,7 +90,8 @@ static void tell_waits(const GError *why, void *data)
 	    engine_of(s->ctx)->events, EVENT_VM_MOVE_WAITS, "vm", json_str(s->args, "vm"), name, NULL,
 	    "%s stands still in its move to %s: the pool's records don't say yet on which host it goes on: "
 	    "%s. %s",
-	    name, json_str(s->args, "host_name"), why->message, advice != NULL ? advice : "");
+	    name, json_str(s->args, "host_name"), why->message,
+	    advice != NULL ? advice : "`plim pool status` shows who is there.");
 }
 
 /* The last look, without a word: its connection would be closed if it had died. */
@@ -154,6 +159,9 @@ static Fate fate_on_record(Sending *s, const char *reception, GError **err)
 	Json *gave_up = json_obj(json_obj(op, "facts"), RECEPTION_GAVE_UP);
 	_cleanup_json_ Json *view = NULL;
 
+	/* Who evicts that host ends its operation: what its guest did until then it does not know. */
+	s->may_have_run = gave_up == NULL && json_bool(json_obj(op, "facts"), PROMISE_TAKEN, false) &&
+			  json_bool(s->args, "run", true);
 	if (json_str(op, "finished_at") != NULL && json_obj(op, "error") != NULL)
 		gave_up = json_obj(op, "error");
 	if (gave_up != NULL) {
@@ -168,19 +176,46 @@ static Fate fate_on_record(Sending *s, const char *reception, GError **err)
 	return FATE_RUNS;
 }
 
+/* What goes with the word to go on; NULL: nothing. New reference. */
+static Json *words_of(const Sending *s)
+{
+	Json *j = json_deep_copy(s->finish);
+
+	if (!s->promised)
+		return j;
+	if (j == NULL)
+		j = json_object();
+	json_put_bool(j, "promised", true);
+	return j;
+}
+
+/*
+ * Since when it runs there, by our clock. What the answer says is older by its way here, half of both ways;
+ * where these took long nobody knows which did, and the guest is not said to have run too early.
+ */
+static uint64_t began_at(const Json *view, uint64_t asked_at)
+{
+	uint64_t now = time_monotonic(), took = now - asked_at, held = json_uint(view, "held_for", took);
+	uint64_t ways = took - MIN(held, took);
+
+	return now - json_uint(view, "ran_for", 0) - (ways <= WAYS_MAX ? ways / 2 : 0);
+}
+
 /* Tells the other host to let the guest go on. FATE_ENDED: it does not run there, and never will. */
 static Fate tell_to_go_on(Sending *s, GError **err)
 {
 	const char *reception = json_str(step_operation(s->ctx)->facts, "reception");
 	g_autofree char *path = g_strconcat(RECEPTIONS "/", reception, "/finish", NULL);
 	g_autoptr(GError) e = NULL;
-	_cleanup_json_ Json *view = NULL;
+	_cleanup_json_ Json *view = NULL, *words = words_of(s);
+	uint64_t asked_at;
 
 	if (s->link == NULL)
 		s->link = s->late = peer_link_open(engine_of(s->ctx), json_str(s->args, "host"), &e);
+	asked_at = time_monotonic();
 	if (s->link != NULL)
-		view = peer_link_call(s->link, "POST", path, s->finish, TELL_TIMEOUT, &e);
-	s->ran_at = time_monotonic() - json_uint(view, "ran_for", 0);
+		view = peer_link_call(s->link, "POST", path, words, TELL_TIMEOUT, &e);
+	s->ran_at = began_at(view, asked_at);
 	if (view == NULL) {
 		Fate fate = fate_on_record(s, reception, err);
 
@@ -190,6 +225,7 @@ static Fate tell_to_go_on(Sending *s, GError **err)
 	}
 	if (json_obj(view, "error") == NULL)
 		return FATE_RUNS;
+	s->may_have_run = false;
 	sending_fail_as_told(s->args, view, err);
 	return FATE_ENDED;
 }
@@ -291,6 +327,169 @@ static Return try_return(Sending *s, GError **err)
 	return take_from_nobody(s, err);
 }
 
+/* ---- a promise that came to nothing ---- */
+
+void sending_withdraw(StepContext *ctx, const Json *args)
+{
+	g_autoptr(GError) e = NULL;
+
+	step_fact(ctx, SENDING_OURS_AGAIN, json_true());
+	if (!promise_withdraw(engine_of(ctx)->store, json_str(args, "vm"), own_id(ctx), &e))
+		log_warning("vm %s: its promise to %s stays on record: %s", json_str(args, "name"),
+			    json_str(args, "host_name"), e->message);
+}
+
+typedef enum Whose { WHOSE_OURS, WHOSE_OTHERS, WHOSE_UNKNOWN } Whose;
+
+/* What the records say, whatever was promised. */
+static Whose whose(const Sending *s, GError **err)
+{
+	Store *store = engine_of(s->ctx)->store;
+	g_autofree char *key = key_vm_runtime(json_str(s->args, "vm"));
+	g_autoptr(GError) e = NULL;
+	_cleanup_json_ Json *runtime = store_catch_up(store, &e) ? record_get(store, key, NULL, &e) : NULL;
+
+	if (e != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return WHOSE_UNKNOWN;
+	}
+	return g_strcmp0(json_str(runtime, "host"), engine_of(s->ctx)->host_id) == 0 &&
+		       g_strcmp0(json_str(runtime, "operation"), own_id(s->ctx)) == 0
+		   ? WHOSE_OURS
+		   : WHOSE_OTHERS;
+}
+
+/* What is tried until it succeeds, and of which people are told when that takes long. */
+typedef struct Tries {
+	uint64_t until;
+	void (*tell)(const GError *why, void *data);
+} Tries;
+
+static Tries tries_new(void (*tell)(const GError *why, void *data))
+{
+	return (Tries){ .until = time_monotonic() + PATIENCE, .tell = tell };
+}
+
+/* False: this daemon ends. */
+static bool try_later(Sending *s, Tries *t, const GError *why)
+{
+	if (t->tell != NULL && time_monotonic() > t->until) {
+		t->tell(why, s);
+		t->tell = NULL;
+	}
+	s->interrupted = step_stopping(s->ctx);
+	g_usleep(ASK_AGAIN);
+	return !s->interrupted;
+}
+
+/* False: this daemon ends before it is known. */
+static bool await_whose(Sending *s, Whose *ret)
+{
+	Tries t = tries_new(tell_waits);
+
+	for (;;) {
+		g_autoptr(GError) e = NULL;
+
+		*ret = whose(s, &e);
+		if (*ret != WHOSE_UNKNOWN)
+			return true;
+		if (!try_later(s, &t, e))
+			return false;
+	}
+}
+
+/* Its own QEMU is in the way. */
+static void tell_stuck(const GError *why, void *data)
+{
+	Sending *s = data;
+	const char *name = json_str(s->args, "name"), *advice = err_advice(why);
+
+	step_say(s->ctx, "waiting for QEMU on this host");
+	rest(s);
+	events_emit(engine_of(s->ctx)->events, EVENT_VM_MOVE_WAITS, "vm", json_str(s->args, "vm"), name, NULL,
+		    "the move of %s to %s came to nothing, and can't be ended here: %s. %s", name,
+		    json_str(s->args, "host_name"), why->message,
+		    advice != NULL ? advice : "Look at the storage of this host.");
+}
+
+/* False: this daemon ends before its QEMU does. */
+static bool await_killed(Sending *s)
+{
+	Tries t = tries_new(tell_stuck);
+
+	for (;;) {
+		g_autoptr(GError) e = NULL;
+
+		if (s->vmm == NULL || vmm_kill(s->vmm, KILL_TIMEOUT, &e))
+			return true;
+		if (!try_later(s, &t, e))
+			return false;
+	}
+}
+
+static void tell_unended(const GError *why, void *data)
+{
+	Sending *s = data;
+	const char *name = json_str(s->args, "name"), *advice = err_advice(why);
+
+	step_say(s->ctx, "waiting for the pool's records");
+	rest(s);
+	events_emit(
+	    engine_of(s->ctx)->events, EVENT_VM_MOVE_WAITS, "vm", json_str(s->args, "vm"), name, NULL,
+	    "the move of %s to %s came to nothing, and the pool's records don't take that yet: %s. %s", name,
+	    json_str(s->args, "host_name"), why->message,
+	    advice != NULL ? advice : "`plim pool status` shows who is there.");
+}
+
+/*
+ * It becomes the other host's in this moment, or, with who evicts this host, it became that: or it never
+ * does. False: it did; or this daemon ends.
+ */
+static bool await_ended(Sending *s)
+{
+	const struct promise_terms terms = {
+		.vm = json_str(s->args, "vm"),
+		.from_host = engine_of(s->ctx)->host_id,
+		.operation = own_id(s->ctx),
+	};
+	Tries t = tries_new(tell_unended);
+
+	for (;;) {
+		g_autoptr(GError) e = NULL;
+
+		if (promise_end(engine_of(s->ctx)->store, &terms, &e)) {
+			step_fact(s->ctx, SENDING_OURS_AGAIN, json_true());
+			return true;
+		}
+		if (g_error_matches(e, ERR, ERR_CONFLICT) || g_error_matches(e, ERR, ERR_NOT_FOUND) ||
+		    !try_later(s, &t, e))
+			return false;
+	}
+}
+
+/*
+ * The whole guest is here. What has run over there may have written to disks that both hosts see, though:
+ * then it was lost with that host. False: it is not ours after all, or this daemon ends.
+ */
+static bool keep(Sending *s)
+{
+	return (!s->may_have_run || is_all_here(s) || await_killed(s)) && await_ended(s);
+}
+
+/* The records say still that it is this host's, and it is kept. */
+static bool keep_promised(Sending *s)
+{
+	Whose is;
+
+	if (!s->promised)
+		return false;
+	if (await_whose(s, &is) && is == WHOSE_OURS && keep(s))
+		s->owned = s->promised = false;
+	else if (!s->interrupted)
+		s->promised = false; /* the other host's, as any guest that was handed over */
+	return !s->owned;
+}
+
 /*
  * It does not run over there, and never will: it is ours again, unless somebody took it meanwhile. A store
  * that does not take that, or a lease that this host lost, is waited for: all of the guest is here, and only
@@ -298,9 +497,10 @@ static Return try_return(Sending *s, GError **err)
  */
 static void take_back(Sending *s)
 {
-	uint64_t until = time_monotonic() + PATIENCE;
+	Tries t = tries_new(tell_waits);
+	bool kept = keep_promised(s);
 
-	for (bool told = false; !s->interrupted;) {
+	while (!kept && !s->interrupted) {
 		g_autoptr(GError) e = NULL;
 		Return r = try_return(s, &e);
 
@@ -311,12 +511,7 @@ static void take_back(Sending *s)
 				  e != NULL ? e->message : "not all of it is here");
 		if (r != RETURN_LATER)
 			break;
-		if (!told && time_monotonic() > until) {
-			tell_waits(e, s);
-			told = true;
-		}
-		s->interrupted = step_stopping(s->ctx);
-		g_usleep(ASK_AGAIN);
+		try_later(s, &t, e);
 	}
 	wake(s);
 }
@@ -342,6 +537,13 @@ static void tell_unknown(const Sending *s, const GError *why)
 	    name, host, why->message, host, host);
 }
 
+/* The records have it, too, for a host that can't be reached. */
+static bool note_sent(Sending *s)
+{
+	step_fact(s->ctx, PROMISE_SENT, json_true());
+	return step_commit(s->ctx, NULL);
+}
+
 /*
  * What became of a guest that is the other host's, however long that takes to
  * know: here is all of it still, and the other host may lack a part. Unknown
@@ -350,14 +552,18 @@ static void tell_unknown(const Sending *s, const GError *why)
 static Fate await_fate(Sending *s, GError **err)
 {
 	uint64_t until = time_monotonic() + PATIENCE;
-	bool told = false;
+	bool told = false, noted = false;
 
 	for (;;) {
 		g_autoptr(GError) e = NULL;
 		Fate fate = tell_to_go_on(s, &e);
 
-		if (fate == FATE_UNKNOWN && is_back(s))
+		if (fate == FATE_UNKNOWN && s->promised && !noted)
+			noted = note_sent(s);
+		if (fate == FATE_UNKNOWN && is_back(s)) {
+			s->may_have_run = false;
 			fate = FATE_ENDED;
+		}
 		s->interrupted = fate == FATE_UNKNOWN && step_stopping(s->ctx);
 		if (fate != FATE_UNKNOWN || s->interrupted) {
 			wake(s);
@@ -385,4 +591,58 @@ bool sending_conclude(Sending *s, GError **err)
 		fail(err, ERR_CANCELLED, "the daemon ends");
 	}
 	return fate == FATE_RUNS;
+}
+
+/* Whether all of it was sent; false: this daemon ends before QEMU says so. */
+static bool break_off(Sending *s, bool *ret_all_sent)
+{
+	Tries t = tries_new(tell_stuck);
+
+	*ret_all_sent = true;
+	while (s->vmm != NULL) {
+		g_autoptr(GError) e = NULL;
+
+		if (migrate_out_break(s->vmm, ret_all_sent, &e) || !try_later(s, &t, e))
+			break;
+	}
+	wake(s);
+	return !s->interrupted;
+}
+
+/*
+ * It can't run over there, and goes on here, as QEMU lets it at once. That the promise came to nothing goes
+ * on record; when who evicted this host gave the guest away, it is taken back, or else belongs to somebody
+ * else.
+ */
+static void settle_unsent(Sending *s)
+{
+	static const char *const none[] = { NULL };
+	g_autoptr(GError) e = NULL;
+
+	if (s->vmm != NULL && !migrate_out_revert(s->vmm, none, json_bool(s->args, "run", true), &e))
+		log_warning("vm %s: %s", json_str(s->args, "name"), e->message);
+	if (!await_ended(s) && !s->interrupted) {
+		s->promised = s->may_have_run = false;
+		take_back(s);
+	} else {
+		s->owned = false;
+	}
+	wake(s);
+}
+
+bool sending_settle(Sending *s, GError **err)
+{
+	bool all_sent;
+
+	s->owned = true;
+	if (break_off(s, &all_sent) && !all_sent)
+		settle_unsent(s);
+	/* Nothing is undone before it is known, whoever wished it; nor what is another host's. */
+	if (s->interrupted || s->owned)
+		step_outlive_cancel(s->ctx);
+	if (s->interrupted || all_sent)
+		g_clear_error(err);
+	if (s->interrupted)
+		return fail(err, ERR_CANCELLED, "the daemon ends");
+	return all_sent && sending_conclude(s, err);
 }

@@ -14,6 +14,9 @@
 
 /* Fact: the other host was taken out of the pool, and what stayed here is all that is left of the guest. */
 #define SENDING_LEFT_ALONE "left_alone"
+/* Facts of a guest that is promised: QEMU may have been told to send it; it will not run over there. */
+#define SENDING_BEGUN "sending_begun"
+#define SENDING_OURS_AGAIN "ours_again"
 
 typedef struct Sending {
 	StepContext *ctx;
@@ -24,10 +27,12 @@ typedef struct Sending {
 	Vmm *vmm;       /* NULL: its QEMU has ended */
 	uint64_t looked_at;
 	OwnerSeen seen;
-	bool stands;      /* the guest does: nothing may take long */
-	bool owned;       /* by the other host */
-	bool interrupted; /* this daemon ends before it is known what became of it */
-	bool rests;       /* its thread counts as free */
+	bool stands;       /* the guest does: nothing may take long */
+	bool owned;        /* by the other host; or it may run there, when it is promised */
+	bool promised;     /* promise.h */
+	bool may_have_run; /* over there, and does not any more */
+	bool interrupted;  /* this daemon ends before it is known what became of it */
+	bool rests;        /* its thread counts as free */
 	uint64_t ran_at;
 	Json *finish; /* what goes with the word to go on; NULL: nothing */
 } Sending;
@@ -47,3 +52,14 @@ bool sending_hand_over(Sending *s, GError **err);
  * ends, and nothing is known.
  */
 bool sending_conclude(Sending *s, GError **err);
+/*
+ * Something went wrong with a guest that is promised: whether it may go on here. True: it went over all the
+ * same, and *err is cleared. Else *err stays, or says better what happened; the rest as for
+ * sending_conclude(), s->owned also for one that was given away when this host was evicted.
+ */
+bool sending_settle(Sending *s, GError **err);
+/*
+ * Nothing comes of the promise any more, and that is sure: the guest is as ours as before. A promise that
+ * stays on record, because the store can't be reached, is in nobody's way.
+ */
+void sending_withdraw(StepContext *ctx, const Json *args);

@@ -21,6 +21,7 @@
 #include "engine/migrate_out.h"
 #include "engine/move.h"
 #include "engine/owner.h"
+#include "engine/promise.h"
 #include "engine/receive.h"
 #include "engine/records.h"
 #include "engine/sending.h"
@@ -126,12 +127,36 @@ static bool ask_for_reception(StepContext *ctx, const Json *args, Move *m, GErro
 	if (answer == NULL)
 		return false;
 	m->reception = g_strdup(json_str(answer, "reception"));
+	m->takes_promise = json_bool(answer, "takes_promise", false);
 	m->applied = json_ref(json_obj(answer, "applied"));
 	if (m->reception == NULL || m->applied == NULL)
 		return fail(err, ERR_UNAVAILABLE, "%s answers what makes no sense",
 			    json_str(args, "host_name"));
 	step_fact(ctx, "reception", json_string(m->reception));
 	return take_disks(ctx, args, m, answer, err);
+}
+
+/*
+ * A host of an older version knows nothing of promises. A guest that takes disks along stops before the
+ * switch, and one whose memory may follow it has its own rules (migrate_out.h): they wait for the change of
+ * their owner.
+ */
+static bool promise_guest(StepContext *ctx, const Json *args, Move *m, GError **err)
+{
+	const struct promise_terms terms = {
+		.vm = json_str(args, "vm"),
+		.from_host = engine_of(ctx)->host_id,
+		.operation = own_id(ctx),
+		.host = json_str(args, "host"),
+		.reception = m->reception,
+		.applied = m->applied,
+	};
+
+	if (!m->takes_promise || json_array_size(m->copied) > 0 ||
+	    json_bool(json_obj(args, "settings"), "post_copy", false))
+		return true;
+	m->promised = promise_make(engine_of(ctx)->store, &terms, err);
+	return m->promised;
 }
 
 static bool wait_open(StepContext *ctx, const Json *args, Move *m, GError **err)
@@ -164,7 +189,25 @@ bool step_MIGRATE_PREPARE_run(StepContext *ctx, const Json *args, GError **err)
 	Move *m = move_begin(e->moves, own_id(ctx));
 
 	m->link = peer_link_open(e, json_str(args, "host"), err);
-	return m->link != NULL && ask_for_reception(ctx, args, m, err) && wait_open(ctx, args, m, err);
+	return m->link != NULL && ask_for_reception(ctx, args, m, err) && promise_guest(ctx, args, m, err) &&
+	       wait_open(ctx, args, m, err);
+}
+
+/* One that is promised still may run over there if all of it was sent. */
+static bool may_come_back(StepContext *ctx, const Json *args, GError **err)
+{
+	const Json *facts = step_operation(ctx)->facts;
+	Engine *e = engine_of(ctx);
+	g_autoptr(Vmm) v = fleet_vmm(e->fleet, json_str(args, "vm"));
+	bool promised = false, all_sent = false;
+
+	if (json_bool(facts, SENDING_OURS_AGAIN, false) || !json_bool(facts, SENDING_BEGUN, false))
+		return true;
+	if (!promise_is(e->store, json_str(args, "vm"), own_id(ctx), &promised, err) ||
+	    (promised && v != NULL && !migrate_out_break(v, &all_sent, err)))
+		return false;
+	return !all_sent || fail(err, ERR_BAD_STATE, "'%s' is promised to %s, and all of it went there",
+				 json_str(args, "name"), json_str(args, "host_name"));
 }
 
 /*
@@ -181,12 +224,15 @@ bool step_MIGRATE_PREPARE_undo(StepContext *ctx, const Json *args, GError **err)
 	g_autoptr(GError) e2 = NULL;
 	_cleanup_json_ Json *view = NULL;
 
+	if (!may_come_back(ctx, args, err))
+		return false;
 	move_end(e->moves, own_id(ctx));
 	if (path != NULL)
 		view = peer_call(e, json_str(args, "host"), "POST", path, NULL, ABORT_TIMEOUT, &e2);
 	if (e2 != NULL && !g_error_matches(e2, ERR, ERR_NOT_FOUND))
 		log_warning("vm %s: %s was not told that nothing comes: %s", json_str(args, "name"),
 			    json_str(args, "host_name"), e2->message);
+	sending_withdraw(ctx, args);
 	return dir_remove(key_dir, err);
 }
 
@@ -206,7 +252,9 @@ static bool other_lives(Sending *s, GError **err)
 	view = peer_link_call(s->link, "GET", path, NULL, LOOK_TIMEOUT, err);
 	if (view == NULL)
 		return false;
-	return g_strcmp0(json_str(view, "state"), "open") == 0 || sending_fail_as_told(s->args, view, err);
+	/* One that was promised may have all of the guest already, and be done. */
+	return g_strcmp0(json_str(view, "state"), "open") == 0 ||
+	       (s->promised && json_obj(view, "error") == NULL) || sending_fail_as_told(s->args, view, err);
 }
 
 static bool on_ended(void *data, GError **err)
@@ -247,6 +295,17 @@ static bool switch_early(Sending *s, MigrateOut *out, GError **err)
 	return sending_conclude(s, err) && migrate_out_follow(out, err);
 }
 
+/* It goes on over there by itself. Nothing is done here meanwhile: both QEMUs have work to do. */
+static bool switch_promised(Sending *s, MigrateOut *out, GError **err)
+{
+	if (!step_forbid_cancel(s->ctx))
+		return fail(err, ERR_CANCELLED, "the move was cancelled");
+	if (!migrate_out_wait(out, err))
+		return false;
+	s->owned = true;
+	return sending_conclude(s, err);
+}
+
 /*
  * The owner changes while the rest is under way: of the two the guest waits for
  * the one that takes longer. It goes on over there when both are done.
@@ -254,6 +313,8 @@ static bool switch_early(Sending *s, MigrateOut *out, GError **err)
 static bool switch_over(Sending *s, MigrateOut *out, GError **err)
 {
 	s->stands = true;
+	if (s->promised)
+		return switch_promised(s, out, err);
 	if (migrate_out_is_post_copy(out))
 		return switch_early(s, out, err);
 	if (!migrate_out_release(out, err) ||
@@ -280,6 +341,7 @@ static bool conclude_late(StepContext *ctx, const Json *args, Vmm *v, GError **e
 
 	if (json_str(step_operation(ctx)->facts, "reception") == NULL)
 		return true;
+	step_outlive_cancel(ctx);
 	/* Without a QEMU nothing goes on here, but the disks may be all that is left of it. */
 	ok = sending_conclude(&s, err);
 	peer_link_free(s.late);
@@ -291,15 +353,17 @@ static Json *numbers_of(const Sending *s, MigrateOut *out)
 {
 	struct migrate_stats st;
 	g_autofree char *now = time_stamp();
-	uint64_t down;
+	uint64_t down, since;
 	Json *j = json_object();
 
 	migrate_out_stats(out, &st);
+	/* It is over when the guest runs there; with post-copy its memory is there, too, only now. */
+	since = s->ran_at > st.stopped_at && !st.post_copy ? time_monotonic() - s->ran_at : 0;
 	down = st.stopped_at != 0 && s->ran_at > st.stopped_at ? s->ran_at - st.stopped_at : 0;
 	json_put_str(j, "at", now);
 	json_put_str(j, "from", engine_of(s->ctx)->host_id);
 	json_put_str(j, "to", json_str(s->args, "host"));
-	json_put_uint(j, "total", st.total);
+	json_put_uint(j, "total", st.total - MIN(since, st.total));
 	json_put_uint(j, "downtime", json_bool(s->args, "run", true) ? down : 0);
 	json_put_uint(j, "rounds", st.rounds);
 	json_put_uint(j, "bytes", st.bytes);
@@ -338,6 +402,21 @@ static void ask_clock(Sending *s)
 	json_put_int(s->finish, "clock_offset", offset);
 }
 
+/* A daemon that finds this operation knows by it whether something of a promised guest may have gone. */
+static bool begin_sending(Sending *s, GError **err)
+{
+	if (!s->promised)
+		return true;
+	step_fact(s->ctx, SENDING_BEGUN, json_true());
+	return step_commit(s->ctx, err);
+}
+
+/* Something went wrong with it, perhaps only here. */
+static bool went_all_the_same(Sending *s, GError **err)
+{
+	return s->promised && !s->owned && sending_settle(s, err);
+}
+
 static bool send_guest(Sending *s, const char *key_dir, GError **err)
 {
 	struct migrate_out_spec spec = {
@@ -353,11 +432,12 @@ static bool send_guest(Sending *s, const char *key_dir, GError **err)
 	g_autoptr(MigrateOut) out = NULL;
 	_cleanup_json_ Json *numbers = NULL;
 
-	if (!migrate_settings_of_json(json_obj(s->args, "settings"), &spec.settings, err))
+	if (!migrate_settings_of_json(json_obj(s->args, "settings"), &spec.settings, err) ||
+	    !begin_sending(s, err))
 		return false;
 	ask_clock(s);
 	out = migrate_out_new(s->vmm, &spec);
-	if (!migrate_out_send(out, err) || !switch_over(s, out, err))
+	if ((!migrate_out_send(out, err) || !switch_over(s, out, err)) && !went_all_the_same(s, err))
 		return false;
 	numbers = numbers_of(s, out);
 	tell(s, numbers);
@@ -369,7 +449,34 @@ static bool come_back(Engine *e, const Json *args, const char *const *node, GErr
 {
 	g_autoptr(Vmm) v = fleet_vmm(e->fleet, json_str(args, "vm"));
 
-	return v == NULL || migrate_out_revert(v, node, json_bool(args, "run", true), err);
+	return v == NULL || !vmm_alive(v) || migrate_out_revert(v, node, json_bool(args, "run", true), err);
+}
+
+/* What became of a sending that failed; the guest goes on here if it is ours. */
+static bool end_badly(Sending *s, const char *const *node, GError **err)
+{
+	if (s->owned)
+		return !s->interrupted && leave_damaged(s, err);
+	/* A daemon that is being stopped undoes nothing now, but the guest must not wait for its return. */
+	come_back(engine_of(s->ctx), s->args, node, NULL);
+	return false;
+}
+
+/* Another daemon here began this, and died before the promise was kept. */
+static bool settle_late(StepContext *ctx, const Json *args, Vmm *v, GError **err)
+{
+	static const char *const none[] = { NULL };
+	Sending s = { .ctx = ctx, .args = args, .vmm = v, .promised = true };
+	GError *e = NULL;
+	bool ok;
+
+	fail_advice(&e, ERR_UNAVAILABLE, "Nothing moved; ask for it again.",
+		    "the daemon ended in the middle of this move");
+	ok = went_all_the_same(&s, &e) || end_badly(&s, none, &e);
+	peer_link_free(s.late);
+	if (!ok)
+		g_propagate_error(err, e);
+	return ok;
 }
 
 bool step_MIGRATE_SEND_run(StepContext *ctx, const Json *args, GError **err)
@@ -379,28 +486,27 @@ bool step_MIGRATE_SEND_run(StepContext *ctx, const Json *args, GError **err)
 	g_autofree char *key_dir = g_build_filename(run_dir, "key", NULL);
 	g_autoptr(Vmm) v = fleet_vmm(e->fleet, json_str(args, "vm"));
 	Sending s = { .ctx = ctx, .args = args, .move = move_find(e->moves, own_id(ctx)), .vmm = v };
-	bool ours = true, ok;
+	bool ours = true, promised = false, ok;
 
-	if (!owner_is(e->store, json_str(args, "vm"), e->host_id, &ours, err))
+	/* In this order: one that is kept meanwhile has another owner then. */
+	if (!promise_is(e->store, json_str(args, "vm"), own_id(ctx), &promised, err) ||
+	    !owner_is(e->store, json_str(args, "vm"), e->host_id, &ours, err))
 		return false;
 	if (!ours)
 		return conclude_late(ctx, args, v, err);
+	if (s.move == NULL && promised && json_bool(step_operation(ctx)->facts, SENDING_BEGUN, false))
+		return settle_late(ctx, args, v, err);
 	if (s.move == NULL)
 		return fail_advice(err, ERR_UNAVAILABLE, "Nothing moved; ask for it again.",
 				   "the daemon ended in the middle of this move");
 	if (v == NULL)
 		return fail(err, ERR_GONE, "QEMU of '%s' has ended", json_str(args, "name"));
 	s.link = s.move->link;
-	ok = send_guest(&s, key_dir, err);
+	s.promised = s.move->promised;
+	ok = send_guest(&s, key_dir, err) || end_badly(&s, (const char *const *)s.move->node, err);
 	owner_seen_clear(&s.seen);
 	json_unref(s.finish);
-	if (ok)
-		return true;
-	if (s.owned)
-		return !s.interrupted && leave_damaged(&s, err);
-	/* A daemon that is being stopped undoes nothing now, but the guest must not wait for its return. */
-	come_back(e, args, (const char *const *)s.move->node, NULL);
-	return false;
+	return ok;
 }
 
 bool step_MIGRATE_SEND_undo(StepContext *ctx, const Json *args, GError **err)
@@ -413,7 +519,9 @@ bool step_MIGRATE_SEND_undo(StepContext *ctx, const Json *args, GError **err)
 
 	json_array_foreach(copied, i, d) g_ptr_array_add(node, migrate_node(json_str(d, "name")));
 	g_ptr_array_add(node, NULL);
-	ok = owner_is(e->store, json_str(args, "vm"), e->host_id, &ours, err) &&
+	/* In this order: one that is kept meanwhile has another owner then. */
+	ok = may_come_back(ctx, args, err) &&
+	     owner_is(e->store, json_str(args, "vm"), e->host_id, &ours, err) &&
 	     (!ours || come_back(e, args, (const char *const *)node->pdata, err));
 	g_ptr_array_unref(node);
 	return ok;

@@ -559,18 +559,24 @@ static void check_missing(Supervisor *s, const char *vm_id, const Vm *vm, const 
 }
 
 /*
- * A guest that could not go on over there and is ours again may have lost its QEMU here meanwhile, when its
- * end was no concern of this host.
+ * A guest that could not go on over there and is ours again may have lost its QEMU here meanwhile, or may
+ * have panicked, when that was no concern of this host. So may one that ran here before the records said so.
  */
 static void look_at_returned(Supervisor *s, const Operation *op)
 {
+	bool failed = g_str_equal(op->kind, "vm.migrate") && op->state != OPERATION_DONE;
 	g_autoptr(VmRecords) r = NULL;
+	_cleanup_json_ Json *exit = NULL;
 
-	if (s->engine->sim != NULL || !g_str_equal(op->kind, "vm.migrate") || op->state == OPERATION_DONE)
+	if (s->engine->sim != NULL || !(failed || g_str_equal(op->kind, "vm.receive")))
 		return;
 	r = records_of_own(s, op->target_id, NULL);
-	if (r != NULL && json_str(r->runtime, "operation") == NULL)
-		check_missing(s, op->target_id, r->vm, r->runtime);
+	if (r == NULL || json_str(r->runtime, "operation") != NULL)
+		return;
+	check_missing(s, op->target_id, r->vm, r->runtime);
+	exit = waiting_exit(s, op->target_id);
+	if (exit == NULL)
+		supervisor_push(s, supervisor_look_at_adopted, op->target_id, NULL, false);
 }
 
 void supervisor_operation_ended(Supervisor *s, const Operation *op)

@@ -66,5 +66,6 @@ bool vmm_wait_started(Vmm *v, uint64_t timeout);
 bool vmm_go_live(Vmm *v, bool late);
 /* Ask the loop's thread to forget it, and drop the reference. */
 void vmm_abandon(Vmm *v);
-/* An event, or NULL: events were lost, or none come any more. Loop thread. Part of vmm_events.c. */
-void vmm_tell_listeners(Vmm *v, const char *name, const Json *args);
+/* An event, of that real time (0: unknown), or NULL: events were lost, or none come any more. Loop thread.
+ * Part of vmm_events.c. */
+void vmm_tell_listeners(Vmm *v, const char *name, const Json *args, uint64_t real_us);

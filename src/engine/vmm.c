@@ -270,7 +270,7 @@ static void on_event(Qmp *q, const char *name, Json *args, uint64_t real_us, voi
 
 	(void)q;
 	note_event(v, name, args); /* known events have the form of the table */
-	vmm_tell_listeners(v, name, args);
+	vmm_tell_listeners(v, name, args, real_us);
 	if (state_of(v) == VMM_LIVE && v->handler->event != NULL)
 		v->handler->event(v, name, args, real_us, v->data);
 }
@@ -279,7 +279,7 @@ static void on_event(Qmp *q, const char *name, Json *args, uint64_t real_us, voi
 static void on_lost(Qmp *q, const GError *e, void *data)
 {
 	(void)q, (void)e;
-	vmm_tell_listeners(data, NULL, NULL);
+	vmm_tell_listeners(data, NULL, NULL, 0);
 	retry_later(data);
 }
 
@@ -324,7 +324,7 @@ static void on_process_end(int fd, uint32_t events, void *data)
 		return;
 	before = set_ended(v, &end); /* first: a step waits for it */
 	stop_watching(v);
-	vmm_tell_listeners(v, NULL, NULL);
+	vmm_tell_listeners(v, NULL, NULL, 0);
 	if (before == VMM_LIVE && v->handler->exited != NULL)
 		v->handler->exited(v, &v->exit, v->data);
 	vmm_unref(v); /* the loop's */
@@ -341,7 +341,7 @@ void vmm_forget(Vmm *v)
 	v->state = VMM_FORGOTTEN;
 	g_cond_broadcast(&v->changed);
 	g_mutex_unlock(&v->lock);
-	vmm_tell_listeners(v, NULL, NULL);
+	vmm_tell_listeners(v, NULL, NULL, 0);
 	stop_watching(v);
 	vmm_unref(v); /* the loop's */
 }

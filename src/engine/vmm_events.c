@@ -3,6 +3,9 @@
 #include "base/time.h"
 #include "engine/vmm-impl.h"
 
+/* An event that came later than this was not late: the clock was set. */
+#define LATE_MAX UINT64_C(10000000)
+
 struct VmmEvents {
 	Vmm *vmm;
 	/* under the vmm's lock */
@@ -51,9 +54,17 @@ VmmEvents *vmm_events_close(VmmEvents *e)
 	return NULL;
 }
 
-void vmm_tell_listeners(Vmm *v, const char *name, const Json *args)
+/* On our clock. QEMU says when it was, and this thread may have come late to it. */
+static uint64_t happened_at(uint64_t real_us)
 {
-	uint64_t now = time_monotonic();
+	uint64_t now = time_monotonic(), real = time_real(), age = real_us < real ? real - real_us : 0;
+
+	return real_us != 0 && age < LATE_MAX ? now - age : now;
+}
+
+void vmm_tell_listeners(Vmm *v, const char *name, const Json *args, uint64_t real_us)
+{
+	uint64_t at = happened_at(real_us);
 
 	g_mutex_lock(&v->lock);
 	for (guint i = 0; i < v->listeners->len; i++) {
@@ -63,7 +74,7 @@ void vmm_tell_listeners(Vmm *v, const char *name, const Json *args)
 		if (name != NULL) {
 			ev = g_new(VmmEvent, 1);
 			/* A copy: what jansson counts is not for two threads. */
-			*ev = (VmmEvent){ g_strdup(name), json_deep_copy(args), now };
+			*ev = (VmmEvent){ g_strdup(name), json_deep_copy(args), at };
 			g_queue_push_tail(&e->queue, ev);
 		} else {
 			e->lost = true;

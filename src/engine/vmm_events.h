@@ -17,7 +17,7 @@ typedef struct VmmEvents VmmEvents;
 typedef struct VmmEvent {
 	char *name;
 	Json *args;  /* an object */
-	uint64_t at; /* monotonic time of its arrival */
+	uint64_t at; /* monotonic time at which it happened, as QEMU says */
 } VmmEvent;
 
 /* From any thread. */

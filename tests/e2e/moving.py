@@ -59,10 +59,10 @@ def begin(host, name, to, *more, bandwidth=SLOW):
     return ident
 
 
-def qmp(host, name, command, **arguments):
-    """What its QEMU answers, through the monitor for tools."""
+def qmp(host, name, command, vm=None, **arguments):
+    """What its QEMU answers, through the monitor for tools. `vm`: its id, for when no daemon can be asked."""
     with socket.socket(socket.AF_UNIX) as s:
-        s.connect(str(host.run / "vms" / host.vm(name)["id"] / "qmp2.sock"))
+        s.connect(str(host.run / "vms" / (vm or host.vm(name)["id"]) / "qmp2.sock"))
         f = s.makefile("rw")
         f.readline()
         for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):

@@ -9,7 +9,7 @@ import pathlib
 import signal
 
 from daemon import PAYLOAD, until
-from moving import MEMORY, assert_clean, begin, is_clean, lines, qemus
+from moving import MEMORY, assert_clean, begin, is_clean, lines, qemus, qmp
 
 PATIENCE = 120
 LARGE = "out=serial job=dirty:40:12"
@@ -47,6 +47,33 @@ def change(etcd, end, **members):
     etcd.put(key, json.dumps(json.loads(etcd.get(key)) | members))
 
 
+def record(etcd, end):
+    """The one whose key ends so, or None."""
+    key = next((k for k in etcd.keys() if k.endswith(end)), None)
+    return json.loads(etcd.get(key)) if key else None
+
+
+def reception_of(pool):
+    """The record of the one operation that receives a guest."""
+    found = [json.loads(pool.etcd.get(k)) for k in pool.etcd.keys() if "/operations/" in k]
+    return next((o for o in found if o["kind"] == "vm.receive"), None)
+
+
+def all_sent(pool, *more):
+    """A guest of h0 that went to h1, whose QEMU has not read the last of it: the QEMUs here and there."""
+    a, b = pool.hosts[:2]
+    started(a, "g", SMALL, *more)
+    begin(a, "g", b, "--downtime", "2s")
+    (there,) = qemus(b)
+    os.kill(there, signal.SIGSTOP)
+    until(lambda: qmp(a, "g", "query-migrate")["status"] == "completed", "end of the sending", PATIENCE)
+    return a.runtime("g")["pid"], there
+
+
+def move_of(host):
+    return next(o["id"] for o in host.get("/v1/operations") if o["kind"] == "vm.migrate" and not o["finished_at"])
+
+
 def evict(host, name):
     until(lambda: host.plim("pool", "evict", name).status == 0, f"eviction of {name}", PATIENCE)
 
@@ -77,12 +104,8 @@ def test_what_waits_for_a_guest_of_a_lost_host_is_given_back(make_pool):
 def test_a_guest_that_an_evicted_host_had_not_taken_in_goes_on_where_it_is(make_pool):
     pool = make_pool(2, engine="qemu")
     a, b = pool.hosts
-    started(a, "g", SMALL)
-    ident = begin(a, "g", b, "--downtime", "2s")
-    (here,), (there,) = qemus(a), qemus(b)
-    # It waits in the network when its owner changes.
-    os.kill(there, signal.SIGSTOP)
-    until(lambda: a.runtime("g")["host"] == host_ids(pool)["h1"], "change of the owner", PATIENCE)
+    here, there = all_sent(pool)
+    ident = move_of(a)
     die(b, there)
     pool.wait_status("h1", "offline", a)
     assert a.get(f"/v1/operations/{ident}")["finished_at"] is None, "nobody may guess"
@@ -96,6 +119,117 @@ def test_a_guest_that_an_evicted_host_had_not_taken_in_goes_on_where_it_is(make_
     a.ok("vm", "kill", "g")
     a.ok("vm", "start", "g")
     lines(a, "g", 1)
+
+
+def test_a_guest_that_may_have_written_elsewhere_is_not_run_as_it_was(make_pool):
+    """An evicted host had all of it, and both hosts see its disk: nobody knows what it has written."""
+    pool = make_pool(2, engine="qemu")
+    a, b = pool.hosts
+    disk = a.base / "disk.raw"
+    disk.write_bytes(bytes(1 << 20))
+    _, there = all_sent(pool, "--disk", f"name=root,path={disk},format=raw")
+    ident = move_of(a)
+    die(b, there)
+    pool.wait_status("h1", "offline", a)
+    assert a.get(f"/v1/operations/{ident}")["finished_at"] is None, "nobody may guess"
+    evict(a, "h1")
+    until(lambda: a.get(f"/v1/operations/{ident}")["finished_at"], "end of the move", PATIENCE)
+    runtime = until(lambda: next((r for r in [a.runtime("g")] if r["operation"] is None and r["state"] == "crashed"), None), "crash",
+                    PATIENCE)
+    assert runtime["host"] == host_ids(pool)["h0"] and qemus(a) == [], runtime
+    a.ok("vm", "start", "g")
+    lines(a, "g", 1)
+
+
+def test_a_guest_that_was_sent_by_a_host_that_is_lost_goes_on(make_pool):
+    """It is promised: who evicts the host that sent it gives it to the one that has all of it."""
+    pool = make_pool(2, engine="qemu")
+    a, b = pool.hosts
+    here, there = all_sent(pool)
+    theirs = host_ids(pool)["h1"]
+    die(a, here)
+    pool.wait_status("h0", "offline", b)
+    evict(b, "h0")
+    os.kill(there, signal.SIGCONT)
+    runtime = until(lambda: next((r for r in [b.runtime("g")] if r["operation"] is None), None), "end of the reception", PATIENCE)
+    assert runtime["state"] == "running" and runtime["pid"] == there and runtime["host"] == theirs, runtime
+    lines(b, "g", 1)
+    b.ok("vm", "kill", "g")
+    b.ok("vm", "start", "g")
+
+
+def test_a_guest_that_ran_and_died_there_is_not_run_as_it_left(make_pool):
+    """It was the other host's for a moment, and both hosts see its disk."""
+    pool = make_pool(2, engine="qemu")
+    a, b = pool.hosts
+    disk = a.base / "disk.raw"
+    disk.write_bytes(bytes(1 << 20))
+    started(a, "g", SMALL, "--disk", f"name=root,path={disk},format=raw")
+    begin(a, "g", b)
+    (there,), theirs, vm = qemus(b), host_ids(pool)["h1"], a.vm("g")["id"]
+    # No daemon here says that all was sent: the one over there waits for that word after the guest is its own.
+    os.kill(a.process.pid, signal.SIGSTOP)
+    qmp(a, "g", "migrate-set-parameters", vm=vm, **{"downtime-limit": 2000})
+    until(lambda: record(pool.etcd, f"/vms/{vm}/runtime")["host"] == theirs, "change of the owner", PATIENCE)
+    a.kill9()
+    die(b, there)
+    received = reception_of(pool)
+    assert received["finished_at"] is None and "gave_up" not in received["facts"], received
+    b.start()
+    a.start()
+    runtime = until(lambda: next((r for r in [a.runtime("g")] if r["operation"] is None and r["state"] == "crashed"), None), "crash",
+                    PATIENCE)
+    assert runtime["host"] == theirs and "gave_up" not in reception_of(pool)["facts"], runtime
+    until(lambda: qemus(a) == [] == qemus(b), "end of both QEMUs")
+    b.ok("vm", "start", "g")
+    lines(b, "g", 1)
+
+
+def test_a_guest_of_a_lost_host_that_did_not_come_whole_is_nobodys(make_pool):
+    pool = make_pool(2, engine="qemu")
+    a, b = pool.hosts
+    started(a, "g", LARGE)
+    begin(a, "g", b)
+    die(a, *qemus(a))
+    until(lambda: reception_of(pool)["finished_at"], "end of the reception", PATIENCE)
+    assert record(pool.etcd, "/promise") is None
+    pool.wait_status("h0", "offline", b)
+    evict(b, "h0")
+    runtime = b.runtime("g")
+    assert (runtime["host"], runtime["operation"], runtime["state"]) == (None, None, "stopped"), runtime
+    b.ok("vm", "start", "g")
+    lines(b, "g", 1)
+
+
+def test_a_guest_that_two_lost_hosts_had_is_started_when_both_are_evicted(make_pool):
+    """One of them may run it when it is back, for all that anybody knows."""
+    pool = make_pool(3, engine="qemu")
+    a, b, c = pool.hosts
+    here, there = all_sent(pool)
+    theirs = host_ids(pool)["h1"]
+    die(a, here)
+    os.kill(b.process.pid, signal.SIGSTOP)
+    try:
+        pool.wait_status("h1", "offline", c)
+        pool.wait_status("h0", "offline", c)
+        assert "g" not in c.ok("pool", "evict", "h0", "--dry-run").split()
+        evict(c, "h0")
+        assert c.runtime("g")["host"] == theirs and c.wait_event("vm.move-waits")
+        assert c.plim("vm", "start", "g").status != 0
+        # What was held reads the last of the guest, and is the host's that has it.
+    finally:
+        os.kill(b.process.pid, signal.SIGCONT)
+        os.kill(there, signal.SIGCONT)
+    runtime = until(lambda: next((r for r in [c.runtime("g")] if r["operation"] is None), None), "end of the reception", PATIENCE)
+    assert runtime["state"] == "running" and runtime["host"] == theirs and runtime["pid"] == there, runtime
+    pool.wait_status("h1", "online", c)
+    lines(b, "g", 1)
+    die(b, there)
+    pool.wait_status("h1", "offline", c)
+    evict(c, "h1")
+    assert c.runtime("g")["host"] is None
+    c.ok("vm", "start", "g")
+    lines(c, "g", 1)
 
 
 def test_the_last_disks_of_a_guest_are_never_removed(make_pool):

@@ -282,11 +282,11 @@ static void finish_there(void *data)
 	Move *m = data;
 
 	struct migrate_in_end how = { .disks = m->disks, .alone = m->alone, .run = true, .timeout = WAIT };
-	uint64_t ran_at = 0;
+	struct migrate_in_result got;
 
-	if (migrate_in_finish(m->there.vmm, &how, &ran_at, &m->error)) {
-		g_assert_cmpuint(ran_at, >, 0);
-		g_assert_cmpuint(ran_at, <=, time_monotonic());
+	if (migrate_in_finish(m->there.vmm, &how, &got, &m->error)) {
+		g_assert_cmpuint(got.ran_at, >, 0);
+		g_assert_cmpuint(got.ran_at, <=, time_monotonic());
 	}
 }
 

@@ -18,6 +18,11 @@ char *key_vm_applied(const char *id)
 	return g_strconcat(KEYS_VMS, id, "/applied", NULL);
 }
 
+char *key_vm_promise(const char *id)
+{
+	return g_strconcat(KEYS_VMS, id, "/promise", NULL);
+}
+
 char *key_tools(const char *vm_id)
 {
 	return g_strconcat(KEYS_TOOLS, vm_id, NULL);

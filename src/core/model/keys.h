@@ -32,6 +32,8 @@ char *key_vm_config(const char *id);
 char *key_vm_runtime(const char *id);
 /* What the last start used: {config, arguments}. */
 char *key_vm_applied(const char *id);
+/* To whom a guest that moves is promised (engine/promise.h); there only meanwhile. */
+char *key_vm_promise(const char *id);
 /* What the guest's tools said of themselves (core/tools/record.h). */
 char *key_tools(const char *vm_id);
 char *key_host(const char *id);

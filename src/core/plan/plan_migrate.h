@@ -6,25 +6,30 @@
  * There are two operations, one on each host. The source's, `vm.migrate`, has
  * the vm's lock:
  *
- *     MIGRATE_PREPARE  asks the other host to get ready; undone by telling it to forget about it
- *     MIGRATE_SEND     copies disks and memory, stops the guest, changes its owner in the store and
- *                      tells the other host to go on
+ *     MIGRATE_PREPARE  asks the other host to get ready, and promises it the guest or not; undone by
+ *                      telling it to forget about it
+ *     MIGRATE_SEND     copies disks and memory, stops the guest, changes its owner in the store if it
+ *                      is not promised, and asks the other host what became of it
  *     QEMU_QUIT, ...   what a stop takes down
  *     MIGRATE_LEAVE    removes what the guest took along
  *
- * The destination's, `vm.receive`, has no lock until the guest is its own:
+ * The destination's, `vm.receive`, has no lock until the records say that the guest is its own:
  *
  *     RUN_DIR_MAKE, ...  as for a start, with empty volumes for the disks that are copied
  *     QEMU_SPAWN         a QEMU that waits for its guest
  *     RECEIVE_OPEN       opens the ways in
- *     RECEIVE_GUEST      waits until the guest is there and the store says that it is ours
+ *     RECEIVE_GUEST      waits until the guest is there and the store says that it is ours, or makes
+ *                        it ours when it was promised and runs
  *
- * The owner is the member `host` of the runtime record. It is changed in one
- * transaction while the guest stands still, and what is left of it goes over. The
- * destination lets it run when it owns it and has all of it. What fails before the
- * change is undone on both hosts. After it the destination goes on, or ends its
- * QEMU for good, and then the source takes the guest back by a second transaction;
- * a daemon that comes back reads in the store how far it was.
+ * The owner is the member `host` of the runtime record. A guest that takes no disk
+ * along and does not use post-copy is promised before it is sent (engine/promise.h):
+ * the destination lets it run when it has all of it, and changes the owner then.
+ * Of others the owner is changed in one transaction while the guest stands still,
+ * and what is left of it goes over; the destination lets it run when it owns it and
+ * has all of it. What fails before all was sent, or before the change, is undone on
+ * both hosts. After it the destination goes on, or ends its QEMU for good, and
+ * then the source takes the guest back; a daemon that comes back reads in the store
+ * how far it was.
  */
 #pragma once
 

@@ -146,7 +146,7 @@ Operation *plan_vm_delete(const PlanRequest *req, const VmSeen *seen, bool keep_
 	const Vm *vm = seen->vm;
 	g_autofree char *config = key_vm_config(vm->id), *runtime = key_vm_runtime(vm->id);
 	g_autofree char *applied = key_vm_applied(vm->id), *name = key_name("vms", vm->name);
-	g_autofree char *tools = key_tools(vm->id);
+	g_autofree char *tools = key_tools(vm->id), *promise = key_vm_promise(vm->id);
 	Operation *op = vm_operation_begin(req, "vm.delete", seen, VM_ACTION_delete, err);
 	Json *unlocked;
 
@@ -166,6 +166,7 @@ Operation *plan_vm_delete(const PlanRequest *req, const VmSeen *seen, bool keep_
 	operation_on_done(op, runtime, NULL);
 	operation_on_done(op, applied, NULL);
 	operation_on_done(op, tools, NULL);
+	operation_on_done(op, promise, NULL);
 	operation_on_done(op, name, NULL);
 	unlocked = json_object();
 	json_put(unlocked, "operation", json_null());
