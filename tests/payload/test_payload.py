@@ -299,17 +299,22 @@ def test_burn_says_how_fast_the_cpu_is():
         assert iterations == 20000000 and ns > 0 and cycles > 0
         r = report(guest)
         assert abs(cycles / ns - r["tsc_khz"] / 1e6) < 0.001 * cycles / ns
-        assert r["rate"] > 20_000_000
+        assert r["rate"] == pytest.approx(iterations / ns * 1e9, rel=0.001)
         iterations, ns, _ = (int(w) for w in guest.line("burn")[1:])
-        assert iterations > 0 and 300_000_000 <= ns < 2_000_000_000
+        assert iterations > 0 and ns >= 300_000_000
+
+
+# QEMU's own clock: an instruction takes 32 ns of it and a halted CPU no time of ours. What a job does in a second of the
+# guest's is then the same on a host that has other things to do.
+VIRTUAL_CLOCK = ("-icount", "shift=5,sleep=off")
 
 
 def test_ticks_come_at_their_rate():
-    with Guest("tick:100:300") as guest:
+    with Guest("tick:100:300", extra=VIRTUAL_CLOCK) as guest:
         first = [int(w) for w in guest.line("tick 1 ")[1:]]
         last = [int(w) for w in guest.line("tick 300 ")[1:]]
         khz = report(guest)["tsc_khz"]
-        assert 2.9 < (last[1] - first[1]) / khz / 1000 < 6
+        assert 2.98 < (last[1] - first[1]) / khz / 1000 < 3.0
         numbers = [int(line.split()[1]) for line in guest.console.lines if line.startswith("tick ")]
         assert numbers == list(range(1, 301))
 
@@ -337,12 +342,12 @@ def test_idle_costs_nothing():
 
 
 def test_dirty_keeps_its_rate():
-    with Guest("dirty:40:16:3s,verify", memory="32") as guest:
+    with Guest("dirty:40:16:3s,verify", memory="32", extra=VIRTUAL_CLOCK) as guest:
         guest.line("job verify")
         pages, ns, bad = (int(w) for w in [x for x in guest.console.lines if x.startswith("dirty")][-1].split()[1:])
         assert bad == 0
         rate = pages * PAGE / MIB / (ns / 1e9)
-        assert 20 < rate < 44
+        assert 39.5 < rate < 40.5
         assert guest.line("verify")[1] == str(16 * MIB // PAGE)
         assert guest.line("done") and guest.console.lines[-2].endswith(" 0")
 
