@@ -188,11 +188,14 @@ static bool judge(Supervisor *s, const VmRecords *r, const Json *exit, GError **
 	VmState state = vm_runtime_state(r->runtime);
 	VmVerdict v;
 	Operation *op;
-	bool ok;
+	bool ok, here;
 
-	/* It runs elsewhere by now: what ended here is only what it left behind. */
+	/*
+	 * Another host's: what ended here is only what it left behind. One that this host receives may have
+	 * run already, though, and how it ended is told when the records say that it is this host's.
+	 */
 	if (g_strcmp0(json_str(r->runtime, "host"), s->engine->host_id) != 0)
-		return true;
+		return owner_may_be_on(s->engine->store, r->vm->id, s->engine->host_id, &here, err) && !here;
 	if (json_str(r->runtime, "operation") != NULL)
 		return false;
 	if (state != VM_RUNNING && state != VM_PAUSED)

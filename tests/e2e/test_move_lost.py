@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import signal
+import time
 
 from daemon import PAYLOAD, until
 from moving import MEMORY, assert_clean, begin, is_clean, lines, qemus, qmp
@@ -181,6 +182,29 @@ def test_a_guest_that_ran_and_died_there_is_not_run_as_it_left(make_pool):
                     PATIENCE)
     assert runtime["host"] == theirs and "gave_up" not in reception_of(pool)["facts"], runtime
     until(lambda: qemus(a) == [] == qemus(b), "end of both QEMUs")
+    b.ok("vm", "start", "g")
+    lines(b, "g", 1)
+
+
+def test_how_a_guest_ended_before_the_records_say_that_it_is_there_is_told(make_pool):
+    """It goes on by itself, and ends by itself, while nothing can be written."""
+    pool = make_pool(2, engine="qemu")
+    a, b = pool.hosts
+    started(a, "g", SMALL)
+    begin(a, "g", b)
+    until(lambda: reception_of(pool)["facts"].get("promise_taken"), "promise", PATIENCE)
+    (there,), theirs, vm = qemus(b), host_ids(pool)["h1"], a.vm("g")["id"]
+    pool.etcd.signal(signal.SIGSTOP)
+    qmp(a, "g", "migrate-set-parameters", vm=vm, **{"downtime-limit": 2000})
+    until(lambda: qmp(b, "g", "query-status", vm=vm)["status"] == "running", "guest over there", PATIENCE)
+    qmp(b, "g", "quit", vm=vm)
+    until(lambda: there not in qemus(b), "its end", PATIENCE)
+    time.sleep(1)  # the daemon has heard of it, which shows nowhere
+    pool.etcd.signal(signal.SIGCONT)
+    runtime = until(lambda: next((r for r in [b.runtime("g")] if r["operation"] is None and r["state"] != "running"), None),
+                    "end of the guest", PATIENCE)
+    assert (runtime["host"], runtime["state"]) == (theirs, "stopped"), runtime
+    assert any("g: QEMU was told to quit" in e["message"] for e in b.events()), b.events()
     b.ok("vm", "start", "g")
     lines(b, "g", 1)
 
