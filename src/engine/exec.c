@@ -648,9 +648,9 @@ void step_fact(StepContext *ctx, const char *name, Json *value)
 	json_put(ctx->task->op->facts, name, value);
 }
 
-/* One try. A conflict: what was read of the record is old. */
-static bool try_commit(const Task *t, GError **err)
+static bool try_commit(void *data, GError **err)
 {
+	const Task *t = data;
 	g_autofree char *key = key_operation(t->op->id);
 	Store *store = t->exec->config.store;
 	g_autoptr(StoreItem) item = store_catch_up(store, err) ? store_get(store, key, err) : NULL;
@@ -668,16 +668,7 @@ static bool try_commit(const Task *t, GError **err)
 
 bool step_commit(StepContext *ctx, GError **err)
 {
-	for (;;) {
-		g_autoptr(GError) e = NULL;
-
-		if (try_commit(ctx->task, &e))
-			return true;
-		if (!store_is_conflict(e)) {
-			g_propagate_error(err, g_steal_pointer(&e));
-			return false;
-		}
-	}
+	return store_retry(try_commit, ctx->task, err);
 }
 
 void step_result(StepContext *ctx, const char *name, Json *value)

@@ -102,11 +102,8 @@ static Json *seen_or_read(Store *s, const struct owner_change *c, bool seen, int
 	return json_deep_copy(c->seen->runtime);
 }
 
-/*
- * Nobody evicts a host, or takes its guests, while its lease is there: who takes a guest must have one. So
- * must who gives it: a host that was given up for dead gives nothing away any more.
- */
-bool owner_expect_lease(Store *s, StoreTx *tx, const char *host, const char *what, GError **err)
+/* The transaction holds only while the host has the lease that it has now, or none. */
+static bool expect_lease_as_it_is(Store *s, StoreTx *tx, const char *host, bool *ret_there, GError **err)
 {
 	g_autofree char *key = key_lease(host);
 	g_autoptr(GError) e = NULL;
@@ -116,11 +113,23 @@ bool owner_expect_lease(Store *s, StoreTx *tx, const char *host, const char *wha
 		g_propagate_error(err, g_steal_pointer(&e));
 		return false;
 	}
-	if (item == NULL)
-		return fail_advice(err, ERR_BAD_STATE, "`plim pool status` shows which hosts are there.",
-				   "the host that would %s the guest has no lease in the pool", what);
-	store_tx_expect(tx, key, item->rev);
+	store_tx_expect(tx, key, item != NULL ? item->rev : 0);
+	*ret_there = item != NULL;
 	return true;
+}
+
+/*
+ * Nobody evicts a host, or takes its guests, while its lease is there: who takes a guest must have one. So
+ * must who gives it: a host that was given up for dead gives nothing away any more.
+ */
+bool owner_expect_lease(Store *s, StoreTx *tx, const char *host, const char *what, GError **err)
+{
+	bool there;
+
+	if (!expect_lease_as_it_is(s, tx, host, &there, err))
+		return false;
+	return there || fail_advice(err, ERR_BAD_STATE, "`plim pool status` shows which hosts are there.",
+				    "the host that would %s the guest has no lease in the pool", what);
 }
 
 static bool set_applied(Store *s, StoreTx *tx, const struct owner_change *c, GError **err)
@@ -157,16 +166,11 @@ static bool expect_reception(Store *s, StoreTx *tx, const struct owner_change *c
 
 static bool expect_dead(Store *s, StoreTx *tx, const char *host, GError **err)
 {
-	g_autofree char *lease = key_lease(host);
-	g_autoptr(GError) e = NULL;
-	g_autoptr(StoreItem) item = store_get(s, lease, &e);
+	bool there;
 
-	if (e != NULL) {
-		g_propagate_error(err, g_steal_pointer(&e));
+	if (!expect_lease_as_it_is(s, tx, host, &there, err))
 		return false;
-	}
-	store_tx_expect(tx, lease, 0);
-	return item == NULL || fail(err, ERR_BAD_STATE, "the host that has the guest is alive");
+	return !there || fail(err, ERR_BAD_STATE, "the host that has the guest is alive");
 }
 
 /* One try. The error may be one after which nobody knows. */
@@ -273,12 +277,18 @@ bool owner_change(Store *s, const struct owner_change *c, GError **err)
 	}
 }
 
-static bool take_volumes(Store *s, const struct owner_change *c, GError **err)
+struct attempt {
+	Store *s;
+	const struct owner_change *c;
+};
+
+static bool take_volumes(void *data, GError **err)
 {
+	const struct attempt *a = data;
 	StoreTx *tx = store_tx_new();
 
-	if (move_volumes(s, tx, c, err))
-		return store_commit(s, tx, STORE_DURABLE, NULL, err);
+	if (move_volumes(a->s, tx, a->c, err))
+		return store_commit(a->s, tx, STORE_DURABLE, NULL, err);
 	store_tx_free(tx);
 	return false;
 }
@@ -286,17 +296,9 @@ static bool take_volumes(Store *s, const struct owner_change *c, GError **err)
 bool owner_take_volumes(Store *s, const char *vm, const Json *copied, const char *host, GError **err)
 {
 	const struct owner_change c = { .vm = vm, .to_host = host, .copied = copied, .back = true };
+	const struct attempt a = { s, &c };
 
-	for (;;) {
-		g_autoptr(GError) e = NULL;
-
-		if (json_array_size(copied) == 0 || take_volumes(s, &c, &e))
-			return true;
-		if (!store_is_conflict(e)) {
-			g_propagate_error(err, g_steal_pointer(&e));
-			return false;
-		}
-	}
+	return json_array_size(copied) == 0 || store_retry(take_volumes, (void *)&a, err);
 }
 
 /* ---- who may write, and whose QEMU may be where ---- */

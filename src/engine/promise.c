@@ -77,8 +77,17 @@ static bool read_owned(Store *s, const struct promise_terms *t, int64_t *ret_rev
 	       fail(err, ERR_CONFLICT, "the guest is not this host's any more");
 }
 
-static bool try_make(Store *s, const struct promise_terms *t, GError **err)
+/* What a change needs that is tried until no other member of the vm's record moves meanwhile. */
+struct attempt {
+	Store *s;
+	const struct promise_terms *t;
+};
+
+static bool try_make(void *data, GError **err)
 {
+	const struct attempt *a = data;
+	const struct promise_terms *t = a->t;
+	Store *s = a->s;
 	g_autofree char *runtime = key_vm_runtime(t->vm), *key = key_vm_promise(t->vm), *text = text_of(t);
 	StoreTx *tx;
 	int64_t rev;
@@ -98,17 +107,9 @@ static bool try_make(Store *s, const struct promise_terms *t, GError **err)
 
 bool promise_make(Store *s, const struct promise_terms *t, GError **err)
 {
-	for (;;) {
-		g_autoptr(GError) e = NULL;
+	const struct attempt a = { s, t };
 
-		if (try_make(s, t, &e))
-			return true;
-		/* Another member of the vm's record moved. */
-		if (!store_is_conflict(e)) {
-			g_propagate_error(err, g_steal_pointer(&e));
-			return false;
-		}
-	}
+	return store_retry(try_make, (void *)&a, err);
 }
 
 /* One that makes no sense, which nobody can keep. */
@@ -120,11 +121,12 @@ static bool is_senseless(GError **e)
 	return true;
 }
 
-static bool try_withdraw(Store *s, const char *vm, const char *operation, GError **err)
+static bool try_withdraw(void *data, GError **err)
 {
-	g_autofree char *key = key_vm_promise(vm);
+	const struct attempt *a = data;
+	g_autofree char *key = key_vm_promise(a->t->vm);
 	g_autoptr(GError) e = NULL;
-	g_autoptr(Promise) p = promise_read(s, vm, &e);
+	g_autoptr(Promise) p = promise_read(a->s, a->t->vm, &e);
 	StoreTx *tx;
 
 	if (is_senseless(&e))
@@ -133,29 +135,26 @@ static bool try_withdraw(Store *s, const char *vm, const char *operation, GError
 		g_propagate_error(err, g_steal_pointer(&e));
 		return false;
 	}
-	if (p == NULL || !g_str_equal(p->operation, operation))
+	if (p == NULL || !g_str_equal(p->operation, a->t->operation))
 		return true;
 	tx = store_tx_new();
 	store_tx_set(tx, key, p->rev, NULL);
-	return store_commit(s, tx, STORE_DURABLE, NULL, err);
+	return store_commit(a->s, tx, STORE_DURABLE, NULL, err);
 }
 
 bool promise_withdraw(Store *s, const char *vm, const char *operation, GError **err)
 {
-	for (;;) {
-		g_autoptr(GError) e = NULL;
+	const struct promise_terms t = { .vm = vm, .operation = operation };
+	const struct attempt a = { s, &t };
 
-		if (try_withdraw(s, vm, operation, &e))
-			return true;
-		if (!store_is_conflict(e)) {
-			g_propagate_error(err, g_steal_pointer(&e));
-			return false;
-		}
-	}
+	return store_retry(try_withdraw, (void *)&a, err);
 }
 
-static bool try_end(Store *s, const struct promise_terms *t, GError **err)
+static bool try_end(void *data, GError **err)
 {
+	const struct attempt *a = data;
+	const struct promise_terms *t = a->t;
+	Store *s = a->s;
 	g_autofree char *runtime = key_vm_runtime(t->vm), *key = key_vm_promise(t->vm);
 	g_autoptr(GError) e = NULL;
 	g_autoptr(Promise) p = store_catch_up(s, &e) ? promise_read(s, t->vm, &e) : NULL;
@@ -177,16 +176,9 @@ static bool try_end(Store *s, const struct promise_terms *t, GError **err)
 
 bool promise_end(Store *s, const struct promise_terms *t, GError **err)
 {
-	for (;;) {
-		g_autoptr(GError) e = NULL;
+	const struct attempt a = { s, t };
 
-		if (try_end(s, t, &e))
-			return true;
-		if (!store_is_conflict(e)) {
-			g_propagate_error(err, g_steal_pointer(&e));
-			return false;
-		}
-	}
+	return store_retry(try_end, (void *)&a, err);
 }
 
 bool promise_is_taken(const Json *reception)

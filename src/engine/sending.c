@@ -78,20 +78,31 @@ static void wake(Sending *s)
 	s->rests = false;
 }
 
-/* The guest stands, and no daemon may let it go on: people must know. */
+/* People must know: of this nobody gets out without them. `advice` when the error has none. */
+static void tell_people(Sending *s, const char *waits_for, const char *what, const GError *why,
+			const char *advice)
+{
+	const char *own = err_advice(why);
+
+	step_say(s->ctx, "waiting for %s", waits_for);
+	rest(s);
+	events_emit(engine_of(s->ctx)->events, EVENT_VM_MOVE_WAITS, "vm", json_str(s->args, "vm"),
+		    json_str(s->args, "name"), NULL, "%s: %s. %s", what, why->message,
+		    own != NULL ? own : advice);
+}
+
+#define RECORDS "the pool's records"
+#define LOOK_AT_RECORDS "`plim pool status` shows who is there."
+
+/* The guest stands, and no daemon may let it go on. */
 static void tell_waits(const GError *why, void *data)
 {
 	Sending *s = data;
-	const char *name = json_str(s->args, "name"), *advice = err_advice(why);
+	g_autofree char *what = g_strdup_printf(
+	    "%s stands still in its move to %s: the pool's records don't say yet on which host it goes on",
+	    json_str(s->args, "name"), json_str(s->args, "host_name"));
 
-	step_say(s->ctx, "waiting for the pool's records");
-	rest(s);
-	events_emit(
-	    engine_of(s->ctx)->events, EVENT_VM_MOVE_WAITS, "vm", json_str(s->args, "vm"), name, NULL,
-	    "%s stands still in its move to %s: the pool's records don't say yet on which host it goes on: "
-	    "%s. %s",
-	    name, json_str(s->args, "host_name"), why->message,
-	    advice != NULL ? advice : "`plim pool status` shows who is there.");
+	tell_people(s, RECORDS, what, why, LOOK_AT_RECORDS);
 }
 
 /* The last look, without a word: its connection would be closed if it had died. */
@@ -398,18 +409,19 @@ static bool await_whose(Sending *s, Whose *ret)
 	}
 }
 
+/* A move that came to nothing, which this host can't end yet. */
+static char *unended(const Sending *s, const char *how)
+{
+	return g_strdup_printf("the move of %s to %s came to nothing, and %s", json_str(s->args, "name"),
+			       json_str(s->args, "host_name"), how);
+}
+
 /* Its own QEMU is in the way. */
 static void tell_stuck(const GError *why, void *data)
 {
-	Sending *s = data;
-	const char *name = json_str(s->args, "name"), *advice = err_advice(why);
+	g_autofree char *what = unended(data, "can't be ended here");
 
-	step_say(s->ctx, "waiting for QEMU on this host");
-	rest(s);
-	events_emit(engine_of(s->ctx)->events, EVENT_VM_MOVE_WAITS, "vm", json_str(s->args, "vm"), name, NULL,
-		    "the move of %s to %s came to nothing, and can't be ended here: %s. %s", name,
-		    json_str(s->args, "host_name"), why->message,
-		    advice != NULL ? advice : "Look at the storage of this host.");
+	tell_people(data, "QEMU on this host", what, why, "Look at the storage of this host.");
 }
 
 /* False: this daemon ends before its QEMU does. */
@@ -429,16 +441,9 @@ static bool await_killed(Sending *s)
 
 static void tell_unended(const GError *why, void *data)
 {
-	Sending *s = data;
-	const char *name = json_str(s->args, "name"), *advice = err_advice(why);
+	g_autofree char *what = unended(data, "the pool's records don't take that yet");
 
-	step_say(s->ctx, "waiting for the pool's records");
-	rest(s);
-	events_emit(
-	    engine_of(s->ctx)->events, EVENT_VM_MOVE_WAITS, "vm", json_str(s->args, "vm"), name, NULL,
-	    "the move of %s to %s came to nothing, and the pool's records don't take that yet: %s. %s", name,
-	    json_str(s->args, "host_name"), why->message,
-	    advice != NULL ? advice : "`plim pool status` shows who is there.");
+	tell_people(data, RECORDS, what, why, LOOK_AT_RECORDS);
 }
 
 /*

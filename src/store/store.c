@@ -262,6 +262,20 @@ bool store_is_conflict(const GError *e)
 	       json_is_integer(json_object_get(err_details(e), "revision"));
 }
 
+bool store_retry(StoreTry try, void *data, GError **err)
+{
+	for (;;) {
+		g_autoptr(GError) e = NULL;
+
+		if (try(data, &e))
+			return true;
+		if (!store_is_conflict(e)) {
+			g_propagate_error(err, g_steal_pointer(&e));
+			return false;
+		}
+	}
+}
+
 bool store_commit(Store *s, StoreTx *tx, StoreFlags flags, int64_t *ret_rev, GError **err)
 {
 	g_autoptr(StoreTx) own = tx;
