@@ -2,7 +2,7 @@
 /*
  * Guests that are on their way to this host: where the requests of the other
  * host and the steps that receive a guest meet. In memory only: a daemon that
- * was restarted decides by the store (steps_receive.c). Any thread.
+ * was restarted decides by the store (arrival.c). Any thread.
  *
  * States of a reception, and who moves it on:
  *     PREPARING  QEMU is being started      -> OPEN    reception_open()
