@@ -278,6 +278,17 @@ static void mark(Lease *l, const StoreItem *item, Json *host, bool lost)
 		events_emit(e->events, EVENT_HOST_BACK, "host", id, name, NULL, "host %s is back", name);
 }
 
+bool pool_host_lives(Store *s, const char *host_id, GError **err)
+{
+	g_autofree char *key = key_lease(host_id);
+	g_autoptr(GError) e = NULL;
+	g_autoptr(StoreItem) item = store_get(s, key, &e);
+
+	if (e != NULL)
+		g_propagate_error(err, g_steal_pointer(&e));
+	return item != NULL;
+}
+
 /* It was let in and has not begun as a member: it has no lease to lose. */
 static bool is_arriving(const Lease *l, const char *id, const Json *host)
 {
