@@ -115,7 +115,7 @@ static uint32_t kill_counter(const char *dir, uint32_t before)
 	do {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 
-		g_assert_cmpint(poll(&p, 1, 30000), ==, 1);
+		g_assert_cmpint(poll(&p, 1, 120000), ==, 1);
 		g_assert_true(read_acknowledged(fd, &n));
 		last = n;
 	} while (last < wait_for);

@@ -667,7 +667,7 @@ static void test_backlog_comes_in_bounded_pieces(Fixture *f, gconstpointer unuse
 		g_autoptr(GPtrArray) some = NULL;
 
 		g_assert_cmpuint(time_monotonic(), <, end);
-		g_assert_cmpint(poll(&p, 1, 10000), ==, 1);
+		g_assert_cmpint(poll(&p, 1, DEADLINE_US / 1000), ==, 1);
 		g_assert_true(store_watch_next(w, &some, NULL));
 		if (some->len == 0)
 			continue;
@@ -741,7 +741,7 @@ static void test_watch_that_fell_behind_has_no_gap(Fixture *f, gconstpointer unu
 		g_autoptr(GPtrArray) some = NULL;
 
 		g_assert_cmpuint(time_monotonic(), <, end);
-		g_assert_cmpint(poll(&p, 1, 10000), ==, 1);
+		g_assert_cmpint(poll(&p, 1, DEADLINE_US / 1000), ==, 1);
 		if (!store_watch_next(w, &some, &err))
 			break;
 		for (guint i = 0; i < some->len; i++)

@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.request
 
-DEADLINE = 30
+DEADLINE = 120
 
 
 def free_ports(n):
