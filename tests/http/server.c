@@ -17,9 +17,10 @@ typedef struct App {
 	Loop *loop;
 	HttpServer *server;
 	WorkerPool *pool;
-	GPtrArray *subscribers; /* HttpStream */
-	GPtrArray *sockets;     /* HttpWs */
-	HttpStream *held;       /* of /flood, which nobody ends */
+	GPtrArray *subscribers;  /* HttpStream */
+	GPtrArray *sockets;      /* HttpWs */
+	HttpStream *held;        /* of /flood, which nobody ends */
+	HttpRequest *unanswered; /* of /held, until /release */
 	unsigned requests_closed, late, streams_closed, uploads_closed, ws_closed, ws_code;
 } App;
 
@@ -107,8 +108,9 @@ static void get_fixed(App *a, HttpRequest *req)
 static void get_stats(App *a, HttpRequest *req)
 {
 	http_respond_json(req, 200,
-			  json_pack("{s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i}", "late", (int)a->late,
-				    "connections", (int)http_server_connections(a->server), "subscribers",
+			  json_pack("{s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i}", "late", (int)a->late, "held",
+				    (int)(a->unanswered != NULL), "connections",
+				    (int)http_server_connections(a->server), "subscribers",
 				    (int)a->subscribers->len, "requests_closed", (int)a->requests_closed,
 				    "streams_closed", (int)a->streams_closed, "uploads_closed",
 				    (int)a->uploads_closed, "ws", (int)a->sockets->len, "ws_closed",
@@ -141,6 +143,25 @@ static void on_later(void *data)
 	http_request_unref(l->req);
 	loop_source_free(l->timer);
 	g_free(l);
+}
+
+/* Answered when another request says so: whoever asked may be gone by then. */
+static void get_held(App *a, HttpRequest *req)
+{
+	if (a->unanswered != NULL)
+		http_request_unref(a->unanswered);
+	a->unanswered = http_request_ref(req);
+	http_request_on_close(req, on_request_close, a);
+}
+
+static void get_release(App *a, HttpRequest *req)
+{
+	if (a->unanswered != NULL) {
+		a->late += http_request_closed(a->unanswered);
+		http_respond_json(a->unanswered, 200, json_pack("{s:s}", "answer", "late"));
+		http_request_unref(g_steal_pointer(&a->unanswered));
+	}
+	http_respond_json(req, 200, json_object());
 }
 
 static void get_later(App *a, HttpRequest *req)
@@ -446,15 +467,26 @@ static const struct {
 	void (*handle)(App *a, HttpRequest *req);
 	void (*begin)(App *a, HttpRequest *req);
 } routes[] = {
-	{ "whoami", get_whoami, NULL },         { "root-only", get_root_only, NULL },
-	{ "inspect", any_inspect, NULL },       { "fixed", get_fixed, NULL },
-	{ "stats", get_stats, NULL },           { "later", get_later, NULL },
-	{ "worker", get_worker, NULL },         { "worker-error", get_worker_error, NULL },
-	{ "forgotten", get_forgotten, NULL },   { "events", get_events, NULL },
-	{ "publish", post_publish, NULL },      { "download", get_download, NULL },
-	{ "flood", get_flood, NULL },           { "upload", post_upload, begin_upload },
-	{ "forbidden", NULL, begin_forbidden }, { "ws", get_ws, NULL },
-	{ "ws-pour", get_ws_pour, NULL },       { "ws-flood", get_ws_flood, NULL },
+	{ "whoami", get_whoami, NULL },
+	{ "root-only", get_root_only, NULL },
+	{ "inspect", any_inspect, NULL },
+	{ "fixed", get_fixed, NULL },
+	{ "stats", get_stats, NULL },
+	{ "later", get_later, NULL },
+	{ "held", get_held, NULL },
+	{ "release", get_release, NULL },
+	{ "worker", get_worker, NULL },
+	{ "worker-error", get_worker_error, NULL },
+	{ "forgotten", get_forgotten, NULL },
+	{ "events", get_events, NULL },
+	{ "publish", post_publish, NULL },
+	{ "download", get_download, NULL },
+	{ "flood", get_flood, NULL },
+	{ "upload", post_upload, begin_upload },
+	{ "forbidden", NULL, begin_forbidden },
+	{ "ws", get_ws, NULL },
+	{ "ws-pour", get_ws_pour, NULL },
+	{ "ws-flood", get_ws_flood, NULL },
 };
 
 static int find_route(HttpRequest *req)

@@ -12,6 +12,7 @@ import os
 import pathlib
 import pwd
 import resource
+import select
 import signal
 import socket
 import ssl
@@ -26,7 +27,7 @@ import websockets
 SERVER = os.environ["HTTP_SERVER"]
 CLIENT = os.environ["WS_CLIENT"]
 NOBODY = pwd.getpwnam("nobody")
-DEADLINE = 20.0
+DEADLINE = 120.0
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
@@ -114,8 +115,14 @@ class Server:
                     total += int(line.split()[1])
         return total
 
+    def waits(self):
+        """Does no thread of it run, or wait for a CPU to run on?"""
+        tasks = pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()
+        return all((task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "S" for task in tasks)
+
     def rests(self, span):
         """Does it sleep through that time?"""
+        until(self.waits)  # what it has to do yet, when others had the CPU, is not of that time
         before = self.wakeups()
         time.sleep(span)
         return self.wakeups() == before
@@ -291,7 +298,7 @@ def test_plain_http_on_the_tls_port_gets_no_answer(tls):
 def test_curl_over_tls_uploads_and_downloads(tls, pki, tmp_path):
     data = os.urandom(3_000_000)
     (tmp_path / "file").write_bytes(data)
-    curl = ["curl", "-sS", "--max-time", "20", "--cacert", pki / "ca.pem", "--cert", pki / "alice.pem", "--key",
+    curl = ["curl", "-sS", "--max-time", "120", "--cacert", pki / "ca.pem", "--cert", pki / "alice.pem", "--key",
             pki / "alice.key"]
     base = f"https://127.0.0.1:{tls.port}"
     up = subprocess.run([*curl, "-T", tmp_path / "file", f"{base}/upload"], capture_output=True)
@@ -307,7 +314,8 @@ def test_wss_frames_of_60_kb_both_ways(tls, pki):
     async def run():
         frame = os.urandom(60_000)
         uri = f"wss://127.0.0.1:{tls.port}/ws"
-        async with websockets.connect(uri, ssl=tls_context(pki, "alice"), compression=None) as ws:
+        async with websockets.connect(uri, ssl=tls_context(pki, "alice"), compression=None,
+                                      open_timeout=DEADLINE, ping_timeout=DEADLINE) as ws:
             begin = time.monotonic()
             for _ in range(200):
                 await ws.send(frame)
@@ -321,7 +329,8 @@ def test_wss_many_frames_in_flight(tls, pki):
     async def run():
         frames = [os.urandom(60_000) for _ in range(10)]
         uri = f"wss://127.0.0.1:{tls.port}/ws"
-        async with websockets.connect(uri, ssl=tls_context(pki, "alice"), compression=None) as ws:
+        async with websockets.connect(uri, ssl=tls_context(pki, "alice"), compression=None,
+                                      open_timeout=DEADLINE, ping_timeout=DEADLINE) as ws:
             for f in frames:
                 await ws.send(f)
             assert [await ws.recv() for _ in frames] == frames
@@ -376,7 +385,7 @@ def test_500_subscribers_on_tls(tls, pki):
 
 
 def as_nobody(path, target):
-    curl = ["curl", "-sS", "--max-time", "20", "-w", "%{http_code}", "--unix-socket", path, f"http://x{target}"]
+    curl = ["curl", "-sS", "--max-time", "120", "-w", "%{http_code}", "--unix-socket", path, f"http://x{target}"]
     done = subprocess.run(["setpriv", f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--groups=4,24", *curl],
                           capture_output=True, text=True)
     return done.stdout
@@ -593,19 +602,21 @@ def test_forgotten_request_is_answered_500(server, target):
 
 def test_request_outlives_its_client(server):
     with server.connect() as sock:
-        sock.sendall(get("/later?us=100000"))
-        until(lambda: server.stats()["connections"] == 2)
+        sock.sendall(get("/held"))
+        until(lambda: server.stats()["held"] == 1)
     until(lambda: server.stats()["requests_closed"] == 1)
+    server.get("/release")
     assert until(lambda: (s := server.stats())["late"] == 1 and s)["connections"] == 1
 
 
 def test_tls_client_that_leaves_is_noticed(tls, pki):
     sock = tls_context(pki, "alice").wrap_socket(socket.create_connection(("127.0.0.1", tls.port)),
                                                  server_hostname="localhost")
-    sock.sendall(get("/later?us=100000"))
-    until(lambda: tls.stats()["connections"] == 2)
+    sock.sendall(get("/held"))
+    until(lambda: tls.stats()["held"] == 1)
     sock.close()
     until(lambda: tls.stats()["requests_closed"] == 1)
+    tls.get("/release")
     until(lambda: tls.stats()["late"] == 1)
 
 
@@ -675,7 +686,7 @@ def test_upload_over_its_limit_is_refused_and_told(server):
 def ws_run(server, target, func, **options):
     async def run():
         async with websockets.unix_connect(server.unix, f"ws://localhost{target}", compression=None,
-                                           open_timeout=DEADLINE, **options) as ws:
+                                           open_timeout=DEADLINE, ping_timeout=DEADLINE, **options) as ws:
             return await func(ws)
 
     return asyncio.run(run())
@@ -811,12 +822,16 @@ def test_ws_slow_reader_is_dropped(server):
 
 
 def test_ws_ping_is_answered_or_the_client_is_dropped(server):
-    async def quiet(ws):
-        await asyncio.sleep(2.5)  # some pings; on a busy machine an answer may take a while
-        await ws.send("still here")
-        return await ws.recv()
+    async def quiet(ws, span):
+        try:
+            await asyncio.sleep(2.5 * span)  # some pings
+            await ws.send("still here")
+            return await ws.recv() == "still here"
+        except websockets.ConnectionClosed:
+            return False
 
-    assert ws_run(server, "/ws?ping_us=1000000", quiet) == "still here"
+    # A busy machine may keep us from answering for longer than a ping waits: then with more time.
+    assert any(ws_run(server, f"/ws?ping_us={span * 1000000}", lambda ws, span=span: quiet(ws, span)) for span in (1, 5, 20))
     with server.connect() as sock:
         sock.sendall(ws_head("/ws?ping_us=100000"))
         assert read_all(sock).endswith(b"\x89\x00")
@@ -825,7 +840,7 @@ def test_ws_ping_is_answered_or_the_client_is_dropped(server):
 # ---- the WebSocket client of the command line ----
 
 
-def client(*args, stdin=b"", timeout="20s"):
+def client(*args, stdin=b"", timeout="120s"):
     return subprocess.run([CLIENT, timeout, *map(str, args)], input=stdin, capture_output=True, timeout=DEADLINE * 2)
 
 
@@ -902,7 +917,7 @@ LIES = {
 def test_client_copes_with_a_server_that_lies(tmp_path, name):
     answer, status, message = LIES[name]
     one_shot_server(tmp_path / "s", answer)
-    done = client("--unix", tmp_path / "s", "/ws", timeout="500ms" if name == "silence" else "20s")
+    done = client("--unix", tmp_path / "s", "/ws", timeout="500ms" if name == "silence" else "120s")
     assert done.returncode == status and message in done.stderr
 
 
@@ -999,20 +1014,23 @@ def test_largest_body_is_accepted(server):
 def test_slow_heads_and_silent_clients_are_closed(tmp_path):
     server = Server(tmp_path, head_us=400_000, idle_us=400_000)
     assert server.raw(b"") == b""
-    check_refusal(server.raw(b"GET / HT"), 408, "timeout")
-    with server.connect() as sock:
-        begin = time.monotonic()
-        for byte in get("/"):  # a byte at a time does not help
+
+    def answer(pieces):
+        """Nothing when the server closed before it had any: on a busy machine we may not come to send in time."""
+        with server.connect() as sock:
             try:
-                sock.sendall(bytes([byte]))
-            except BrokenPipeError:
-                break
-            time.sleep(0.02)
-        check_refusal(read_all(sock), 408, "timeout")
-        assert time.monotonic() - begin < 60  # it took no notice of the limit otherwise
-    with server.connect() as sock:
-        sock.sendall(get("/fixed"))
-        assert read_all(sock).endswith(b'x"')
+                for piece in pieces:
+                    sock.sendall(piece)
+                    if len(pieces) > 1 and select.select([sock], [], [], 0.02)[0]:
+                        break
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            return read_all(sock)
+
+    check_refusal(until(lambda: answer([b"GET / HT"])), 408, "timeout")
+    # A byte at a time does not help, however many there are: it would end after a minute.
+    check_refusal(until(lambda: answer([bytes([b]) for b in get("/", "A: " + "b" * 3000)])), 408, "timeout")
+    assert until(lambda: answer([get("/fixed")])).endswith(b'x"')
     server.stop()
 
 
