@@ -130,6 +130,12 @@ class Guest:
             return None
         return self.until(f"line '{start}'", check, deadline)
 
+    def console_now(self):
+        """All lines that QEMU wrote before this was called."""
+        while not self.console.ended and select.select([self.console.fd], [], [], 0)[0]:
+            self.console.read()
+        return self.console.lines
+
     def event(self, name, deadline=DEADLINE):
         """The first event of that name."""
         return self.until(f"event {name}",
@@ -153,6 +159,9 @@ class Guest:
         """How often a thread of QEMU was waiting and went on."""
         total = 0
         for task in os.listdir(f"/proc/{self.process.pid}/task"):
-            with open(f"/proc/{self.process.pid}/task/{task}/status", encoding="ascii") as f:
-                total += sum(int(line.split()[1]) for line in f if line.startswith("voluntary_ctxt_switches"))
+            try:
+                with open(f"/proc/{self.process.pid}/task/{task}/status", encoding="ascii") as f:
+                    total += sum(int(line.split()[1]) for line in f if line.startswith("voluntary_ctxt_switches"))
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # a thread that has ended meanwhile
         return total
