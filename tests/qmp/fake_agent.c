@@ -21,7 +21,7 @@ static bool wait_readable(FakeAgent *f, int fd)
 {
 	struct pollfd p[] = { { .fd = fd, .events = POLLIN }, { .fd = f->stop, .events = POLLIN } };
 
-	return poll(p, 2, 30000) > 0 && p[1].revents == 0;
+	return poll(p, 2, 120000) > 0 && p[1].revents == 0;
 }
 
 char *fake_read(FakeAgent *f)

@@ -197,9 +197,9 @@ static void strike(Move *m)
 
 	m->struck = true;
 	if (m->blow == BLOW_KILL_THERE)
-		vmm_kill(m->there.vmm, 10 * SECONDS, &e);
+		vmm_kill(m->there.vmm, 120 * SECONDS, &e);
 	else if (m->blow == BLOW_KILL_HERE)
-		vmm_kill(m->here.vmm, 10 * SECONDS, &e);
+		vmm_kill(m->here.vmm, 120 * SECONDS, &e);
 	else if (m->blow == BLOW_CUT)
 		g_atomic_int_set(&m->relay.left, m->cut_after);
 	g_assert_no_error(e);
@@ -585,7 +585,8 @@ static void link_breaks(bool hangs, ErrCode code)
 
 	if (!move_init(&m, "job=dirty:40:12", false))
 		return;
-	m.spec.settings.stall = SECONDS;
+	if (hangs) /* else a guest that gets no CPU for a second would look like this too */
+		m.spec.settings.stall = SECONDS;
 	m.relay.hangs = hangs;
 	relay_start(&m, RELAY_BYTES);
 	run_on(&m, move_to_whole);

@@ -27,7 +27,7 @@ static void wait_end(int pidfd, struct process_end *ret)
 {
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
 
-	g_assert_cmpint(poll(&p, 1, 20000), ==, 1);
+	g_assert_cmpint(poll(&p, 1, 120000), ==, 1);
 	g_assert_true(process_ended(pidfd, ret));
 }
 

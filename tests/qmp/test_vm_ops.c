@@ -247,7 +247,7 @@ static void test_without_a_display_a_screenshot_is_refused_with_advice(void)
 
 static bool call_agent(Vmm *v, GError **err)
 {
-	_cleanup_json_ Json *reply = agent_call(vmm_agent(v), "guest-ping", NULL, 20 * SECONDS, err);
+	_cleanup_json_ Json *reply = agent_call(vmm_agent(v), "guest-ping", NULL, 120 * SECONDS, err);
 
 	return reply != NULL;
 }
@@ -297,7 +297,7 @@ static void test_events_open_and_close_the_port(void)
 	rig_vm_command(&v, "inject-nmi");
 	drive_until_count(r.loop, &r.n_agent, 3);
 	/* The end of QEMU closes it too. */
-	rig_vm_quit(&v, 20 * SECONDS, NULL);
+	rig_vm_quit(&v, 120 * SECONDS, NULL);
 	g_assert_cmpuint(r.n_agent, ==, 4);
 	g_assert_false(agent_is_open(vmm_agent(v.vmm)));
 	rig_vm_done(&v);

@@ -46,7 +46,7 @@ static gpointer quit_some(gpointer data)
 	int i;
 
 	while ((i = g_atomic_int_add(&c->next, 1)) < GUESTS) {
-		vmm_quit(c->vm[i].vmm, 60 * SECONDS, &c->vm[i].error);
+		vmm_quit(c->vm[i].vmm, 120 * SECONDS, &c->vm[i].error);
 		g_assert_no_error(c->vm[i].error);
 	}
 	return NULL;

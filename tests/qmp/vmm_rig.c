@@ -4,7 +4,7 @@
 #include "base/time.h"
 #include "drive.h"
 
-#define LAUNCH_TIMEOUT (60 * SECONDS)
+#define LAUNCH_TIMEOUT (120 * SECONDS)
 
 static void on_event(Vmm *v, const char *name, Json *args, uint64_t real_us, void *data)
 {
@@ -235,7 +235,7 @@ static void kill_it(void *data)
 {
 	g_autoptr(GError) e = NULL;
 
-	vmm_kill(data, 10 * SECONDS, &e);
+	vmm_kill(data, 120 * SECONDS, &e);
 	g_assert_no_error(e);
 }
 
