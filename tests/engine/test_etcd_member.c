@@ -306,7 +306,7 @@ static void assert_healthy(const Rig *r, EtcdClient *c, const EtcdConfig *config
 		EtcdHealth h;
 
 		g_assert_false(p->learner);
-		etcd_cluster_health(config, p, 5000000, &h);
+		etcd_cluster_health(config, p, DEADLINE, &h);
 		g_assert_true(h.reachable);
 		g_assert_cmpstr(h.problem, ==, NULL);
 		g_assert_true(h.has_leader);

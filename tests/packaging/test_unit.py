@@ -20,7 +20,7 @@ def verify(folder, text):
     unit = folder / UNIT.name
     unit.write_text(text)
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit],
-                          capture_output=True, text=True, timeout=60, check=False)
+                          capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -51,7 +51,7 @@ def test_guests_and_their_sockets_outlive_the_daemon():
 
 
 def test_the_unit_names_only_folders_of_the_daemons_defaults():
-    said = subprocess.run([PLIMSOLLD, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
+    said = subprocess.run([PLIMSOLLD, "--help"], capture_output=True, text=True, timeout=120, check=True).stdout
     text = UNIT.read_text()
     for directive, root in (("StateDirectory", "/var/lib/"), ("RuntimeDirectory", "/run/"), ("LogsDirectory", "/var/log/")):
         name = re.search(rf"^{directive}=(\S+)$", text, re.MULTILINE).group(1)
