@@ -28,14 +28,15 @@ kill_when_frozen() {
 		touch /data/probe &
 		probe=$!
 		sleep 1.5
-		! kill -0 "$probe" || break
+		# The agent sleeps again: it has answered that all stands still.
+		! kill -0 "$probe" || ! grep -q '^State:.S' "/proc/$(cat /run/agent.pid)/status" || break
 	done
 	kill -9 "$(cat /run/agent.pid)"
 }
 [ "$1" = freeze ] || exit 0
 if [ -e /run/hang ]; then
 	rm /run/hang
-	sleep 4
+	sleep 8
 fi
 if [ -e /run/wait ]; then
 	rm /run/wait

