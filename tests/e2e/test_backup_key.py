@@ -22,6 +22,7 @@ from monitor import Monitor
 
 MIB = 1 << 20
 SIZE = 8 * MIB
+SECRET = b"secret,id=k0,file=/proc/self/fd/"  # how programs get one
 MARKS = [b"PLIMSOLL-MARK-%d-" % n * 4096 for n in range(3)]
 
 
@@ -191,6 +192,7 @@ def test_with_the_key_everything_comes_back_and_without_it_nothing(host, repo):
             assert daemon.ok("backup", "verify", ident, "--from", repo, "--key-file", key).endswith("is what was written\n")
             assert host.content(ident, repo, "--key-file", key) == content
         uri = re.search(r"nbd\S+", daemon.ok("backup", "mount", ids[2], "--from", repo, "--key-file", key)).group(0)
+        until(lambda: any(SECRET in words for words in set(watched.seen)), "programs that got secrets, in the list of processes")
         shown = host.folder / "shown.raw"
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "raw", uri, shown], check=True, timeout=120)
         daemon.ok("backup", "unmount", ids[2])
@@ -203,7 +205,6 @@ def test_with_the_key_everything_comes_back_and_without_it_nothing(host, repo):
     for path in host.folder.glob("pass*"):
         path.unlink()
     assert not any(m[:16] in text for m in MARKS for text in files_of(repo).values())
-    assert any(b"secret,id=k0,file=/proc/self/fd/" in words for words in watched.seen), "programs that got secrets were seen"
     is_nowhere(host, {words: words for words in watched.seen}, *ids)
     is_nowhere(host, files_of(repo, daemon.log, daemon.run, daemon.state), *ids)
     assert not [s for s in secrets_of(host, *ids) if s in daemon.words.read_bytes()]
@@ -249,6 +250,9 @@ def test_a_qemu_has_no_passphrase_while_it_copies(host, repo):
     def secrets():
         return [o["name"] for o in monitor.ask("qom-list", path="/objects") if o["type"] == "child<secret>"]
 
+    # A minute's work for the bandwidth that the copy gets: it is to be cancelled before its end.
+    fill = 'qemu-io -d /machine/peripheral/disk-root/virtio-backend "write -P 9 4M 4M"'
+    assert "wrote" in (monitor.ask("human-monitor-command", **{"command-line": fill}) or "wrote")
     monitor.ask("object-add", **{"qom-type": "secret", "id": "backup-key", "data": "left over"})
     assert secrets() == ["backup-key"]
     op = host.daemon.api("POST", "/v1/vms/g/actions/backup", {"repository": str(repo), "key_file": str(key), "bandwidth": 65536}).body
