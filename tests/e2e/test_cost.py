@@ -23,8 +23,9 @@ LIMITS = {
     "kill": {"commits": 3, "syncs": 1, "commands": 1, "programs": 0, "requests": 1},
 }
 NEW_CPU = 7
-# What others do by chance at the same time, a checkpoint of the store say, is counted too, and not each time.
-TRIES = 3
+# What others do by chance at the same time, a checkpoint of the store say, is counted too, and not each time. On a slow
+# machine there is more of it; it ends with the first rounds that show the limits kept.
+TRIES = 12
 # Shared libraries that plim loads, the loader and the kernel's own left out: each costs every command some 50 us.
 LIBRARIES = 8
 
@@ -62,16 +63,26 @@ def cost_of(daemon, verb, path):
     }
 
 
+def least(rounds, verb):
+    return {what: min(r[verb][what] for r in rounds) for what in LIMITS[verb]}
+
+
+def is_kept(verb, cost):
+    return all(cost[what] <= limit for what, limit in LIMITS[verb].items())
+
+
 def test_a_start_and_a_kill_cost_no_more_than_is_known(daemon, tmp_path):
     daemon.wait_event("host.cpu-found")  # the last of what a new daemon does by itself
     daemon.ok("vm", "create", "a", "--memory", "16MiB", "--kernel", str(PAYLOAD), "--nic", "none")
     first = {verb: cost_of(daemon, verb, tmp_path / verb) for verb in LIMITS}
     assert first["start"]["commands"] <= LIMITS["start"]["commands"] + NEW_CPU, first
-    rounds = [{verb: cost_of(daemon, verb, tmp_path / verb) for verb in LIMITS} for _ in range(TRIES)]
+    rounds = []
+    while len(rounds) < TRIES and not (rounds and all(is_kept(verb, least(rounds, verb)) for verb in LIMITS)):
+        rounds.append({verb: cost_of(daemon, verb, tmp_path / verb) for verb in LIMITS})
     for verb, limits in LIMITS.items():
-        cost = {what: min(r[verb][what] for r in rounds) for what in limits}
+        cost = least(rounds, verb)
         assert cost["commits"] > 0 and cost["commands"] > 0, f"nothing was counted: {cost}"
-        assert all(cost[what] <= limit for what, limit in limits.items()), f"{verb}: {cost}, limits {limits}"
+        assert is_kept(verb, cost), f"{verb}: {cost}, limits {limits}"
 
 
 @pytest.mark.parametrize("program", [PLIM, PLIMSOLLD])
