@@ -40,7 +40,7 @@ def test_start_runs_the_plan_of_the_dry_run_and_kill_ends_it(daemon):
 
 def test_a_guest_with_a_power_button_shuts_down(daemon):
     started(daemon, "a", "acpi")
-    daemon.ok("vm", "stop", "a", "--patience", "60s")
+    daemon.ok("vm", "stop", "a", "--patience", "5min")
     assert daemon.runtime("a")["state"] == "stopped"
 
 
@@ -50,9 +50,9 @@ def test_a_guest_that_never_answers_is_told_of_and_can_be_forced(daemon):
     assert ran.status == 8 and re.search(r"did not shut down in time \(no agent, power button pressed \dx\)", ran.err)
     assert "--force" in ran.err
     assert daemon.runtime("a")["state"] == "running"
-    ident = daemon.ok("vm", "stop", "a", "--patience", "20s", "--no-wait").strip()
+    ident = daemon.ok("vm", "stop", "a", "--patience", "120s", "--no-wait").strip()
     # Pressed again after 1 s, then 2 s: a guest that boots loses a press without a trace.
-    until(lambda: "power button pressed 3x" in daemon.get(f"/v1/operations/{ident}")["stage"], "third press of the button")
+    until(lambda: re.search(r"power button pressed [3-9]x", daemon.get(f"/v1/operations/{ident}")["stage"] or ""), "third press of the button")
     daemon.ok("operation", "cancel", ident)
     daemon.wait_idle("a")
     daemon.ok("vm", "stop", "a", "--patience", "1s", "--force")

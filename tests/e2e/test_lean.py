@@ -11,6 +11,7 @@ from daemon import DEADLINE, PAYLOAD, until
 MIB = 1 << 20
 MEMORY = 64 * MIB
 QUIET = 10.0  # what polls does so more often
+REST = 4.0  # a QEMU that is not woken for so long rests, and does not only wait for a processor
 
 
 def start(daemon, name, job="idle", *settings):
@@ -36,13 +37,17 @@ def page_tables(pid):
 
 
 def test_overhead_is_all_that_is_not_the_guests_memory(daemon):
-    pid = start(daemon, "a", "dirty:200:40:1s,idle")
+    pid = start(daemon, "a", "dirty:200:40")  # for ever: on a slow host it is not through with all pages in any time
     until(lambda: memory(daemon, "a")["guest"]["resident"] >= 40 * MIB, "the guest's pages")
-    counted = memory(daemon, "a")
+
+    def agreed():
+        now = memory(daemon, "a")
+        return now if abs(now["total"] - pss(pid) - page_tables(pid)) < 4 * MIB else None
+    # Other QEMUs begin and end meanwhile, between the two looks too, and share its program.
+    counted = until(agreed, "total that is what the kernel says")
     assert counted["guest"]["size"] == MEMORY and counted["guest"]["resident"] <= MEMORY
     assert counted["overhead"] == sum(counted["parts"].values())
     assert counted["total"] == counted["guest"]["resident"] + counted["overhead"]
-    assert abs(counted["total"] - pss(pid) - page_tables(pid)) < 4 * MIB, "other QEMUs begin and end meanwhile"
     assert 5 * MIB < counted["overhead"] < 60 * MIB
     assert counted["parts"]["program"] > MIB and counted["parts"]["heap"] > MIB
     assert counted["parts"]["translated"] > 0, "under TCG guest code is translated"
@@ -116,7 +121,7 @@ def test_neither_the_daemon_nor_those_who_look_wake_an_idle_guest(daemon):
         daemon.ok("vm", "list")
 
     # QEMU itself has things to finish after a start.
-    until(lambda: woken(pid, 1.0) == 0, "rest of an idle guest")
+    until(lambda: woken(pid, REST) == 0, "rest of an idle guest")
     assert woken(pid, QUIET, look) == 0
 
 
@@ -182,7 +187,7 @@ def test_a_screen_is_shown_and_costs_next_to_nothing_when_nobody_looks(daemon):
 def test_a_display_that_nobody_can_look_at_wakes_nobody(daemon):
     pid = start(daemon, "a", "idle", "platform.video=std")
     assert b"-vnc" not in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    until(lambda: woken(pid, 1.0) == 0, "rest of an idle guest")
+    until(lambda: woken(pid, REST) == 0, "rest of an idle guest")
     assert woken(pid, 4.0) == 0, "a VNC server would look every 3 s"
 
 
