@@ -262,7 +262,7 @@ class Daemon:
                         self.plim("vm", "kill", vm["id"])
                 self.stop()
                 try:
-                    until(lambda: not self.guests(), "end of the guests", 10)
+                    until(lambda: not self.guests(), "end of the guests")
                 except AssertionError:
                     left = [pathlib.Path(f"/proc/{p}/cmdline").read_bytes().replace(b"\0", b" ")[:300] for p in self.guests()]
         finally:

@@ -100,7 +100,7 @@ its root bus are: the low one begins at 512 MiB, 3584 MiB below 4 GiB, the high 
     Chapter("Its console", """\
 What the guest printed on its virtio console is kept, so that it can be read afterwards: its kernel's words about the NMI.
 `plim vm console` talks to it, `plim vm console --web` in a browser (console.md).""", (
-        Do("plim vm console deb --log | grep -A 1 'NMI received' | tail -n 2", "NMI received"),
+        Do("plim vm console deb --log | grep -A 1 'NMI received' | tail -n 2", "NMI received", 0, True),
     )),
     Chapter("Its tools", """\
 What its agent and drivers are, and what that lets the host do. Its agent came before some drivers were loaded; it is asked

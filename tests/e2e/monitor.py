@@ -9,7 +9,7 @@ class Monitor:
 
     def __init__(self, daemon, name):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
+        self.sock.settimeout(180)
         self.sock.connect(str(daemon.run / "vms" / daemon.vm(name)["id"] / "qmp2.sock"))
         self.lines = self.sock.makefile()
         self.lines.readline()

@@ -34,7 +34,7 @@ def plim(d, *words):
 
 def make_many(d, n, memory, threads=4):
     def make(i):
-        status, answer = call(d, "POST", "/v1/vms?wait=60", {
+        status, answer = call(d, "POST", "/v1/vms?wait=600", {
             "name": f"g{i:03}", "nics": [{"network": "none"}], "settings": {"memory.start": memory, "boot.kernel": str(PAYLOAD)}})
         assert status < 300 and answer["status"] == "done", answer
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
@@ -93,7 +93,7 @@ def test_twenty_guests_start_at_once_and_none_fails(daemon):
 def test_starts_beyond_the_memory_are_refused_with_numbers_and_hurt_nobody(sim):
     make_many(sim, 60, 512 * MIB)
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda i: call(sim, "POST", f"/v1/vms/g{i:03}/actions/start?wait=60"), range(60)))
+        answers = list(pool.map(lambda i: call(sim, "POST", f"/v1/vms/g{i:03}/actions/start?wait=600"), range(60)))
     refused = [a for status, a in answers if status == 429]
     started = [a for status, a in answers if status == 202]
     assert len(refused) + len(started) == 60 and all(a["status"] == "done" for a in started)

@@ -29,7 +29,7 @@ def windows(daemon, kernel, *settings):
     daemon.ok("vm", "create", "a", "--kernel", kernel, "--nic", "none", "--cmdline", "console=ttyS0 no_timer_check",
               "platform.hvm_serial=pty", *settings)
     daemon.ok("vm", "start", "a")
-    log = until(lambda: said(daemon), "end of the kernel's boot", 120)
+    log = until(lambda: said(daemon), "end of the kernel's boot", 300)
     daemon.ok("vm", "kill", "a")
     return [w for w in ([int(n, 16) for n in m.groups()] for m in WINDOW.finditer(log)) if w[0] >= MIB]
 
