@@ -7,6 +7,7 @@ QEMU 7.2 loses writes under TCG otherwise (docs/payload.md).
 import json
 import os
 import re
+import signal
 import socket
 
 from daemon import until
@@ -14,6 +15,7 @@ from daemon import until
 MEMORY = "32640KiB"
 WRITES = "out=serial job=dirty:40:12"
 SLOW = "2MiB"  # a second: long enough to be in the middle of it
+CRAWL = "256KiB"  # a second: less than any guest of ours writes, so that the move has no end by itself
 
 
 def good_lines(host, name):
@@ -73,3 +75,26 @@ def qmp(host, name, command, vm=None, **arguments):
                 answer = json.loads(f.readline())
     assert "return" in answer, answer
     return answer["return"]
+
+
+def hasten(host, name, **more):
+    """A move that crawls sends all it has now. `more`: as of qmp()."""
+    qmp(host, name, "migrate-set-parameters", **{"max-bandwidth": 1 << 30}, **more)
+
+
+def hold(host, name, to, *more):
+    """
+    A move under way whose QEMU over there does nothing any more: the operation, that QEMU. It crawls until then: however
+    late the test comes to hold it, it has not ended.
+    """
+    ident = begin(host, name, to, "--downtime", "2s", *more, bandwidth=CRAWL)
+    vm = host.vm(name)["id"].encode()
+    pid = next(p for p in qemus(to) if vm in open(f"/proc/{p}/cmdline", "rb").read())
+    os.kill(pid, signal.SIGSTOP)
+    return ident, pid
+
+
+def send_all(host, name):
+    """Of a guest that is held over there: its rest waits in the network."""
+    hasten(host, name)
+    until(lambda: qmp(host, name, "query-migrate")["status"] == "completed", f"end of the sending of {name}")

@@ -10,9 +10,9 @@ import signal
 import time
 
 from daemon import PAYLOAD, until
-from moving import MEMORY, assert_clean, begin, is_clean, lines, qemus, qmp
+from moving import CRAWL, MEMORY, assert_clean, begin, hasten, hold, is_clean, lines, qemus, qmp, send_all
 
-PATIENCE = 120
+PATIENCE = 300
 LARGE = "out=serial job=dirty:40:12"
 SMALL = "out=serial job=dirty:1:1"
 
@@ -64,10 +64,8 @@ def all_sent(pool, *more):
     """A guest of h0 that went to h1, whose QEMU has not read the last of it: the QEMUs here and there."""
     a, b = pool.hosts[:2]
     started(a, "g", SMALL, *more)
-    begin(a, "g", b, "--downtime", "2s")
-    (there,) = qemus(b)
-    os.kill(there, signal.SIGSTOP)
-    until(lambda: qmp(a, "g", "query-migrate")["status"] == "completed", "end of the sending", PATIENCE)
+    _, there = hold(a, "g", b)
+    send_all(a, "g")
     return a.runtime("g")["pid"], there
 
 
@@ -80,13 +78,13 @@ def evict(host, name):
 
 
 def test_what_waits_for_a_guest_of_a_lost_host_is_given_back(make_pool):
-    pool = make_pool(2, engine="qemu")
+    pool = make_pool(2, engine="qemu", lease="15")  # which is waited for
     a, b = pool.hosts
     started(a, "g", LARGE, *DISK)
     begin(a, "g", b)
     (there,) = qemus(b)
     die(a, *qemus(a))
-    pool.wait_status("h0", "offline", b)
+    pool.lose(a, b)
     # The other host stays dead all the while.
     until(lambda: is_clean(b) and qemus(b) == [], "h1 is clean", PATIENCE)
     assert not pathlib.Path(f"/proc/{there}").exists()
@@ -108,7 +106,7 @@ def test_a_guest_that_an_evicted_host_had_not_taken_in_goes_on_where_it_is(make_
     here, there = all_sent(pool)
     ident = move_of(a)
     die(b, there)
-    pool.wait_status("h1", "offline", a)
+    pool.lose(b, a)
     assert a.get(f"/v1/operations/{ident}")["finished_at"] is None, "nobody may guess"
     evict(a, "h1")
     ended = until(lambda: next((o for o in [a.get(f"/v1/operations/{ident}")] if o["finished_at"]), None), "end of the move",
@@ -131,7 +129,7 @@ def test_a_guest_that_may_have_written_elsewhere_is_not_run_as_it_was(make_pool)
     _, there = all_sent(pool, "--disk", f"name=root,path={disk},format=raw")
     ident = move_of(a)
     die(b, there)
-    pool.wait_status("h1", "offline", a)
+    pool.lose(b, a)
     assert a.get(f"/v1/operations/{ident}")["finished_at"] is None, "nobody may guess"
     evict(a, "h1")
     until(lambda: a.get(f"/v1/operations/{ident}")["finished_at"], "end of the move", PATIENCE)
@@ -149,7 +147,7 @@ def test_a_guest_that_was_sent_by_a_host_that_is_lost_goes_on(make_pool):
     here, there = all_sent(pool)
     theirs = host_ids(pool)["h1"]
     die(a, here)
-    pool.wait_status("h0", "offline", b)
+    pool.lose(a, b)
     evict(b, "h0")
     os.kill(there, signal.SIGCONT)
     runtime = until(lambda: next((r for r in [b.runtime("g")] if r["operation"] is None), None), "end of the reception", PATIENCE)
@@ -166,11 +164,12 @@ def test_a_guest_that_ran_and_died_there_is_not_run_as_it_left(make_pool):
     disk = a.base / "disk.raw"
     disk.write_bytes(bytes(1 << 20))
     started(a, "g", SMALL, "--disk", f"name=root,path={disk},format=raw")
-    begin(a, "g", b)
+    begin(a, "g", b, bandwidth=CRAWL)
     (there,), theirs, vm = qemus(b), host_ids(pool)["h1"], a.vm("g")["id"]
     # No daemon here says that all was sent: the one over there waits for that word after the guest is its own.
     os.kill(a.process.pid, signal.SIGSTOP)
     qmp(a, "g", "migrate-set-parameters", vm=vm, **{"downtime-limit": 2000})
+    hasten(a, "g", vm=vm)
     until(lambda: record(pool.etcd, f"/vms/{vm}/runtime")["host"] == theirs, "change of the owner", PATIENCE)
     a.kill9()
     die(b, there)
@@ -210,14 +209,14 @@ def test_how_a_guest_ended_before_the_records_say_that_it_is_there_is_told(make_
 
 
 def test_a_guest_of_a_lost_host_that_did_not_come_whole_is_nobodys(make_pool):
-    pool = make_pool(2, engine="qemu")
+    pool = make_pool(2, engine="qemu", lease="15")  # which is waited for
     a, b = pool.hosts
     started(a, "g", LARGE)
     begin(a, "g", b)
     die(a, *qemus(a))
+    pool.lose(a, b)
     until(lambda: reception_of(pool)["finished_at"], "end of the reception", PATIENCE)
     assert record(pool.etcd, "/promise") is None
-    pool.wait_status("h0", "offline", b)
     evict(b, "h0")
     runtime = b.runtime("g")
     assert (runtime["host"], runtime["operation"], runtime["state"]) == (None, None, "stopped"), runtime
@@ -227,15 +226,15 @@ def test_a_guest_of_a_lost_host_that_did_not_come_whole_is_nobodys(make_pool):
 
 def test_a_guest_that_two_lost_hosts_had_is_started_when_both_are_evicted(make_pool):
     """One of them may run it when it is back, for all that anybody knows."""
-    pool = make_pool(3, engine="qemu")
+    pool = make_pool(3, engine="qemu", lease="15")  # of which a third is waited for
     a, b, c = pool.hosts
     here, there = all_sent(pool)
     theirs = host_ids(pool)["h1"]
     die(a, here)
     os.kill(b.process.pid, signal.SIGSTOP)
     try:
-        pool.wait_status("h1", "offline", c)
-        pool.wait_status("h0", "offline", c)
+        pool.lose(b, c)
+        pool.lose(a, c)
         assert "g" not in c.ok("pool", "evict", "h0", "--dry-run").split()
         evict(c, "h0")
         assert c.runtime("g")["host"] == theirs and c.wait_event("vm.move-waits")
@@ -249,7 +248,7 @@ def test_a_guest_that_two_lost_hosts_had_is_started_when_both_are_evicted(make_p
     pool.wait_status("h1", "online", c)
     lines(b, "g", 1)
     die(b, there)
-    pool.wait_status("h1", "offline", c)
+    pool.lose(b, c)
     evict(c, "h1")
     assert c.runtime("g")["host"] is None
     c.ok("vm", "start", "g")
@@ -271,7 +270,7 @@ def test_the_last_disks_of_a_guest_are_never_removed(make_pool):
     change(pool.etcd, f"/vms/{vm}/runtime", host=theirs, operation=reception)
     change(pool.etcd, f"/volumes/{volume}", host=theirs, path=str(b.state / "volumes" / disk.name))
     a.start()
-    pool.wait_status("h1", "offline", a)
+    pool.lose(b, a)
     assert a.get(f"/v1/operations/{ident}")["finished_at"] is None and disk.exists(), "nobody may guess"
     evict(a, "h1")
     until(lambda: a.get(f"/v1/operations/{ident}")["finished_at"], "end of the move", PATIENCE)
