@@ -31,7 +31,7 @@ def run(tmp_path, script):
     env = dict(os.environ, PATH="/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     try:
         return subprocess.run([*OWN_MOUNTS, "sh", "-c", PREPARE + script, "sh", PLIM, PLIMSOLLD, tmp_path], cwd=ROOT, env=env,
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=True)
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=True)
     finally:
         if (tmp_path / "pid").exists():
             pid = int((tmp_path / "pid").read_text())

@@ -19,11 +19,11 @@ import pytest
 from cables import HUB, NETWORK, Cables, cabled_pool, run
 from daemon import PLIM, until
 from linux_guest import ext4_disk, linux_guest
-from moving import qemus, qmp
+from moving import CRAWL, hasten, qemus, qmp
 
 NAMES = ("h0", "h1")
 MEMORY = "163712KiB"  # no multiple of 256 KiB: docs/payload.md
-BOOT = 180
+BOOT = 600
 TRIPS = int(os.environ.get("SOAK_LINUX_TRIPS", "2"))  # two to three seconds of processor time a move
 
 
@@ -68,12 +68,12 @@ def soak(cables, host, *args):
     """plim beside the switch: (status, what it printed as JSON, stderr)."""
     env = dict(os.environ, PLIMSOLL_SOCKET=str(host.socket), LC_ALL="C.UTF-8")
     done = subprocess.run([*cables.prefix("hub"), PLIM, "soak", "migrate", *map(str, args), "--between", "h0,h1", "-o", "json"],
-                          env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False)
+                          env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800, check=False)
     return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
 
 
 def test_files_and_a_tcp_connection_go_round_with_a_linux_guest(cables, hosts, linux, folder):
-    status, told, err = soak(cables, hosts[0], linux, "--count", TRIPS, "--seed", 3, "--flow", HUB, "--margin", "10s", "--check",
+    status, told, err = soak(cables, hosts[0], linux, "--count", TRIPS, "--seed", 3, "--flow", HUB, "--margin", "30s", "--check",
                              "test -e /var/tmp/plim-soak.fresh")
     assert status == 0, err
     assert told["trips"] == TRIPS and told["moves"] == 2 * TRIPS and told["deviation"] is None
@@ -85,7 +85,7 @@ def test_files_and_a_tcp_connection_go_round_with_a_linux_guest(cables, hosts, l
 
 # The clock
 
-STANDS = 2  # s for which the guest stands still
+STANDS = 6  # s for which the guest stands still: more than asking for its time may take
 
 
 def pass_time(seconds):
@@ -94,7 +94,7 @@ def pass_time(seconds):
 
 
 def offset(host, vm):
-    """How many seconds the guest's clock is ahead of this machine's, give or take half a second."""
+    """How many seconds the guest's clock is ahead of this machine's, give or take half a second and half the answer's."""
     before = time.time()
     answer = host.api("POST", f"/v1/vms/{vm}/agent/exec", {"command": ["/bin/date", "+%s"]})
     assert answer.status == 200, answer
@@ -113,12 +113,13 @@ def test_the_clock_is_right_after_a_move_that_took_long(cables, hosts, linux):
     # So that all of it may be on its way while its QEMU over there does nothing.
     for host, end in ((here, "tcp_wmem"), (there, "tcp_rmem")):
         run(*cables.prefix(host.name), "sh", "-c", f"echo 4096 {1 << 28} {1 << 28} > /proc/sys/net/ipv4/{end}")
-    ident = here.ok("vm", "migrate", linux, there.name, "--bandwidth", "16MiB", "--no-wait").strip()
+    ident = here.ok("vm", "migrate", linux, there.name, "--bandwidth", CRAWL, "--no-wait").strip()
     until(lambda: here.get(f"/v1/operations/{ident}")["result"].get("progress"), "memory on its way")
     pid, = qemus(there)
     os.kill(pid, signal.SIGSTOP)
     try:
-        until(lambda: qmp(here, linux, "query-migrate")["status"] == "completed", "end of the sending", 120)
+        hasten(here, linux)
+        until(lambda: qmp(here, linux, "query-migrate")["status"] == "completed", "end of the sending")
         pass_time(STANDS)
     finally:
         with contextlib.suppress(ProcessLookupError):

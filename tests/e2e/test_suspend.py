@@ -141,7 +141,7 @@ def test_a_host_that_lacks_a_feature_is_told_by_name(daemon):
 def test_a_daemon_killed_in_the_middle_loses_nothing(daemon, look):
     started(daemon)
     pages = max(p for p, _ in beats(daemon))
-    daemon.begin("vm", "suspend", "g", "--no-wait").wait(60)
+    daemon.begin("vm", "suspend", "g", "--no-wait").wait(180)
     if look == "saving":
         until(lambda: state_file(daemon).with_suffix(".part").exists() or state_file(daemon).exists() or
               daemon.runtime("g")["operation"] is None, "the file")

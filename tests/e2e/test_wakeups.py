@@ -78,27 +78,36 @@ def test_an_idle_guest_wakes_nobody_and_what_cannot_be_counted_is_said(daemon):
 
 def test_the_guests_own_timer_is_named(daemon):
     started(daemon, "a", "tick:50")
-    assert source(counted(daemon, "a", 3), "apic-timer") > 0
+    until(lambda: source(counted(daemon, "a", 3), "apic-timer") > 0, "tick of the guest")
 
 
 def test_who_looks_at_the_display_is_named(daemon):
     started(daemon, "a", "idle", "--set", "platform.video=std", "--set", "platform.vnc=true")
     assert source(counted(daemon, "a", 2), "display-refresh") == 0
     with viewer(Monitor(daemon, "a")):
-        assert source(counted(daemon, "a", 5), "display-refresh") > 0
+        until(lambda: source(counted(daemon, "a", 5), "display-refresh") > 0, "refresh of the display")
 
 
 def test_a_guest_that_spins_has_its_time_shown_and_no_events(daemon):
     started(daemon, "a", "burn:3600s")
-    i = counted(daemon, "a")["intervals"][0]
-    assert i["vcpu_cpu"] > 100000 and i["read"] + i["write"] == 0
+
+    def spun():
+        """In two seconds a busy host may give it nothing."""
+        i = counted(daemon, "a")["intervals"][0]
+        assert i["read"] + i["write"] == 0
+        return i["vcpu_cpu"] > 100000
+    until(spun, "time of the guest's vcpu")
 
 
 def test_a_flood_of_reads_is_sampled_and_named_and_hurts_nobody(daemon):
     started(daemon, "a", "flood")
-    report = counted(daemon, "a", 3)
-    i = report["intervals"][0]
-    assert i["sampled"] and i["read"] > 10000, i
+
+    def flooded():
+        """More than can be looked at one by one, as soon as the host has the time for it."""
+        report = counted(daemon, "a", 3)
+        i = report["intervals"][0]
+        return (report, i) if i["sampled"] and i["read"] > 10000 else None
+    report, i = until(flooded, "flood that is sampled")
     assert source(report, "rtc") > 0.9 * (i["read"] + i["write"])
     assert i["timer"] is not None
     assert not is_traced(Monitor(daemon, "a"))
@@ -112,7 +121,7 @@ def test_a_guest_that_ends_meanwhile_leaves_a_partial_answer(daemon):
     watch = daemon.begin("vm", "wakeups", "a", "--seconds", "3", "--intervals", "400", "-o", "json")
     until(lambda: daemon.get("/v1/vms/a/wakeups")["intervals"], "first interval")
     daemon.ok("vm", "kill", "a")
-    out, err = watch.communicate(timeout=120)
+    out, err = watch.communicate(timeout=300)
     report = json.loads(out)
     assert watch.returncode == 0 and report["state"] == "ended", err
     assert "QEMU ended here" in report["reason"] and 1 < len(report["intervals"]) < 400
@@ -124,7 +133,7 @@ def test_how_a_guest_left_is_told(daemon, verb, told):
     watch = daemon.begin("vm", "wakeups", "a", "--seconds", "1", "--intervals", "900", "-o", "json")
     until(lambda: daemon.get("/v1/vms/a/wakeups")["intervals"], "first interval")
     daemon.ok("vm", verb, "a")
-    report = json.loads(watch.communicate(timeout=120)[0])
+    report = json.loads(watch.communicate(timeout=300)[0])
     assert report["state"] == "ended" and "QEMU ended here" in report["reason"], report["reason"]
     until(lambda: told in daemon.get("/v1/vms/a/wakeups")["reason"], f"word that it {told}")
 
@@ -148,7 +157,7 @@ def test_an_interrupt_ends_the_count_and_shows_it(daemon):
     watch = daemon.begin("vm", "wakeups", "a", "--seconds", "600")
     until(lambda: is_traced(monitor), "trace of QEMU")
     watch.terminate()
-    out, err = watch.communicate(timeout=120)
+    out, err = watch.communicate(timeout=300)
     assert watch.returncode == 0 and "it was stopped" in out, err
     assert not is_traced(monitor)
 
@@ -187,9 +196,12 @@ def host_guest(daemon, name):
 def test_the_host_ranks_its_guests_and_tells_metrics(watchful):
     started(watchful, "busy", "burn:3600s")
     started(watchful, "lazy", "idle")
-    busy = until(lambda: host_guest(watchful, "busy"), "sample of busy")
-    lazy = until(lambda: host_guest(watchful, "lazy"), "sample of lazy")
-    assert busy["vcpu_cpu"] > lazy["vcpu_cpu"] and not busy["idle"]
+
+    def ranked():
+        """A sample of a host that was busy elsewhere has no time of anybody."""
+        busy, lazy = host_guest(watchful, "busy"), host_guest(watchful, "lazy")
+        return busy and lazy and busy["vcpu_cpu"] > lazy["vcpu_cpu"] and not busy["idle"]
+    until(ranked, "samples of both")
     # A sample that reaches into the start of a guest has all the wakeups of that in it.
     until(lambda: re.search(r"^busy .*\n(.*\n)*lazy ", watchful.ok("host", "wakeups"), re.M), "busy before lazy")
     text = watchful.api("GET", "/metrics").body.decode()
@@ -222,14 +234,17 @@ def test_an_idle_guest_above_its_budget_is_told_once_and_told_again_when_it_keep
     watchful.ok("vm", "set", "a", "idle.wakeups=5", "idle.cpu=0")
     poker = Poker(Monitor(watchful, "a"))
     try:
-        told = watchful.wait_event("vm.idle-costly", "a", deadline=120)
+        told = watchful.wait_event("vm.idle-costly", "a")
         assert told[0]["details"]["wakeups"] > 5 and told[0]["details"]["budget_wakeups"] == 5
         seen = host_guest(watchful, "a")
         until(lambda: (host_guest(watchful, "a") or seen) != seen, "another sample")
-        assert len(watchful.events("vm.idle-costly")) == 1
+        # Nobody pokes while the host does not run this test: then it keeps its budget, and may be told anew.
+        told = [e["type"] for e in watchful.events() if e["type"] in ("vm.idle-costly", "vm.idle-kept")]
+        assert all(one != next_one for one, next_one in zip(told, told[1:])), told
     finally:
         poker.stop()
-    watchful.wait_event("vm.idle-kept", "a", deadline=120)
+    until(lambda: [e["type"] for e in watchful.events() if e["type"].startswith("vm.idle-")][-1] == "vm.idle-kept",
+          "word that it keeps its budget")
 
 
 def test_one_line_sets_all_vms_and_tells_those_that_refuse(sim):
@@ -257,7 +272,7 @@ def test_those_who_wait_hold_up_nobody_else(daemon):
         for _ in range(40):  # more than the API has threads
             s = socket.socket(socket.AF_UNIX)
             waiting.append(s)
-            s.settimeout(120)
+            s.settimeout(300)
             s.connect(str(daemon.run / "api.sock"))
             s.sendall(b"GET /v1/vms/g/wakeups?wait=60 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert [vm["name"] for vm in daemon.get("/v1/vms")] == ["g"]

@@ -32,7 +32,7 @@ def lying_daemon(tmp_path):
         answers.append(answer)
         thread = threading.Thread(target=serve)
         thread.start()
-        connection = UnixConnection(tmp_path / "witness.sock", 30)
+        connection = UnixConnection(tmp_path / "witness.sock", 180)
         connection.request(method, path, body)
         connection.getresponse().read()
         connection.close()
