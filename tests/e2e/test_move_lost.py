@@ -190,11 +190,12 @@ def test_how_a_guest_ended_before_the_records_say_that_it_is_there_is_told(make_
     pool = make_pool(2, engine="qemu")
     a, b = pool.hosts
     started(a, "g", SMALL)
-    begin(a, "g", b)
+    begin(a, "g", b, bandwidth=CRAWL)
     until(lambda: reception_of(pool)["facts"].get("promise_taken"), "promise", PATIENCE)
     (there,), theirs, vm = qemus(b), host_ids(pool)["h1"], a.vm("g")["id"]
     pool.etcd.signal(signal.SIGSTOP)
     qmp(a, "g", "migrate-set-parameters", vm=vm, **{"downtime-limit": 2000})
+    hasten(a, "g", vm=vm)
     until(lambda: qmp(b, "g", "query-status", vm=vm)["status"] == "running", "guest over there", PATIENCE)
     qmp(b, "g", "quit", vm=vm)
     until(lambda: there not in qemus(b), "its end", PATIENCE)
