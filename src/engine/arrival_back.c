@@ -111,17 +111,17 @@ static bool end_quietly(const Arrival *a)
 	return true;
 }
 
-/* It stands still on the other host as long as it may be this one's. */
+/* As long as its promise is on record, who evicts the other host would give it to this one. */
 static void tell_unwithdrawn(const Arrival *a, const GError *why)
 {
-	const char *name = json_str(a->args, "name");
+	const char *name = json_str(a->args, "name"), *advice = err_advice(why);
 	g_autofree char *from = arrival_source_name(a);
 
 	step_say(a->ctx, "waiting for the pool's records");
-	events_emit(a->engine->events, EVENT_VM_MOVE_WAITS, "vm", json_str(a->args, "vm"), name, NULL,
-		    "%s did not come to this host from %s, and the pool's records don't take that yet: %s. "
-		    "`plim pool status` shows who is there.",
-		    name, from, why->message);
+	events_emit(
+	    a->engine->events, EVENT_VM_MOVE_WAITS, "vm", json_str(a->args, "vm"), name, NULL,
+	    "%s did not come to this host from %s, and the pool's records don't take that yet: %s. %s", name,
+	    from, why->message, advice != NULL ? advice : "`plim pool status` shows who is there.");
 }
 
 /* It will not run here: who evicts the source must not give it to us any more. False: this daemon ends. */

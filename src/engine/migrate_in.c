@@ -165,14 +165,14 @@ static bool close_disks(Vmm *v, GError **err)
 	return false;
 }
 
-typedef struct Arrival {
+typedef struct Landing {
 	Vmm *vmm;
 	VmmEvents *events;
 	uint64_t ran_at; /* when the guest went on, or 0 */
-} Arrival;
+} Landing;
 
 /* An event, waited for `timeout`. False and no error: there was none. */
-static bool take_event(Arrival *a, uint64_t timeout, GError **err)
+static bool take_event(Landing *a, uint64_t timeout, GError **err)
 {
 	g_auto(VmmEvent) ev = { 0 };
 
@@ -189,7 +189,7 @@ static bool is_over(const struct migrate_in_end *how, GError **err)
 }
 
 /* An event, or a while without one. */
-static void await_sign(Arrival *a, const struct migrate_in_end *how, GError **err)
+static void await_sign(Landing *a, const struct migrate_in_end *how, GError **err)
 {
 	GError *e = NULL;
 
@@ -203,7 +203,7 @@ static void await_sign(Arrival *a, const struct migrate_in_end *how, GError **er
 }
 
 /* Until all of the guest is there. Its status then; NULL and an error when that does not come. */
-static char *await_whole(Arrival *a, const struct migrate_in_end *how, GError **err)
+static char *await_whole(Landing *a, const struct migrate_in_end *how, GError **err)
 {
 	uint64_t until = time_monotonic() + how->timeout;
 
@@ -227,7 +227,7 @@ static char *await_whole(Arrival *a, const struct migrate_in_end *how, GError **
 	}
 }
 
-static bool let_run(Arrival *a, const struct migrate_in_end *how, GError **err)
+static bool let_run(Landing *a, const struct migrate_in_end *how, GError **err)
 {
 	g_autofree char *status = NULL;
 
@@ -253,7 +253,7 @@ static bool tells_of_run(const char *status)
  * there, so that from here on it can't begin to. One that does not answer is ended: then its last events,
  * which it wrote before its guest ran, are here.
  */
-static bool did_run(Arrival *a, bool *ret_asked)
+static bool did_run(Landing *a, bool *ret_asked)
 {
 	g_autofree char *status = vm_status(a->vmm, NULL);
 	bool ran = tells_of_run(status), stopped = !ran && status != NULL && vm_pause(a->vmm, NULL);
@@ -271,7 +271,7 @@ static bool did_run(Arrival *a, bool *ret_asked)
 
 bool migrate_in_finish(Vmm *v, const struct migrate_in_end *how, struct migrate_in_result *ret, GError **err)
 {
-	Arrival a = { .vmm = v };
+	Landing a = { .vmm = v };
 	g_autoptr(GError) e = NULL;
 	bool ok;
 

@@ -9,6 +9,8 @@
 #include "engine/pool-impl.h"
 #include "engine/promise.h"
 
+#include <string.h>
+
 /* For records that others change meanwhile. */
 #define END_TRIES 20
 

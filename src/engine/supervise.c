@@ -13,6 +13,8 @@
 
 /* Member of an end that waits: evidence of it was kept. */
 #define SEEN "seen"
+/* A member of an end that is not told either: QEMU has ended, and not only the guest in it. */
+#define QEMU_ENDED "qemu_ended"
 
 static void drop_json(gpointer p)
 {
@@ -181,6 +183,21 @@ static void keep_of_dead(Supervisor *s, const Vm *vm, const VmVerdict *v, const 
 		log_warning("no evidence of the end of vm %s was kept: %s", vm->name, err->message);
 }
 
+/*
+ * Of a vm that the records said is another host's: what ended here is only what it left behind. One that this
+ * host receives may have run already, though: how it ended is told when it is this host's on record, which it
+ * may have become since they were read.
+ */
+static bool is_left_behind(Supervisor *s, const char *vm_id, GError **err)
+{
+	bool comes, here;
+
+	if (!owner_receives(s->engine->store, vm_id, s->engine->host_id, &comes, err) || comes ||
+	    !owner_is(s->engine->store, vm_id, s->engine->host_id, &here, err))
+		return false;
+	return !here || fail(err, ERR_CONFLICT, "it is this host's since");
+}
+
 /* True when it is dealt with; false when an operation has the vm, whose end comes back to it. */
 static bool judge(Supervisor *s, const VmRecords *r, const Json *exit, GError **err)
 {
@@ -188,14 +205,10 @@ static bool judge(Supervisor *s, const VmRecords *r, const Json *exit, GError **
 	VmState state = vm_runtime_state(r->runtime);
 	VmVerdict v;
 	Operation *op;
-	bool ok, here;
+	bool ok;
 
-	/*
-	 * Another host's: what ended here is only what it left behind. One that this host receives may have
-	 * run already, though, and how it ended is told when the records say that it is this host's.
-	 */
 	if (g_strcmp0(json_str(r->runtime, "host"), s->engine->host_id) != 0)
-		return owner_may_be_on(s->engine->store, r->vm->id, s->engine->host_id, &here, err) && !here;
+		return is_left_behind(s, r->vm->id, err);
 	if (json_str(r->runtime, "operation") != NULL)
 		return false;
 	if (state != VM_RUNNING && state != VM_PAUSED)
@@ -219,7 +232,7 @@ static bool is_old_exit(Supervisor *s, const char *vm_id, const Json *exit)
 {
 	g_autoptr(Vmm) v = fleet_vmm(s->engine->fleet, vm_id);
 
-	return v != NULL && !json_bool(exit, "panicked", false);
+	return v != NULL && (json_bool(exit, QEMU_ENDED, false) || !json_bool(exit, "panicked", false));
 }
 
 /*
@@ -236,6 +249,7 @@ static void look_at_exit(void *data)
 		forget_exit(j->s, j->vm_id);
 		again = false;
 	}
+	json_object_del(exit, QEMU_ENDED);
 	while (again) {
 		g_autoptr(GError) err = NULL;
 		g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, &err);
@@ -261,7 +275,10 @@ void supervisor_ended(Supervisor *s, const char *vm_id, Json *exit)
 
 static void on_exited(const char *vm_id, Json *exit, void *data)
 {
-	supervisor_ended(data, vm_id, json_deep_copy(exit));
+	Json *end = json_deep_copy(exit);
+
+	json_put_bool(end, QEMU_ENDED, true);
+	supervisor_ended(data, vm_id, end);
 }
 
 /* ---- what the parts share ---- */
@@ -485,7 +502,9 @@ static void adopted(const char *vm_id, const char *name, const GError *gone, voi
 	g_autoptr(VmRecords) r = vm_records_load(s->engine->store, vm_id, NULL);
 	g_autofree char *uptime = r != NULL ? print_duration(ran_for(r->runtime)) : NULL;
 
-	if (gone != NULL) {
+	if (gone != NULL && !belongs_here(s, vm_id)) {
+		fleet_forget(s->engine->fleet, vm_id);
+	} else if (gone != NULL) {
 		events_emit(s->engine->events, EVENT_VM_LOST, "vm", vm_id, name, NULL,
 			    "%s ended while no daemon looked: %s", name, gone->message);
 		remember_exit(s, vm_id, unseen_exit(s, gone->message));
@@ -578,7 +597,7 @@ static void look_at_returned(Supervisor *s, const Operation *op)
 		return;
 	check_missing(s, op->target_id, r->vm, r->runtime);
 	exit = waiting_exit(s, op->target_id);
-	if (exit == NULL)
+	if (exit == NULL || is_old_exit(s, op->target_id, exit))
 		supervisor_push(s, supervisor_look_at_adopted, op->target_id, NULL, false);
 }
 
