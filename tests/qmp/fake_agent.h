@@ -24,7 +24,7 @@ char *fake_read(FakeAgent *f);
 bool fake_say(FakeAgent *f, const char *bytes, size_t len);
 /* As many bytes as the connection takes without anybody reading. */
 size_t fake_say_until_full(FakeAgent *f, const char *bytes, size_t len);
-/* Expect a sync and answer it. */
+/* Expect a sync and answer it, with those that are there behind it. */
 void fake_sync(FakeAgent *f);
 /* Expect this command and answer with the line. Returns the request's arguments as JSON text; caller frees.
  */
