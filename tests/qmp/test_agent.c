@@ -708,9 +708,8 @@ static void script_exec_for_ever(FakeAgent *f)
 
 static void test_a_program_that_does_not_end_meets_the_deadline(void)
 {
-	Rig r;
-
 	int64_t pid = 0;
+	Rig r;
 
 	for (size_t i = 0; i < G_N_ELEMENTS(deadline) && pid == 0; i++) {
 		rig_play(&r, script_exec_for_ever);
