@@ -159,6 +159,7 @@ static void get_release(App *a, HttpRequest *req)
 	if (a->unanswered != NULL) {
 		a->late += http_request_closed(a->unanswered);
 		http_respond_json(a->unanswered, 200, json_pack("{s:s}", "answer", "late"));
+		http_respond_json(a->unanswered, 200, json_pack("{s:s}", "answer", "twice"));
 		http_request_unref(g_steal_pointer(&a->unanswered));
 	}
 	http_respond_json(req, 200, json_object());
@@ -617,6 +618,7 @@ int main(int argc, char **argv)
 	http_server_free(a.server);
 	g_ptr_array_unref(a.subscribers);
 	g_ptr_array_unref(a.sockets);
+	http_request_unref(a.unanswered);
 	loop_free(a.loop);
 	free_options();
 	return ok ? 0 : 1;
