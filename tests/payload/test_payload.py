@@ -327,16 +327,18 @@ def test_idle_costs_nothing():
         for machine in MACHINES:
             idle.append(Guest("idle", machine))
             idle[-1].line("job idle")
-        with Guest("burn:20000000,burn:100000000") as busy:  # by work: a host that has no time for it takes longer
+        # By the time that it got: on a host that has little for it, the window is longer.
+        with Guest("burn:20000000," + ",".join(["burn:2s"] * 30)) as busy:
             busy.line("burn")
             busy_before = busy.cpu_seconds()
             before = [(g.cpu_seconds(), g.wakeups()) for g in idle]
-            busy.line("burn")
-            burnt = busy.cpu_seconds() - busy_before
+            burnt = 0
+            while burnt <= 0.1:
+                busy.line("burn")
+                burnt = busy.cpu_seconds() - busy_before
             for guest, (seconds, wakeups) in zip(idle, before):
                 assert guest.cpu_seconds() - seconds <= max(burnt / 100, 0.02)
                 assert guest.wakeups() - wakeups <= 2
-        assert burnt > 0.1, "a burning guest must use the CPU, or the window says nothing"
     finally:
         for guest in idle:
             guest.close()
@@ -393,9 +395,11 @@ def test_dirty_pages_are_dirty_for_qemu():
     with Guest("dirty:32:64", memory="128") as guest:
         pairs = []
         for _ in range(10):
-            first = [int(w) for w in guest.line("dirty ")[1:]]
+            first = last = [int(w) for w in guest.line("dirty ")[1:]]
+            end = time.monotonic() + 120
             guest.command("calc-dirty-rate", **{"calc-time": 2, "sample-pages": 4096})
-            while (rate := guest.command("query-dirty-rate"))["status"] != "measured":
+            while (rate := guest.command("query-dirty-rate"))["status"] != "measured" or last is first:
+                assert time.monotonic() < end, rate
                 last = [int(w) for w in guest.line("dirty ")[1:]]
             guests = (last[0] - first[0]) * PAGE / MIB / ((last[1] - first[1]) / 1e9)
             pairs.append((rate["dirty-rate"], guests))
@@ -425,11 +429,12 @@ def test_lost_write_is_found(tmp_path):
             break
     assert in_time and verify[1] == str(4 * MIB // PAGE) and verify[3] == "1"
     with Guest("dirty:64:4", extra=shared_memory(file, 8)) as guest:
-        while (before := int(guest.line("dirty ")[1])) < 4 * MIB // PAGE:
+        while int(guest.line("dirty ")[1]) < 4 * MIB // PAGE:
             pass
         with open(file, "r+b") as f, mmap.mmap(f.fileno(), 0) as ram:
             ram[3 * MIB + PAGE - 1] ^= 0x80
-        # Lines from before the change may still be on their way, so by work: a hundred times round and it must be seen.
+        # A hundred times round from here and it must be seen. What the guest said before may have to be read first.
+        before = [int(line.split()[1]) for line in guest.console_now() if line.startswith("dirty ")][-1]
         pages, bad = 0, 0
         while bad == 0:
             pages, bad = (int(w) for w in guest.line("dirty ")[1:4:2])
