@@ -724,10 +724,15 @@ def hold_new_qemu(pool, host, to):
         ident = host.ok("vm", "migrate", "g", to.name, "--bandwidth", CRAWL, "--no-auto-converge", "--no-wait").strip()
         pid = until(lambda: next(iter(qemus(to)), None), f"QEMU on {to.name}")
         os.kill(pid, signal.SIGSTOP)
-        until(lambda: any(k.endswith(f"/vms/{vm}/promise") for k in pool.etcd.keys()), "promise")
-        if host.get(f"/v1/operations/{ident}")["stage"] == "preparing the other host":
+        in_time = False
+        try:
+            until(lambda: any(k.endswith(f"/vms/{vm}/promise") for k in pool.etcd.keys()), "promise")
+            in_time = host.get(f"/v1/operations/{ident}")["stage"] == "preparing the other host"
+        finally:
+            if not in_time:
+                os.kill(pid, signal.SIGCONT)
+        if in_time:
             return ident, pid
-        os.kill(pid, signal.SIGCONT)
         host.ok("operation", "cancel", ident)
         host.wait_operation(ident)
         assert_stayed(pool, "g", host, to)
