@@ -6,6 +6,7 @@ QEMU 7.2 loses writes under TCG otherwise (docs/payload.md).
 """
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -33,16 +34,25 @@ def lines(host, name, more):
     until(lambda: good_lines(host, name) >= want, f"life of {name} on {host.name}")
 
 
+def words_of(pid):
+    """Of its command line; none when it has ended."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def qemus(host):
     """Of guests: the QEMU in which a daemon proves its CPU, some seconds after its start, has no uuid."""
     def is_guest(pid):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
-        except OSError:
-            return False
+        words = words_of(pid).split(b"\0")
         return b"qemu-system" in words[0] and b"-uuid" in words
     return [p for p in host.processes() if is_guest(p)]
+
+
+def qemu_of(host, ident):
+    """The one of the vm with that id; None: there is none."""
+    return next((p for p in qemus(host) if ident.encode() in words_of(p)), None)
 
 
 def is_clean(host):
@@ -88,8 +98,8 @@ def hold(host, name, to, *more):
     late the test comes to hold it, it has not ended.
     """
     ident = begin(host, name, to, "--downtime", "2s", *more, bandwidth=CRAWL)
-    vm = host.vm(name)["id"].encode()
-    pid = next(p for p in qemus(to) if vm in open(f"/proc/{p}/cmdline", "rb").read())
+    pid = qemu_of(to, host.vm(name)["id"])
+    assert pid, f"no QEMU of {name} on {to.name}"
     os.kill(pid, signal.SIGSTOP)
     return ident, pid
 

@@ -13,7 +13,7 @@ import pytest
 
 from cables import Cables, cabled_pool, run
 from daemon import PAYLOAD, until
-from moving import MEMORY, assert_clean, begin, hold, is_clean, lines, qemus, send_all
+from moving import MEMORY, assert_clean, begin, hold, is_clean, lines, qemu_of, qemus, send_all
 
 NAMES = ("h0", "h1")
 LEASE = 15  # s
@@ -74,11 +74,6 @@ def ident_of(host):
     return next(h["id"] for h in host.get("/v1/pool")["hosts"] if h["name"] == host.name)
 
 
-def qemu_of(host, name):
-    ident = host.vm(name)["id"]
-    return next(p for p in qemus(host) if ident.encode() in open(f"/proc/{p}/cmdline", "rb").read())
-
-
 def unsent(host, cables):
     """Bytes that wait in connections of that host."""
     done = subprocess.run([*cables.prefix(host.name), "cat", "/proc/net/tcp"], capture_output=True, text=True, check=True, timeout=60)
@@ -100,9 +95,9 @@ def runs_on(host, other, name):
     runtime = until(lambda: next((r for r in [host.runtime(name)] if r["operation"] is None), None),
                     f"end of the operations of {name}", PATIENCE)
     assert runtime["state"] == "running" and runtime["host"] == ident_of(host), (name, runtime)
-    assert runtime["pid"] == qemu_of(host, name)
-    until(lambda: not any(host.vm(name)["id"].encode() in open(f"/proc/{p}/cmdline", "rb").read() for p in qemus(other)),
-          f"end of {name} on {other.name}")
+    ident = host.vm(name)["id"]
+    assert runtime["pid"] == qemu_of(host, ident)
+    until(lambda: qemu_of(other, ident) is None, f"end of {name} on {other.name}")
     lines(host, name, 1)
 
 
