@@ -48,16 +48,22 @@ class Host:
         return self.daemon.get(f"/v1/volumes/{disk['volume']}")["path"]
 
     def write(self, n):
-        """A mark on the disk: by the QEMU that has it, or by another when none has."""
+        """A mark on the disk."""
         file = self.folder / f"mark{n}"
         file.write_bytes(MARKS[n][:65536])
         file.chmod(0o644)
-        command = f"write -s {file} {n}M 64k"
+        self.qemu_io(f"write -s {file} {n}M 64k")
+
+    def qemu_io(self, command, monitor=None):
+        """
+        A write to the disk: by the QEMU that has it, or by another when none has. `monitor`: one that is open already, as
+        QEMU talks to one client at a time there.
+        """
         if self.daemon.runtime("g")["state"] != "running":
             subprocess.run(["qemu-io", "-c", command, self.volume()], check=True, timeout=120, stdout=subprocess.DEVNULL)
             return
         line = f'qemu-io -d /machine/peripheral/disk-root/virtio-backend "{command}"'
-        said = Monitor(self.daemon, "g").ask("human-monitor-command", **{"command-line": line})
+        said = (monitor or Monitor(self.daemon, "g")).ask("human-monitor-command", **{"command-line": line})
         assert not said or "wrote" in said, said
 
     def created(self, repo, **body):
@@ -251,8 +257,7 @@ def test_a_qemu_has_no_passphrase_while_it_copies(host, repo):
         return [o["name"] for o in monitor.ask("qom-list", path="/objects") if o["type"] == "child<secret>"]
 
     # A minute's work for the bandwidth that the copy gets: it is to be cancelled before its end.
-    fill = 'qemu-io -d /machine/peripheral/disk-root/virtio-backend "write -P 9 4M 4M"'
-    assert "wrote" in (monitor.ask("human-monitor-command", **{"command-line": fill}) or "wrote")
+    host.qemu_io("write -P 9 4M 4M", monitor)
     monitor.ask("object-add", **{"qom-type": "secret", "id": "backup-key", "data": "left over"})
     assert secrets() == ["backup-key"]
     op = host.daemon.api("POST", "/v1/vms/g/actions/backup", {"repository": str(repo), "key_file": str(key), "bandwidth": 65536}).body
