@@ -52,7 +52,8 @@ def test_a_guest_that_never_answers_is_told_of_and_can_be_forced(daemon):
     assert daemon.runtime("a")["state"] == "running"
     ident = daemon.ok("vm", "stop", "a", "--patience", "120s", "--no-wait").strip()
     # Pressed again after 1 s, then 2 s: a guest that boots loses a press without a trace.
-    until(lambda: re.search(r"power button pressed [3-9]x", daemon.get(f"/v1/operations/{ident}")["stage"] or ""), "third press of the button")
+    until(lambda: re.search(r"power button pressed [3-9]x", daemon.get(f"/v1/operations/{ident}")["stage"] or ""),
+          "third press of the button")
     daemon.ok("operation", "cancel", ident)
     daemon.wait_idle("a")
     daemon.ok("vm", "stop", "a", "--patience", "1s", "--force")
