@@ -35,9 +35,9 @@ def beats(host, name):
 
 
 def soak(host, *args):
-    """A soak to its end, however long it takes."""
+    """A soak to its end."""
     process = host.begin("soak", "migrate", *args, "--between", "h0,h1", *MARGIN, "-o", "json")
-    out, err = process.communicate(timeout=1800)
+    out, err = process.communicate(timeout=900)
     try:
         return process.returncode, json.loads(out), err
     except ValueError:

@@ -23,7 +23,7 @@ from moving import CRAWL, hasten, qemus, qmp
 
 NAMES = ("h0", "h1")
 MEMORY = "163712KiB"  # no multiple of 256 KiB: docs/payload.md
-BOOT = 600
+BOOT = 300
 TRIPS = int(os.environ.get("SOAK_LINUX_TRIPS", "2"))  # two to three seconds of processor time a move
 
 
@@ -68,7 +68,7 @@ def soak(cables, host, *args):
     """plim beside the switch: (status, what it printed as JSON, stderr)."""
     env = dict(os.environ, PLIMSOLL_SOCKET=str(host.socket), LC_ALL="C.UTF-8")
     done = subprocess.run([*cables.prefix("hub"), PLIM, "soak", "migrate", *map(str, args), "--between", "h0,h1", "-o", "json"],
-                          env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800, check=False)
+                          env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False)
     return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
 
 
@@ -85,7 +85,7 @@ def test_files_and_a_tcp_connection_go_round_with_a_linux_guest(cables, hosts, l
 
 # The clock
 
-STANDS = 6  # s for which the guest stands still: more than asking for its time may take
+STANDS = 6  # s for which the guest stands still: far more than its clock may be wrong
 
 
 def pass_time(seconds):
@@ -94,16 +94,20 @@ def pass_time(seconds):
 
 
 def offset(host, vm):
-    """How many seconds the guest's clock is ahead of this machine's, give or take half a second and half the answer's."""
-    before = time.time()
-    answer = host.api("POST", f"/v1/vms/{vm}/agent/exec", {"command": ["/bin/date", "+%s"]})
-    assert answer.status == 200, answer
-    return int(answer.body["stdout"]) + 0.5 - (before + time.time()) / 2
+    """How many seconds the guest's clock is ahead of this machine's, give or take one: half is the answer's way."""
+    def asked():
+        before = time.time()
+        answer = host.api("POST", f"/v1/vms/{vm}/agent/exec", {"command": ["/bin/date", "+%s"]})
+        after = time.time()
+        assert answer.status == 200, answer
+        return (int(answer.body["stdout"]) + 0.5 - (before + after) / 2,) if after - before < 1 else None
+    ahead, = until(asked, "answer within a second")
+    return ahead
 
 
 def assert_kept(host, vm, before):
     """It did not stand still for its clock."""
-    assert abs(offset(host, vm) - before) < STANDS * 3 / 4
+    assert abs(offset(host, vm) - before) < 2  # each is right to a second
 
 
 def test_the_clock_is_right_after_a_move_that_took_long(cables, hosts, linux):

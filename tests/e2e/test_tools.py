@@ -12,7 +12,7 @@ from daemon import Daemon, until
 from linux_guest import ext4_disk, linux_guest
 
 NAMES = ("web1", "web2", "web3")
-BOOT = 600
+BOOT = 300
 NO_PORT = ("--set", "platform.cdrom_port=false")
 # The guest's package manager: one that works, one that ends well and changes nothing, one that fails.
 PACKAGES = b"""#!/bin/sh
