@@ -389,9 +389,14 @@ void fleet_forget(Fleet *f, const char *vm_id)
 {
 	g_autofree char *key = local_key(vm_id);
 	Errand e = { .func = remove_member, .fleet = f, .vm_id = vm_id };
+	g_autoptr(Vmm) other = NULL;
 	StoreTx *tx;
 
 	on_loop(&e);
+	/* One that came meanwhile is remembered. */
+	other = fleet_vmm(f, vm_id);
+	if (other != NULL)
+		return;
 	tx = store_tx_new();
 	store_tx_set(tx, key, STORE_ANY, NULL);
 	if (!store_commit(f->local, tx, STORE_RELAXED, NULL, NULL))

@@ -464,17 +464,3 @@ bool owner_may_be_on(Store *s, const char *vm, const char *host, bool *ret, GErr
 	*ret = runtime != NULL && (c == NULL || owner_claims_vm(c, vm, runtime));
 	return true;
 }
-
-bool owner_receives(Store *s, const char *vm, const char *host, bool *ret, GError **err)
-{
-	g_autoptr(OwnerClaims) c = owner_claims_load(s, host, err);
-
-	*ret = false;
-	for (guint i = 0; c != NULL && i < c->op->len; i++) {
-		const Operation *op = c->op->pdata[i];
-
-		*ret = *ret || (is_of_vm(op) && g_strcmp0(op->target_id, vm) == 0 &&
-				step_args(op, STEP_RECEIVE_GUEST) != NULL);
-	}
-	return c != NULL;
-}

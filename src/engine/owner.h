@@ -87,8 +87,6 @@ bool owner_claims_vm(const OwnerClaims *c, const char *vm, const Json *runtime);
 GPtrArray *owner_claims_aside(const OwnerClaims *c, Store *s, GError **err);
 /* The same of one vm; none for one that is not there. */
 bool owner_may_be_on(Store *s, const char *vm, const char *host, bool *ret, GError **err);
-/* Does an operation of `host` that goes on receive that vm? */
-bool owner_receives(Store *s, const char *vm, const char *host, bool *ret, GError **err);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(OwnerSeen, owner_seen_clear)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(OwnerClaims, owner_claims_free)

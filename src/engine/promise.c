@@ -38,16 +38,29 @@ Promise *promise_read(Store *s, const char *vm, GError **err)
 	return promise_free(p);
 }
 
-bool promise_is(Store *s, const char *vm, const char *operation, bool *ret, GError **err)
+/* What of a promise is asked for must be so. */
+static bool is_such(Store *s, const char *vm, const char *operation, const char *host, bool *ret,
+		    GError **err)
 {
 	g_autoptr(GError) e = NULL;
 	g_autoptr(Promise) p = promise_read(s, vm, &e);
 
-	*ret = p != NULL && g_str_equal(p->operation, operation);
+	*ret = p != NULL && (operation == NULL || g_str_equal(p->operation, operation)) &&
+	       (host == NULL || g_str_equal(p->host, host));
 	if (e == NULL)
 		return true;
 	g_propagate_error(err, g_steal_pointer(&e));
 	return false;
+}
+
+bool promise_is(Store *s, const char *vm, const char *operation, bool *ret, GError **err)
+{
+	return is_such(s, vm, operation, NULL, ret, err);
+}
+
+bool promise_is_to(Store *s, const char *vm, const char *host, bool *ret, GError **err)
+{
+	return is_such(s, vm, NULL, host, ret, err);
 }
 
 static char *text_of(const struct promise_terms *t)

@@ -53,6 +53,8 @@ Promise *promise_read(Store *s, const char *vm, GError **err);
 Promise *promise_free(Promise *p);
 /* The same, of that operation only. False when it can't be read. */
 bool promise_is(Store *s, const char *vm, const char *operation, bool *ret, GError **err);
+/* Is it promised to that host? False when it can't be read. */
+bool promise_is_to(Store *s, const char *vm, const char *host, bool *ret, GError **err);
 /* It is not on record any more, if it was that operation's. For one that nobody can keep any more. */
 bool promise_withdraw(Store *s, const char *vm, const char *operation, GError **err);
 /*

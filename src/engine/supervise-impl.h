@@ -13,6 +13,7 @@ struct Supervisor {
 	GMutex lock; /* of the members below */
 	bool ended;
 	GHashTable *exit;     /* vm id -> Json: ends that nobody has judged yet */
+	int64_t exits;        /* how many there were */
 	GHashTable *restart;  /* vm id -> delay in us as guint64 *: to start again after the cleanup */
 	GHashTable *asked;    /* vm id -> how often its agent was asked for addresses */
 	GHashTable *looks;    /* vm id -> how often its tools were looked at since its agent came */

@@ -8,13 +8,16 @@
 #include "engine/engine-impl.h"
 #include "engine/evidence.h"
 #include "engine/owner.h"
+#include "engine/promise.h"
 #include "engine/records.h"
 #include "engine/supervise-impl.h"
 
 /* Member of an end that waits: evidence of it was kept. */
 #define SEEN "seen"
-/* A member of an end that is not told either: QEMU has ended, and not only the guest in it. */
+/* Members of an end that are not told either: QEMU has ended, and not only the guest in it; which end it is.
+ */
 #define QEMU_ENDED "qemu_ended"
+#define NUMBER "number"
 
 static void drop_json(gpointer p)
 {
@@ -99,6 +102,7 @@ void supervisor_job_free(VmJob *j)
 static void remember_exit(Supervisor *s, const char *vm_id, Json *exit)
 {
 	g_mutex_lock(&s->lock);
+	json_put_int(exit, NUMBER, ++s->exits);
 	g_hash_table_insert(s->exit, g_strdup(vm_id), exit);
 	g_mutex_unlock(&s->lock);
 }
@@ -117,10 +121,15 @@ static Json *waiting_exit(Supervisor *s, const char *vm_id)
 	return exit;
 }
 
-static void forget_exit(Supervisor *s, const char *vm_id)
+/* That one only: another QEMU of the vm may have ended meanwhile. */
+static void forget_exit(Supervisor *s, const char *vm_id, const Json *exit)
 {
+	const Json *is;
+
 	g_mutex_lock(&s->lock);
-	g_hash_table_remove(s->exit, vm_id);
+	is = g_hash_table_lookup(s->exit, vm_id);
+	if (is != NULL && json_int(is, NUMBER, 0) == json_int(exit, NUMBER, 0))
+		g_hash_table_remove(s->exit, vm_id);
 	g_mutex_unlock(&s->lock);
 }
 
@@ -184,15 +193,15 @@ static void keep_of_dead(Supervisor *s, const Vm *vm, const VmVerdict *v, const 
 }
 
 /*
- * Of a vm that the records said is another host's: what ended here is only what it left behind. One that this
- * host receives may have run already, though: how it ended is told when it is this host's on record, which it
- * may have become since they were read.
+ * Of a vm that the records said is another host's: what ended here is only what it left behind. One that is
+ * promised to this host may have run already, though: how it ended is told when it is this host's on record,
+ * which it may have become since they were read.
  */
 static bool is_left_behind(Supervisor *s, const char *vm_id, GError **err)
 {
 	bool comes, here;
 
-	if (!owner_receives(s->engine->store, vm_id, s->engine->host_id, &comes, err) || comes ||
+	if (!promise_is_to(s->engine->store, vm_id, s->engine->host_id, &comes, err) || comes ||
 	    !owner_is(s->engine->store, vm_id, s->engine->host_id, &here, err))
 		return false;
 	return !here || fail(err, ERR_CONFLICT, "it is this host's since");
@@ -224,15 +233,36 @@ static bool judge(Supervisor *s, const VmRecords *r, const Json *exit, GError **
 	return ok;
 }
 
-/*
- * A QEMU that was replaced: what ended is not what runs. A guest that panicked
- * ends while its QEMU still lives.
- */
+/* A guest that panicked ends while its QEMU still lives. */
+static bool has_qemu_ended(const Json *exit)
+{
+	return json_bool(exit, QEMU_ENDED, false) || !json_bool(exit, "panicked", false);
+}
+
+/* A QEMU that was replaced: what ended is not what runs. */
 static bool is_old_exit(Supervisor *s, const char *vm_id, const Json *exit)
 {
 	g_autoptr(Vmm) v = fleet_vmm(s->engine->fleet, vm_id);
 
-	return v != NULL && (json_bool(exit, QEMU_ENDED, false) || !json_bool(exit, "panicked", false));
+	return v != NULL && has_qemu_ended(exit);
+}
+
+/* True when it is dealt with. */
+static bool try_judge(Supervisor *s, const char *vm_id, const Json *exit, GError **err)
+{
+	g_autoptr(VmRecords) r = vm_records_load(s->engine->store, vm_id, err);
+	_cleanup_json_ Json *told = NULL;
+
+	if (r == NULL)
+		return false;
+	/* Behind the records, which must be as they were when the end is written: a guest that came since is
+	 * not ended by what its host had of it before. */
+	if (is_old_exit(s, vm_id, exit))
+		return true;
+	told = json_deep_copy(exit);
+	json_object_del(told, QEMU_ENDED);
+	json_object_del(told, NUMBER);
+	return judge(s, r, told, err);
 }
 
 /*
@@ -245,20 +275,14 @@ static void look_at_exit(void *data)
 	_cleanup_json_ Json *exit = waiting_exit(j->s, j->vm_id);
 	bool again = exit != NULL;
 
-	if (again && is_old_exit(j->s, j->vm_id, exit)) {
-		forget_exit(j->s, j->vm_id);
-		again = false;
-	}
-	json_object_del(exit, QEMU_ENDED);
 	while (again) {
 		g_autoptr(GError) err = NULL;
-		g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, &err);
-		bool done = r != NULL && judge(j->s, r, exit, &err);
+		bool done = try_judge(j->s, j->vm_id, exit, &err);
 
 		again = err != NULL &&
 			(g_error_matches(err, ERR, ERR_CONFLICT) || g_error_matches(err, ERR, ERR_BUSY));
 		if (done || g_error_matches(err, ERR, ERR_NOT_FOUND)) {
-			forget_exit(j->s, j->vm_id);
+			forget_exit(j->s, j->vm_id, exit);
 			fleet_forget(j->s->engine->fleet, j->vm_id);
 		} else if (err != NULL && !again) {
 			log_error("the end of vm %s was not recorded: %s", j->vm_id, err->message);
