@@ -120,11 +120,15 @@ static void assert_applied_by(Rig *r, const char *host)
 static void assert_promised(Rig *r, bool promised)
 {
 	g_autoptr(GError) e = NULL;
-	bool is = !promised;
+	bool is = !promised, to_b = !promised, to_a = true;
 
 	g_assert_true(promise_is(r->store, VM, "out", &is, &e));
 	g_assert_no_error(e);
 	g_assert_true(is == promised);
+	g_assert_true(promise_is_to(r->store, VM, "b", &to_b, &e) &&
+		      promise_is_to(r->store, VM, "a", &to_a, &e));
+	g_assert_no_error(e);
+	g_assert_true(to_b == promised && !to_a);
 }
 
 static void test_a_promise_leaves_the_guest_where_it_is(Rig *r, gconstpointer data)
