@@ -528,9 +528,14 @@ bool exec_sync(Exec *e, const char *id, GError **err)
 	return true;
 }
 
+static gint64 time_until(uint64_t timeout)
+{
+	return timeout > INT64_MAX / 2 ? INT64_MAX : g_get_monotonic_time() + (gint64)timeout;
+}
+
 bool exec_wait(Exec *e, const char *id, uint64_t timeout)
 {
-	gint64 until = timeout > INT64_MAX / 2 ? INT64_MAX : g_get_monotonic_time() + (gint64)timeout;
+	gint64 until = time_until(timeout);
 	bool ended;
 
 	g_mutex_lock(&e->lock);
@@ -538,6 +543,33 @@ bool exec_wait(Exec *e, const char *id, uint64_t timeout)
 		if (!g_cond_wait_until(&e->ended, &e->lock, until))
 			break;
 	ended = !g_hash_table_contains(e->task, id);
+	g_mutex_unlock(&e->lock);
+	return ended;
+}
+
+/* Under the lock. */
+static bool is_about(const Exec *e, const char *target_id)
+{
+	GHashTableIter iter;
+	gpointer task;
+
+	g_hash_table_iter_init(&iter, e->task);
+	while (g_hash_table_iter_next(&iter, NULL, &task))
+		if (g_strcmp0(((const Task *)task)->op->target_id, target_id) == 0)
+			return true;
+	return false;
+}
+
+bool exec_wait_target(Exec *e, const char *target_id, uint64_t timeout)
+{
+	gint64 until = time_until(timeout);
+	bool ended;
+
+	g_mutex_lock(&e->lock);
+	while (is_about(e, target_id))
+		if (!g_cond_wait_until(&e->ended, &e->lock, until))
+			break;
+	ended = !is_about(e, target_id);
 	g_mutex_unlock(&e->lock);
 	return ended;
 }

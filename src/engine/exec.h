@@ -88,6 +88,12 @@ bool exec_sync(Exec *e, const char *id, GError **err);
  */
 bool exec_wait(Exec *e, const char *id, uint64_t timeout);
 
+/*
+ * The same of all operations that this executor runs and that are about that object. For threads other than
+ * an operation's.
+ */
+bool exec_wait_target(Exec *e, const char *target_id, uint64_t timeout);
+
 /* ERR_BAD_STATE when it does not run here, ERR_UNSUPPORTED when it can't be cancelled any more. */
 bool exec_cancel(Exec *e, const char *id, GError **err);
 

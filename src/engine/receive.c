@@ -20,6 +20,9 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+/* For what an earlier move of the guest still removes here. */
+#define LAST_MOVE_TIMEOUT UINT64_C(10000000)
+
 typedef struct Request {
 	Engine *engine;
 	const Json *json;
@@ -488,6 +491,14 @@ static bool may_give(const Request *r, GError **err)
 	return fail(err, ERR_CONFLICT, "'%s' is not yours to give away", r->vm->name);
 }
 
+/* An operation that the guest has left behind here removes what has the same names. */
+static bool await_last_move(const Request *r, GError **err)
+{
+	return exec_wait_target(r->engine->exec, r->vm->id, LAST_MOVE_TIMEOUT) ||
+	       fail_advice(err, ERR_BUSY, "`plim operation list` shows it.",
+			   "an operation on '%s' goes on still on the host", r->vm->name);
+}
+
 static bool fail_blocked(const Request *r, GError **err)
 {
 	g_autoptr(GError) first = err_of_json(json_array_get(r->blockers, 0));
@@ -530,7 +541,7 @@ Json *receive_begin(Engine *e, const char *source, const Json *json, GError **er
 		return NULL;
 	}
 	/* The source has locked the guest just before it asked. */
-	if (!store_catch_up(e->store, err) || !may_give(&r, err))
+	if (!store_catch_up(e->store, err) || !may_give(&r, err) || !await_last_move(&r, err))
 		return NULL;
 	look(&r);
 	if (json_array_size(r.blockers) > 0) {

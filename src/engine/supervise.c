@@ -11,6 +11,7 @@
 #include "engine/promise.h"
 #include "engine/records.h"
 #include "engine/supervise-impl.h"
+#include "engine/vm_ops.h"
 
 /* Member of an end that waits: evidence of it was kept. */
 #define SEEN "seen"
@@ -18,6 +19,8 @@
  */
 #define QEMU_ENDED "qemu_ended"
 #define NUMBER "number"
+/* Between two looks at an end that could not be recorded. */
+#define LOOK_AGAIN UINT64_C(2000000)
 
 static void drop_json(gpointer p)
 {
@@ -201,7 +204,8 @@ static bool is_left_behind(Supervisor *s, const char *vm_id, GError **err)
 {
 	bool comes, here;
 
-	if (!promise_is_to(s->engine->store, vm_id, s->engine->host_id, &comes, err) || comes ||
+	if (!store_catch_up(s->engine->store, err) ||
+	    !promise_is_to(s->engine->store, vm_id, s->engine->host_id, &comes, err) || comes ||
 	    !owner_is(s->engine->store, vm_id, s->engine->host_id, &here, err))
 		return false;
 	return !here || fail(err, ERR_CONFLICT, "it is this host's since");
@@ -239,27 +243,34 @@ static bool has_qemu_ended(const Json *exit)
 	return json_bool(exit, QEMU_ENDED, false) || !json_bool(exit, "panicked", false);
 }
 
-/* A QEMU that was replaced: what ended is not what runs. */
-static bool is_old_exit(Supervisor *s, const char *vm_id, const Json *exit)
+/* A QEMU that was replaced: what ended is not what runs, or the guest that panicked was reset meanwhile. */
+static bool is_old_exit(Supervisor *s, const char *vm_id, const Json *exit, bool *ret, GError **err)
 {
 	g_autoptr(Vmm) v = fleet_vmm(s->engine->fleet, vm_id);
+	g_autofree char *status = v != NULL && !has_qemu_ended(exit) ? vm_status(v, err) : NULL;
 
-	return v != NULL && has_qemu_ended(exit);
+	*ret = v != NULL && g_strcmp0(status, "guest-panicked") != 0;
+	return v == NULL || has_qemu_ended(exit) || status != NULL;
 }
 
-/* True when it is dealt with. */
-static bool try_judge(Supervisor *s, const char *vm_id, const Json *exit, GError **err)
+/*
+ * True when it is dealt with. What ended, and whether another QEMU runs, is asked behind the records, which
+ * must be as they were when the end is written: a guest that came since is not ended by what its host had of
+ * it before.
+ */
+static bool try_judge(Supervisor *s, const char *vm_id, Json **ret_exit, GError **err)
 {
 	g_autoptr(VmRecords) r = vm_records_load(s->engine->store, vm_id, err);
 	_cleanup_json_ Json *told = NULL;
+	bool old;
 
-	if (r == NULL)
+	json_unref(*ret_exit);
+	*ret_exit = waiting_exit(s, vm_id);
+	if (r == NULL || *ret_exit == NULL || !is_old_exit(s, vm_id, *ret_exit, &old, err))
 		return false;
-	/* Behind the records, which must be as they were when the end is written: a guest that came since is
-	 * not ended by what its host had of it before. */
-	if (is_old_exit(s, vm_id, exit))
+	if (old)
 		return true;
-	told = json_deep_copy(exit);
+	told = json_deep_copy(*ret_exit);
 	json_object_del(told, QEMU_ENDED);
 	json_object_del(told, NUMBER);
 	return judge(s, r, told, err);
@@ -267,7 +278,8 @@ static bool try_judge(Supervisor *s, const char *vm_id, const Json *exit, GError
 
 /*
  * An end is looked at again whenever something may have been in the way: the
- * record moved (try now), an operation has the vm (its end calls us).
+ * record moved (try now), an operation has the vm (its end calls us, too), the
+ * store or QEMU does not answer (later).
  */
 static void look_at_exit(void *data)
 {
@@ -277,15 +289,15 @@ static void look_at_exit(void *data)
 
 	while (again) {
 		g_autoptr(GError) err = NULL;
-		bool done = try_judge(j->s, j->vm_id, exit, &err);
+		bool done = try_judge(j->s, j->vm_id, &exit, &err);
 
-		again = err != NULL &&
-			(g_error_matches(err, ERR, ERR_CONFLICT) || g_error_matches(err, ERR, ERR_BUSY));
+		again = g_error_matches(err, ERR, ERR_CONFLICT);
 		if (done || g_error_matches(err, ERR, ERR_NOT_FOUND)) {
 			forget_exit(j->s, j->vm_id, exit);
 			fleet_forget(j->s->engine->fleet, j->vm_id);
 		} else if (err != NULL && !again) {
 			log_error("the end of vm %s was not recorded: %s", j->vm_id, err->message);
+			supervisor_push_later(j->s, look_at_exit, j->vm_id, false, LOOK_AGAIN);
 		}
 	}
 	supervisor_job_free(j);
@@ -621,7 +633,7 @@ static void look_at_returned(Supervisor *s, const Operation *op)
 		return;
 	check_missing(s, op->target_id, r->vm, r->runtime);
 	exit = waiting_exit(s, op->target_id);
-	if (exit == NULL || is_old_exit(s, op->target_id, exit))
+	if (exit == NULL || has_qemu_ended(exit))
 		supervisor_push(s, supervisor_look_at_adopted, op->target_id, NULL, false);
 }
 

@@ -233,6 +233,25 @@ static void test_cancel_undoes_and_says_so(void)
 	bench_done(&b);
 }
 
+/* A guest may come back to a host where the operation with which it left still removes what it had there. */
+static void test_an_object_is_idle_when_its_operations_have_ended(void)
+{
+	Bench b;
+	g_autoptr(Operation) op = make_start("op1");
+
+	bench_init(&b);
+	order(&b, "{\"delay_ms\":{\"NET_TAP_ADD\":600000}}");
+	op->may_cancel = true;
+	g_assert_true(exec_wait_target(b.exec, "v", 0));
+	g_assert_true(exec_submit(b.exec, g_steal_pointer(&op), NULL));
+	g_assert_false(exec_wait_target(b.exec, "v", 10000));
+	g_assert_true(exec_wait_target(b.exec, "w", 0));
+	g_assert_true(exec_cancel(b.exec, "op1", NULL));
+	g_assert_true(exec_wait_target(b.exec, "v", UINT64_C(120000000)));
+	assert_world(&b, "");
+	bench_done(&b);
+}
+
 static void test_what_may_not_be_cancelled_is_not(void)
 {
 	Bench b;
@@ -761,6 +780,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/exec/lock-lost", test_an_end_without_the_lock_changes_nothing);
 	g_test_add_func("/exec/lock-held", test_an_end_with_the_lock_is_written);
 	g_test_add_func("/exec/cancel", test_cancel_undoes_and_says_so);
+	g_test_add_func("/exec/idle", test_an_object_is_idle_when_its_operations_have_ended);
 	g_test_add_func("/exec/no-cancel", test_what_may_not_be_cancelled_is_not);
 	g_test_add_func("/exec/conflict", test_conflict_at_the_beginning_changes_nothing);
 	g_test_add_func("/exec/interrupted", test_a_stop_of_the_daemon_leaves_the_plan_for_the_next);
