@@ -358,10 +358,13 @@ static Step settle(struct commit *c, GError **err)
 
 static bool fail_unknown(struct commit *c, GError **err)
 {
+	g_autofree char *advice = err != NULL ? g_strdup(err_advice(*err)) : NULL;
+	bool told = advice != NULL && !etcd_usable(c->s, NULL); /* what broke it, and what helps */
+
 	c->mark_lost = true;
-	return err_advise(err,
-			  "It may have been done or not: read again before you repeat it. Then check that "
-			  "more than half of etcd's members run and are reachable.");
+	return err_advise(err, "It may have been done or not: read again before you repeat it. %s",
+			  told ? advice
+			       : "Then check that more than half of etcd's members run and are reachable.");
 }
 
 static bool run_commit(struct commit *c, GError **err)

@@ -379,7 +379,7 @@ static void test_an_etcd_restored_from_a_backup_is_noticed(void)
 {
 	g_autofree char *data = NULL, *backup = NULL;
 	g_autoptr(GError) e = NULL;
-	Store *s, *cache;
+	Store *s, *cache, *writer;
 	StoreWatch *w;
 	Rig r;
 
@@ -397,6 +397,8 @@ static void test_an_etcd_restored_from_a_backup_is_noticed(void)
 	for (int i = 0; i < 5; i++)
 		must_put(s, "a", "new");
 	must_put(cache, "b", "new");
+	writer = open_at("", r.url, "");
+	must_put(writer, "c", "new");
 	w = store_watch_open(s, "", store_revision(s, NULL), NULL);
 	g_assert_nonnull(w);
 	rig_kill(&r, 0);
@@ -405,6 +407,12 @@ static void test_an_etcd_restored_from_a_backup_is_noticed(void)
 	rig_start(&r, 0);
 	rig_wait(&r, 0);
 	wait_for_gone(w);
+	/* One that notices it by what it has just written. */
+	g_assert_false(put(writer, "c", "perhaps", &e));
+	g_assert_error(e, ERR, ERR_STORE);
+	g_assert_nonnull(strstr(err_advice(e), "may have been done"));
+	g_assert_nonnull(strstr(err_advice(e), "backup"));
+	g_clear_error(&e);
 	g_assert_false(put(s, "a", "lost", &e));
 	g_assert_error(e, ERR, ERR_STORE);
 	g_assert_nonnull(strstr(err_advice(e), "backup"));
@@ -415,6 +423,7 @@ static void test_an_etcd_restored_from_a_backup_is_noticed(void)
 	store_watch_close(w);
 	store_close(s);
 	store_close(cache);
+	store_close(writer);
 	s = open_at("", r.url, ""); /* opened anew, it is what it is */
 	assert_value(s, "a", "old");
 	store_close(s);
