@@ -55,7 +55,8 @@ struct Agent {
 	void *data;
 
 	GMutex lock; /* guards what follows, up to the next gap */
-	bool open, closed;
+	bool open;
+	GError *closed; /* why, or NULL */
 	GCond changed;
 	GQueue waiting; /* Call */
 	Call *current;  /* whose turn it is */
@@ -97,19 +98,15 @@ static bool is_told(const Agent *a)
 }
 
 /* Locked. The port closed or the agent is closed: nothing more will be answered. */
-static void end_all(Agent *a, ErrCode code, const char *why)
+static void end_all(Agent *a, const GError *why)
 {
 	Call *c;
 
 	/* A guest that shuts down stops its agent: that is what it was told. */
-	if (code == ERR_AGENT && is_told(a))
+	if (g_error_matches(why, ERR, ERR_AGENT) && is_told(a))
 		call_end(a, a->current, NULL, 0, NULL);
-	while ((c = a->current != NULL ? a->current : g_queue_peek_head(&a->waiting)) != NULL) {
-		GError *e = NULL;
-
-		fail(&e, code, "%s", why);
-		call_end(a, c, NULL, 0, e);
-	}
+	while ((c = a->current != NULL ? a->current : g_queue_peek_head(&a->waiting)) != NULL)
+		call_end(a, c, NULL, 0, g_error_copy(why));
 }
 
 static GError *timed_out(const Call *c)
@@ -473,19 +470,24 @@ void agent_unref(Agent *a)
 	line_reader_done(&a->lines);
 	g_mutex_clear(&a->lock);
 	g_cond_clear(&a->changed);
+	g_clear_error(&a->closed);
 	g_free(a->path);
 	g_free(a);
 }
 
-Agent *agent_close(Agent *a)
+Agent *agent_close(Agent *a, const GError *why)
 {
 	if (a == NULL)
 		return NULL;
 	g_assert(loop_on_thread(a->loop));
 	g_mutex_lock(&a->lock);
-	a->closed = true;
+	g_clear_error(&a->closed);
+	if (why != NULL)
+		a->closed = g_error_copy(why);
+	else
+		fail(&a->closed, ERR_CANCELLED, "the guest is not looked after any more");
 	a->open = false;
-	end_all(a, ERR_CANCELLED, "the guest is not looked after any more");
+	end_all(a, a->closed);
 	g_cond_broadcast(&a->changed);
 	g_mutex_unlock(&a->lock);
 	a->phase = IDLE;
@@ -498,14 +500,17 @@ Agent *agent_close(Agent *a)
 
 void agent_set_open(Agent *a, bool open)
 {
+	g_autoptr(GError) away = NULL;
 	bool news;
 
 	g_mutex_lock(&a->lock);
-	news = a->open != open && !a->closed;
+	news = a->open != open && a->closed == NULL;
 	if (news)
 		a->open = open;
-	if (news && !open)
-		end_all(a, ERR_AGENT, "the guest agent went away");
+	if (news && !open) {
+		fail(&away, ERR_AGENT, "the guest agent went away");
+		end_all(a, away);
+	}
 	g_cond_broadcast(&a->changed);
 	g_mutex_unlock(&a->lock);
 	if (!news)
@@ -534,8 +539,10 @@ bool agent_is_open(Agent *a)
 /* Locked. */
 static bool check_open(const Agent *a, GError **err)
 {
-	if (a->closed)
-		return fail(err, ERR_CANCELLED, "the guest is not looked after any more");
+	if (a->closed != NULL) {
+		g_propagate_error(err, g_error_copy(a->closed));
+		return false;
+	}
 	return a->open || fail_advice(err, ERR_AGENT, NO_AGENT_ADVICE, "no guest agent runs in the guest");
 }
 
@@ -546,10 +553,10 @@ bool agent_wait_open(Agent *a, uint64_t timeout, GError **err)
 
 	g_assert(!loop_on_thread(a->loop));
 	g_mutex_lock(&a->lock);
-	while (in_time && !a->open && !a->closed)
+	while (in_time && !a->open && a->closed == NULL)
 		in_time = g_cond_wait_until(&a->changed, &a->lock, deadline);
 	ok = a->open;
-	if (!ok && a->closed)
+	if (!ok && a->closed != NULL)
 		check_open(a, err);
 	else if (!ok)
 		fail_advice(err, ERR_TIMEOUT, NO_AGENT_ADVICE, "no guest agent has come up in time");

@@ -55,9 +55,11 @@ Agent *agent_new(Loop *l, const char *path, AgentFunc func, void *data);
 Agent *agent_ref(Agent *a);
 /* From any thread; NULL is fine. Does not close. */
 void agent_unref(Agent *a);
-/* Ends all calls (ERR_CANCELLED), then drops the owner's reference. Loop thread. NULL is fine; returns NULL.
+/*
+ * Its calls, and later ones, fail with `why` (NULL: ERR_CANCELLED). Drops the owner's reference. Loop thread.
+ * NULL is fine; returns NULL.
  */
-Agent *agent_close(Agent *a);
+Agent *agent_close(Agent *a, const GError *why);
 
 /* What QEMU says of the port. Loop thread. */
 void agent_set_open(Agent *a, bool open);
@@ -76,7 +78,7 @@ bool agent_wait_open(Agent *a, uint64_t timeout, GError **err);
  * ERR_AGENT: no agent is there, it went away, it refused, or answered nonsense
  * or too much (detail `bound`).
  * ERR_UNSUPPORTED: it does not have the command, or may not do it.
- * ERR_TIMEOUT; ERR_BUSY: too many calls wait; ERR_CANCELLED: agent_close().
+ * ERR_TIMEOUT; ERR_BUSY: too many calls wait; or as agent_close() says.
  */
 Json *agent_call(Agent *a, const char *command, Json *args, uint64_t timeout, GError **err);
 /*
@@ -84,8 +86,10 @@ Json *agent_call(Agent *a, const char *command, Json *args, uint64_t timeout, GE
  * true when the port closes, or when no refusal came within `timeout`.
  */
 bool agent_tell(Agent *a, const char *command, Json *args, uint64_t timeout, GError **err);
-/* Wait without a call, but no longer than the agent is there. False with ERR_AGENT or ERR_CANCELLED when it
- * is not. */
+/*
+ * Wait without a call, but no longer than the agent is there. False when it is not: ERR_AGENT, or as
+ * agent_close() says.
+ */
 bool agent_pause(Agent *a, uint64_t pause, GError **err);
 
 // clang-format off

@@ -55,7 +55,7 @@ struct Qmp {
 	GMutex lock; /* guards what follows, up to the next gap */
 	QmpState state;
 	GCond state_changed;
-	GError *why;       /* why it is detached; NULL: never attached */
+	GError *why;       /* why it is detached or closed; NULL: never attached */
 	GHashTable *calls; /* &id -> Call */
 	GQueue outgoing;   /* Call, in the order of qmp_call() */
 	uint64_t last_id;
@@ -299,8 +299,6 @@ bool qmp_connect(Qmp *q, const char *path, GError **err)
 /* Locked. Why nothing can be sent in this state. */
 static bool fail_state(const Qmp *q, GError **err)
 {
-	if (q->state == QMP_CLOSED)
-		return fail(err, ERR_CANCELLED, "the connection to QEMU's monitor was closed");
 	if (q->why == NULL)
 		return fail(err, ERR_UNAVAILABLE, "there is no connection to QEMU's monitor");
 	g_propagate_error(err, g_error_copy(q->why));
@@ -325,19 +323,22 @@ bool qmp_wait_ready(Qmp *q, uint64_t timeout, GError **err)
 	return ok;
 }
 
-Qmp *qmp_close(Qmp *q)
+Qmp *qmp_close(Qmp *q, const GError *why)
 {
-	g_autoptr(GError) e = NULL;
 	GQueue ended = G_QUEUE_INIT;
 
 	if (q == NULL)
 		return NULL;
 	g_assert(loop_on_thread(q->loop));
-	fail(&e, ERR_CANCELLED, "the connection to QEMU's monitor was closed");
 	drop_stream(q);
 	g_mutex_lock(&q->lock);
 	q->state = QMP_CLOSED;
-	end_all(q, e, &ended);
+	g_clear_error(&q->why);
+	if (why != NULL)
+		q->why = g_error_copy(why);
+	else
+		fail(&q->why, ERR_CANCELLED, "the connection to QEMU's monitor was closed");
+	end_all(q, q->why, &ended);
 	g_cond_broadcast(&q->state_changed);
 	g_mutex_unlock(&q->lock);
 	run_ended(&ended);

@@ -50,10 +50,10 @@ Qmp *qmp_ref(Qmp *q);
 /* From any thread. Does not close: the owner does. NULL is fine. */
 void qmp_unref(Qmp *q);
 /*
- * End the connection and all calls (ERR_CANCELLED) and drop the owner's
- * reference. Loop thread. Later calls fail. NULL is fine; returns NULL.
+ * End the connection and drop the owner's reference. Its calls, and later ones,
+ * fail with `why` (NULL: ERR_CANCELLED). Loop thread. NULL is fine; returns NULL.
  */
-Qmp *qmp_close(Qmp *q);
+Qmp *qmp_close(Qmp *q, const GError *why);
 
 /* Takes `fd`, a connected socket. Only when detached. From any thread. */
 void qmp_attach(Qmp *q, int fd);
@@ -73,7 +73,7 @@ void qmp_drain(Qmp *q);
  * Fails with what QEMU said: ERR_UNSUPPORTED (no such command), ERR_NOT_FOUND
  * or ERR_BAD_STATE (a device), else ERR_QEMU with QEMU's text; with ERR_TIMEOUT,
  * after which QEMU may still carry the command out; with ERR_UNAVAILABLE when
- * there is no connection or it was lost; ERR_CANCELLED when it was closed.
+ * there is no connection or it was lost; as qmp_close() says when it was closed.
  *
  * Blocks; never on the loop's thread. New reference.
  */

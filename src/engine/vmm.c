@@ -105,16 +105,16 @@ static VmmState state_of(Vmm *v)
 	return s;
 }
 
-/* The loop looks no more; the reference that it held is the caller's. */
-static void stop_watching(Vmm *v)
+/* The loop looks no more; the reference that it held is the caller's. `why`: as of qmp_close(). */
+static void stop_watching(Vmm *v, const GError *why)
 {
 	if (v->agent != NULL)
-		agent_close(agent_ref(v->agent)); /* ours stays, for those who ask vmm_agent() */
+		agent_close(agent_ref(v->agent), why); /* ours stays, for those who ask vmm_agent() */
 	v->console = console_close(v->console);
 	v->end_source = loop_source_free(v->end_source);
 	v->retry_source = loop_source_free(v->retry_source);
 	log_keeper_unwatch(v->host->logs, v->log_watch);
-	qmp_close(qmp_ref(v->qmp));
+	qmp_close(qmp_ref(v->qmp), why);
 }
 
 static void on_process_end(int fd, uint32_t events, void *data);
@@ -310,6 +310,7 @@ static VmmState set_ended(Vmm *v, const struct process_end *end)
 static void on_process_end(int fd, uint32_t events, void *data)
 {
 	g_autoptr(Vmm) v = vmm_ref(data);
+	g_autoptr(GError) gone = NULL;
 	struct process_end end;
 	VmmState before;
 
@@ -323,7 +324,9 @@ static void on_process_end(int fd, uint32_t events, void *data)
 	if (state_of(v) == VMM_FORGOTTEN) /* on one of those */
 		return;
 	before = set_ended(v, &end); /* first: a step waits for it */
-	stop_watching(v);
+	/* Nobody has cancelled what was under way. */
+	fail(&gone, ERR_GONE, "QEMU of '%s' has ended", v->name);
+	stop_watching(v, gone);
 	vmm_tell_listeners(v, NULL, NULL, 0);
 	if (before == VMM_LIVE && v->handler->exited != NULL)
 		v->handler->exited(v, &v->exit, v->data);
@@ -342,7 +345,7 @@ void vmm_forget(Vmm *v)
 	g_cond_broadcast(&v->changed);
 	g_mutex_unlock(&v->lock);
 	vmm_tell_listeners(v, NULL, NULL, 0);
-	stop_watching(v);
+	stop_watching(v, NULL);
 	vmm_unref(v); /* the loop's */
 }
 

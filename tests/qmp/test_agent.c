@@ -58,7 +58,7 @@ static void rig_play(Rig *r, FakeAgentFunc what)
 
 static void rig_done(Rig *r)
 {
-	agent_close(r->agent);
+	agent_close(r->agent, NULL);
 	drive_idle(r->loop);
 	fake_agent_free(r->fake);
 	loop_free(r->loop);
@@ -482,7 +482,7 @@ static void test_an_agent_can_be_waited_for(void)
 
 static void close_agent(Agent *a)
 {
-	agent_close(agent_ref(a)); /* the rig keeps a reference */
+	agent_close(agent_ref(a), NULL); /* the rig keeps a reference */
 }
 
 static void test_close_ends_calls_once(void)

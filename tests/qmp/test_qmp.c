@@ -38,7 +38,7 @@ static void on_event(Qmp *q, const char *name, Json *args, uint64_t real_us, voi
 	g_string_append_printf(r->events, "%s %s;", name, text);
 	if (r->close_on_event) {
 		g_assert_true(q == r->qmp);
-		r->qmp = qmp_close(r->qmp);
+		r->qmp = qmp_close(r->qmp, NULL);
 	}
 }
 
@@ -69,7 +69,7 @@ static void rig_start(Rig *r)
 
 static void rig_done(Rig *r)
 {
-	qmp_close(r->qmp);
+	qmp_close(r->qmp, NULL);
 	fake_finish(r->fake);
 	drive_idle(r->loop);
 	loop_free(r->loop);
@@ -390,7 +390,7 @@ static void close_now(void *data)
 {
 	Rig *r = data;
 
-	qmp_close(qmp_ref(r->qmp)); /* the rig keeps its own reference to the closed connection */
+	qmp_close(qmp_ref(r->qmp), NULL); /* the rig keeps its own reference to the closed connection */
 }
 
 static void on_timer_close(void *data)

@@ -61,7 +61,7 @@ static void assert_file(const Rig *r, bool there)
 
 static void rig_done(Rig *r)
 {
-	qmp_close(r->qmp);
+	qmp_close(r->qmp, NULL);
 	fake_finish(r->fake);
 	drive_idle(r->loop);
 	loop_free(r->loop);

@@ -193,6 +193,38 @@ static void test_a_killed_qemu_is_noticed_at_once(void)
 	vmm_rig_done(&r);
 }
 
+static void ask_until_it_fails(void *data)
+{
+	_cleanup_json_ Json *reply = NULL;
+	RigVm *v = data;
+
+	do
+		json_unref(g_steal_pointer(&reply));
+	while ((reply = qmp_call(vmm_qmp(v->vmm), "query-status", NULL, 0, &v->error)) != NULL);
+}
+
+/* Whether its process or its connection is seen to end first: nobody has cancelled anything. */
+static void test_calls_to_a_qemu_that_ends_are_not_told_as_cancelled(void)
+{
+	VmmRig r;
+	RigVm v;
+
+	if (!vmm_rig_init(&r))
+		return;
+	rig_vm_init(&v, &r, "web1", "job=idle");
+	rig_vm_must_launch(&v);
+	kill(vmm_pid(v.vmm), SIGKILL);
+	drive_worker(r.loop, ask_until_it_fails, &v);
+	g_assert_true(g_error_matches(v.error, ERR, ERR_GONE) ||
+		      g_error_matches(v.error, ERR, ERR_UNAVAILABLE));
+	g_clear_error(&v.error);
+	rig_vm_wait_exited(&v);
+	drive_worker(r.loop, ask_until_it_fails, &v);
+	g_assert_error(v.error, ERR, ERR_GONE);
+	rig_vm_done(&v);
+	vmm_rig_done(&r);
+}
+
 static void test_a_guest_that_powers_off_says_so(void)
 {
 	VmmRig r;
@@ -742,6 +774,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/vmm/placeholders", test_placeholders_become_numbers);
 	g_test_add_func("/vmm/twice", test_a_vm_is_not_launched_twice);
 	g_test_add_func("/vmm/killed", test_a_killed_qemu_is_noticed_at_once);
+	g_test_add_func("/vmm/killed-calls", test_calls_to_a_qemu_that_ends_are_not_told_as_cancelled);
 	g_test_add_func("/vmm/poweroff", test_a_guest_that_powers_off_says_so);
 	g_test_add_func("/vmm/reboot", test_a_guest_that_reboots_says_so);
 	g_test_add_func("/vmm/panic", test_a_panic_is_remembered);
