@@ -1,46 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "engine/exec.h"
 #include "base/log.h"
 #include "base/time.h"
 #include "core/model/keys.h"
 #include "engine/end_writes.h"
+#include "engine/exec-impl.h"
 
 #include <string.h>
 
 /* Ended operations that are kept for people to look at, and how many more there may be before some go. */
 #define KEEP_ENDED 1000
 #define KEEP_SLACK 64
-/* Steps that wait for their guests at a time, each with a thread. */
-#define RESTING_MAX 512
-#define PROGRESS_INTERVAL UINT64_C(300000)
 /* How often the end of an operation is tried again while the store refuses it. */
 #define END_TRIES 60
 #define END_PAUSE UINT64_C(1000000)
-
-typedef struct Task {
-	Exec *exec;
-	WorkerPool *pool; /* whose thread it runs on */
-	Operation *op;
-	int cancelled; /* atomic */
-	int synced;    /* atomic: its begin is on disk, and leads to the same end */
-} Task;
-
-struct StepContext {
-	Task *task;
-	guint step, n_steps;
-	uint64_t stored_at; /* monotonic time of the last progress that was stored */
-};
-
-struct Exec {
-	struct exec_config config;
-	int stopping; /* atomic */
-	GMutex lock;  /* of the members below */
-	GCond ended;
-	GHashTable *task; /* id -> Task, while it runs or waits */
-	GQueue past;      /* ids of ended operations of ours, the oldest first */
-	bool frozen;
-	unsigned submitting; /* between the look at `frozen` and the task in the table */
-};
 
 Exec *exec_new(const struct exec_config *config)
 {
@@ -72,14 +44,14 @@ Exec *exec_free(Exec *e)
 	return NULL;
 }
 
-static Operation *parse_item(const StoreItem *item, GError **err)
+Operation *exec_parse_item(const StoreItem *item, GError **err)
 {
 	_cleanup_json_ Json *j = json_parse(item->value, strlen(item->value), err);
 
 	return j != NULL ? operation_of_json(j, err) : NULL;
 }
 
-static void put_operation_at(StoreTx *tx, const Operation *op, int64_t rev)
+void exec_put_operation(StoreTx *tx, const Operation *op, int64_t rev)
 {
 	g_autofree char *key = key_operation(op->id);
 	_cleanup_json_ Json *j = operation_to_json(op);
@@ -88,18 +60,12 @@ static void put_operation_at(StoreTx *tx, const Operation *op, int64_t rev)
 	store_tx_set(tx, key, rev, text);
 }
 
-static void put_operation(StoreTx *tx, const Operation *op)
-{
-	put_operation_at(tx, op, STORE_ANY);
-}
-
-/* Progress is news, not a promise: a store that refuses it does not fail the operation. */
-static void store_progress(Exec *e, const Operation *op)
+void exec_store_progress(Exec *e, const Operation *op)
 {
 	StoreTx *tx = store_tx_new();
 	g_autoptr(GError) err = NULL;
 
-	put_operation(tx, op);
+	exec_put_operation(tx, op, STORE_ANY);
 	if (!store_commit(e->config.store, tx, STORE_RELAXED, NULL, &err))
 		log_warning("operation %s: progress was not stored: %s", op->id, err->message);
 }
@@ -111,7 +77,7 @@ static bool commit_end(const Task *t, bool *ret_lost, GError **err)
 	Exec *e = t->exec;
 	StoreTx *tx = store_tx_new();
 
-	put_operation(tx, op);
+	exec_put_operation(tx, op, STORE_ANY);
 	if (!end_writes_add(e->config.store, tx, op, ret_lost, err)) {
 		store_tx_free(tx);
 		return false;
@@ -124,7 +90,7 @@ static bool take_end(Operation *op, Store *store)
 {
 	g_autofree char *key = key_operation(op->id);
 	g_autoptr(StoreItem) item = store_get(store, key, NULL);
-	g_autoptr(Operation) is = item != NULL ? parse_item(item, NULL) : NULL;
+	g_autoptr(Operation) is = item != NULL ? exec_parse_item(item, NULL) : NULL;
 
 	if (is == NULL || !operation_ended(is))
 		return false;
@@ -229,7 +195,7 @@ static void undo_begun(Task *t)
 		s = plan_step(op->plan, (guint)op->index);
 		if (!step_undoes(s->kind))
 			continue;
-		store_progress(t->exec, op);
+		exec_store_progress(t->exec, op);
 		if (!call_step(t, (guint)op->index, true, &err))
 			log_error("operation %s (%s): can't undo %s %s: %s", op->id, op->kind,
 				  step_name(s->kind), s->target, err->message);
@@ -250,7 +216,7 @@ static bool run_from(Task *t, int first, GError **err)
 		if (step_is_point_of_no_return(plan_step(op->plan, i)->kind))
 			forbid_cancel(t);
 		if (operation_stores_step(op, i))
-			store_progress(t->exec, op);
+			exec_store_progress(t->exec, op);
 		if (!call_step(t, i, false, err))
 			return false;
 	}
@@ -453,7 +419,7 @@ static bool submit(Exec *e, Operation *op, GError **err)
 	if (op->plan->step->len > 0)
 		op->index = 0;
 	add_begin_writes(tx, op);
-	put_operation(tx, op);
+	exec_put_operation(tx, op, STORE_ANY);
 	if (e->config.admit != NULL && !e->config.admit(op, tx, e->config.data, err)) {
 		store_tx_free(tx);
 		operation_free(op);
@@ -646,7 +612,7 @@ bool exec_recover(Exec *e, ExecRecoverFunc each, void *data, GError **err)
 
 		if (is_foreign(e, items->pdata[i]))
 			continue;
-		op = parse_item(items->pdata[i], err);
+		op = exec_parse_item(items->pdata[i], err);
 		if (op == NULL)
 			return err_advise(
 			    err,
@@ -663,119 +629,4 @@ bool exec_recover(Exec *e, ExecRecoverFunc each, void *data, GError **err)
 	g_ptr_array_sort(ended, by_time);
 	remember_past(e, ended);
 	return true;
-}
-
-void *step_engine(const StepContext *ctx)
-{
-	return ctx->task->exec->config.engine;
-}
-
-const Operation *step_operation(const StepContext *ctx)
-{
-	return ctx->task->op;
-}
-
-void step_fact(StepContext *ctx, const char *name, Json *value)
-{
-	json_put(ctx->task->op->facts, name, value);
-}
-
-static bool try_commit(void *data, GError **err)
-{
-	const Task *t = data;
-	g_autofree char *key = key_operation(t->op->id);
-	Store *store = t->exec->config.store;
-	g_autoptr(StoreItem) item = store_catch_up(store, err) ? store_get(store, key, err) : NULL;
-	g_autoptr(Operation) is = item != NULL ? parse_item(item, err) : NULL;
-	StoreTx *tx;
-
-	if (err != NULL && *err != NULL)
-		return false;
-	if (is == NULL || operation_ended(is))
-		return fail(err, ERR_BAD_STATE, "another host has ended the operation %s", t->op->id);
-	tx = store_tx_new();
-	put_operation_at(tx, t->op, item->rev);
-	return store_commit(store, tx, STORE_DURABLE, NULL, err);
-}
-
-bool step_commit(StepContext *ctx, GError **err)
-{
-	return store_retry(try_commit, ctx->task, err);
-}
-
-void step_result(StepContext *ctx, const char *name, Json *value)
-{
-	json_put(ctx->task->op->result, name, value);
-}
-
-void step_progress(StepContext *ctx, unsigned percent)
-{
-	Operation *op = ctx->task->op;
-	uint64_t now = time_monotonic();
-
-	op->progress = (int)((ctx->step * 100 + MIN(percent, 100)) / ctx->n_steps);
-	if (now - ctx->stored_at >= PROGRESS_INTERVAL) {
-		ctx->stored_at = now;
-		store_progress(ctx->task->exec, op);
-	}
-}
-
-void step_say(StepContext *ctx, const char *fmt, ...)
-{
-	Operation *op = ctx->task->op;
-	va_list ap;
-
-	g_free(op->note);
-	va_start(ap, fmt);
-	op->note = g_strdup_vprintf(fmt, ap);
-	va_end(ap);
-	store_progress(ctx->task->exec, op);
-}
-
-bool step_rest(StepContext *ctx)
-{
-	return worker_pool_rest(ctx->task->pool, RESTING_MAX);
-}
-
-void step_wake(StepContext *ctx)
-{
-	worker_pool_wake(ctx->task->pool);
-}
-
-bool step_cancelled(const StepContext *ctx)
-{
-	return g_atomic_int_get(&ctx->task->cancelled) != 0 || exec_is_stopping(ctx->task->exec);
-}
-
-void step_outlive_cancel(StepContext *ctx)
-{
-	Task *t = ctx->task;
-
-	g_mutex_lock(&t->exec->lock);
-	g_atomic_int_set(&t->cancelled, 0);
-	t->op->may_cancel = false;
-	g_mutex_unlock(&t->exec->lock);
-}
-
-bool step_stopping(const StepContext *ctx)
-{
-	return exec_is_stopping(ctx->task->exec);
-}
-
-void step_keep(StepContext *ctx)
-{
-	operation_fail_as_done(ctx->task->op);
-}
-
-bool step_forbid_cancel(StepContext *ctx)
-{
-	Task *t = ctx->task;
-	bool ok;
-
-	g_mutex_lock(&t->exec->lock);
-	ok = g_atomic_int_get(&t->cancelled) == 0;
-	if (ok)
-		t->op->may_cancel = false;
-	g_mutex_unlock(&t->exec->lock);
-	return ok;
 }

@@ -5,6 +5,7 @@
 #include "core/model/keys.h"
 #include "engine/events.h"
 #include "engine/sim.h"
+#include "put.h"
 
 #include <string.h>
 #include <sys/wait.h>
@@ -119,16 +120,6 @@ static Operation *make_kill(const char *id)
 	plan_add(op->plan, STEP_RUN_DIR_REMOVE, "web1", args_of("vm", "v"));
 	operation_merge_on_done(op, "/plimsoll/v1/vms/v/runtime", args_of("state", "stopped"));
 	return op;
-}
-
-static void put(Store *s, const char *key, const char *value)
-{
-	g_autoptr(GError) err = NULL;
-	StoreTx *tx = store_tx_new();
-
-	store_tx_set(tx, key, STORE_ANY, value);
-	store_commit(s, tx, STORE_DURABLE, NULL, &err);
-	g_assert_no_error(err);
 }
 
 static Json *get(Store *s, const char *key)

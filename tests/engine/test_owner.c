@@ -5,6 +5,7 @@
 #include "core/model/operation.h"
 #include "engine/owner.h"
 #include "engine/records.h"
+#include "put.h"
 #include "store/store-impl.h"
 
 #include <string.h>
@@ -208,16 +209,6 @@ static void test_a_change_that_nobody_knows_of_is_no_answer(Rig *r, gconstpointe
 	g_assert_false(owner_change(r->store, &c, &e));
 	g_assert_error(e, ERR, ERR_CANCELLED);
 	g_assert_cmpuint(r->told, ==, 1);
-}
-
-static void put(Store *s, const char *key, const char *value)
-{
-	g_autoptr(GError) e = NULL;
-	StoreTx *tx = store_tx_new();
-
-	store_tx_set(tx, key, STORE_ANY, value);
-	store_commit(s, tx, STORE_DURABLE, NULL, &e);
-	g_assert_no_error(e);
 }
 
 static void test_a_host_without_a_lease_gets_no_guest(Rig *r, gconstpointer fate)

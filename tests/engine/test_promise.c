@@ -5,22 +5,13 @@
 #include "engine/owner.h"
 #include "engine/promise.h"
 #include "engine/records.h"
+#include "put.h"
 
 #define VM "6f1c7d7e-4a53-4c3e-9d57-0a6a4b1f5d10"
 
 typedef struct Rig {
 	Store *store;
 } Rig;
-
-static void put(Store *s, const char *key, const char *value)
-{
-	g_autoptr(GError) e = NULL;
-	StoreTx *tx = store_tx_new();
-
-	store_tx_set(tx, key, STORE_ANY, value);
-	store_commit(s, tx, STORE_DURABLE, NULL, &e);
-	g_assert_no_error(e);
-}
 
 /* The operation that receives the guest. */
 static void reception(Rig *r, const char *record)
