@@ -149,6 +149,13 @@ static bool fill(Scene *s, const struct bundle_wish *w, const char *dir, Json *m
 	return take_dump(s, w, dir, manifest, err) && write_manifest(dir, manifest, err);
 }
 
+/* The last moment at which it can be cancelled. */
+static bool is_wanted(const struct bundle_wish *w, GError **err)
+{
+	return w->ctx == NULL || step_forbid_cancel(w->ctx) ||
+	       fail(err, ERR_CANCELLED, "the evidence was not wanted any more");
+}
+
 /* From now on it is one. */
 static bool publish(Engine *e, const char *id, GError **err)
 {
@@ -189,7 +196,7 @@ Json *bundle_take(Engine *e, const struct bundle_wish *w, GError **err)
 	manifest = manifest_new(e, w, r->vm);
 	if (!dir_remove(part, err))
 		return NULL;
-	if (!fill(&s, w, part, manifest, err) || !publish(e, w->id, err)) {
+	if (!fill(&s, w, part, manifest, err) || !is_wanted(w, err) || !publish(e, w->id, err)) {
 		dir_remove(part, NULL);
 		return NULL;
 	}

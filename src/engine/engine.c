@@ -775,7 +775,7 @@ void engine_stop(Engine *e)
 	wake_watch_stop(e->watch);
 	memory_keeper_stop(e->memory);
 	e->keeper = pool_keeper_stop(e->keeper);
-	e->exec = exec_free(e->exec);
+	exec_stop(e->exec);
 	if (e->freezes != NULL)
 		freeze_keeper_stop(e->freezes);
 	/* What the supervisor began needs the fleet and a loop that turns. */

@@ -34,5 +34,7 @@ struct Exec {
 Operation *exec_parse_item(const StoreItem *item, GError **err);
 /* Its record, which must be of this revision, or STORE_ANY. */
 void exec_put_operation(StoreTx *tx, const Operation *op, int64_t rev);
+/* From now on it can't be cancelled. False, with ERR_CANCELLED: it was. */
+bool exec_forbid_cancel(Task *t, GError **err);
 /* Progress is news, not a promise: a store that refuses it does not fail the operation. */
 void exec_store_progress(Exec *e, const Operation *op);

@@ -27,15 +27,20 @@ Exec *exec_new(const struct exec_config *config)
 	return e;
 }
 
-Exec *exec_free(Exec *e)
+void exec_stop(Exec *e)
 {
-	if (e == NULL)
-		return NULL;
 	g_atomic_int_set(&e->stopping, 1);
 	g_mutex_lock(&e->lock);
 	while (g_hash_table_size(e->task) > 0)
 		g_cond_wait(&e->ended, &e->lock);
 	g_mutex_unlock(&e->lock);
+}
+
+Exec *exec_free(Exec *e)
+{
+	if (e == NULL)
+		return NULL;
+	exec_stop(e);
 	g_hash_table_unref(e->task);
 	g_queue_clear_full(&e->past, g_free);
 	g_mutex_clear(&e->lock);
@@ -149,23 +154,31 @@ static void store_end(const Task *t)
 	}
 }
 
-static void forbid_cancel(Task *t)
+bool exec_forbid_cancel(Task *t, GError **err)
 {
+	bool ok;
+
 	g_mutex_lock(&t->exec->lock);
-	t->op->may_cancel = false;
+	ok = g_atomic_int_get(&t->cancelled) == 0;
+	if (ok)
+		t->op->may_cancel = false;
 	g_mutex_unlock(&t->exec->lock);
+	return ok || fail(err, ERR_CANCELLED, "the operation was cancelled");
 }
 
+/* From now on it does not run, for who would cancel it. */
 static void set_end(Task *t, OperationState state)
 {
 	Operation *op = t->op;
 
-	forbid_cancel(t);
 	g_free(op->finished_at);
 	op->finished_at = time_stamp();
-	op->state = state;
 	if (state == OPERATION_DONE)
 		op->progress = 100;
+	g_mutex_lock(&t->exec->lock);
+	op->may_cancel = false;
+	op->state = state;
+	g_mutex_unlock(&t->exec->lock);
 }
 
 static bool call_step(Task *t, guint i, bool undo, GError **err)
@@ -213,13 +226,16 @@ static bool run_from(Task *t, int first, GError **err)
 		op->index = (int)i;
 		op->progress = (int)(i * 100 / n);
 		g_clear_pointer(&op->note, g_free);
-		if (step_is_point_of_no_return(plan_step(op->plan, i)->kind))
-			forbid_cancel(t);
+		if (step_is_point_of_no_return(plan_step(op->plan, i)->kind) && !exec_forbid_cancel(t, err))
+			return false;
 		if (operation_stores_step(op, i))
 			exec_store_progress(t->exec, op);
 		if (!call_step(t, i, false, err))
 			return false;
 	}
+	/* Who was told that it is cancelled finds it undone, also when no step looked any more. */
+	if (!exec_forbid_cancel(t, err))
+		return false;
 	op->index = (int)n;
 	return true;
 }
@@ -547,7 +563,7 @@ bool exec_cancel(Exec *e, const char *id, GError **err)
 
 	g_mutex_lock(&e->lock);
 	t = g_hash_table_lookup(e->task, id);
-	if (t != NULL) {
+	if (t != NULL && !operation_ended(t->op)) {
 		found = true;
 		allowed = t->op->may_cancel;
 		if (allowed)

@@ -62,7 +62,12 @@ struct exec_config {
 };
 
 Exec *exec_new(const struct exec_config *config);
-/* Waits for the operations that run; those in the queue stay in the store for the next start. */
+/*
+ * No operation begins any more, and those that run are interrupted and waited for; those in the queue stay in
+ * the store for the next start.
+ */
+void exec_stop(Exec *e);
+/* The same, if that was not done; nobody may be in any of its functions. Returns NULL; NULL is fine. */
 Exec *exec_free(Exec *e);
 
 /*
@@ -112,7 +117,7 @@ void exec_thaw(Exec *e);
 typedef void (*ExecRecoverFunc)(const Operation *op, bool forward, void *data);
 bool exec_recover(Exec *e, ExecRecoverFunc each, void *data, GError **err);
 
-/* exec_free() waits for the operations to stop: who waits for something else must, too. */
+/* exec_stop() waits for the operations to stop: who waits for something else must, too. */
 bool exec_is_stopping(const Exec *e);
 
 /* For steps. */

@@ -112,13 +112,5 @@ void step_keep(StepContext *ctx)
 
 bool step_forbid_cancel(StepContext *ctx)
 {
-	Task *t = ctx->task;
-	bool ok;
-
-	g_mutex_lock(&t->exec->lock);
-	ok = g_atomic_int_get(&t->cancelled) == 0;
-	if (ok)
-		t->op->may_cancel = false;
-	g_mutex_unlock(&t->exec->lock);
-	return ok;
+	return exec_forbid_cancel(ctx->task, NULL);
 }

@@ -224,6 +224,42 @@ static void test_cancel_undoes_and_says_so(void)
 	bench_done(&b);
 }
 
+static Exec *executor;
+
+/* Of the last step, which looks no more. */
+static bool add_tap_and_be_cancelled(StepContext *ctx, const Json *args, GError **err)
+{
+	return sim_steps[STEP_NET_TAP_ADD].run(ctx, args, err) &&
+	       exec_cancel(executor, step_operation(ctx)->id, err);
+}
+
+static void test_a_cancel_that_was_accepted_undoes_the_last_step_too(void)
+{
+	g_autofree struct step_impl *steps = g_memdup2(sim_steps, sizeof sim_steps);
+	struct exec_config config = { .steps = steps };
+	Bench b;
+	Operation *op = operation_new("op1", "vm.start", "2026-01-01T00:00:00Z");
+	g_autoptr(Operation) got = NULL;
+
+	steps[STEP_NET_TAP_ADD].run = add_tap_and_be_cancelled;
+	bench_init(&b);
+	exec_free(b.exec);
+	config.store = b.store;
+	config.pool = b.pool;
+	config.engine = b.sim;
+	executor = b.exec = exec_new(&config);
+	operation_set_target(op, "vm", "v", "web1");
+	plan_add(op->plan, STEP_RUN_DIR_MAKE, "web1", args_of("vm", "v"));
+	plan_add(op->plan, STEP_NET_TAP_ADD, "net0", args_of("tap", "t0"));
+	op->may_cancel = true;
+	g_assert_true(exec_submit(b.exec, op, NULL));
+	g_assert_true(exec_wait(b.exec, "op1", UINT64_C(120000000)));
+	got = get_operation(&b, "op1");
+	g_assert_cmpint(got->state, ==, OPERATION_CANCELLED);
+	assert_world(&b, "");
+	bench_done(&b);
+}
+
 /* A guest may come back to a host where the operation with which it left still removes what it had there. */
 static void test_an_object_is_idle_when_its_operations_have_ended(void)
 {
@@ -770,6 +806,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/exec/undo", test_failure_undoes_what_was_begun);
 	g_test_add_func("/exec/lock-lost", test_an_end_without_the_lock_changes_nothing);
 	g_test_add_func("/exec/lock-held", test_an_end_with_the_lock_is_written);
+	g_test_add_func("/exec/cancel-at-the-end", test_a_cancel_that_was_accepted_undoes_the_last_step_too);
 	g_test_add_func("/exec/cancel", test_cancel_undoes_and_says_so);
 	g_test_add_func("/exec/idle", test_an_object_is_idle_when_its_operations_have_ended);
 	g_test_add_func("/exec/no-cancel", test_what_may_not_be_cancelled_is_not);
