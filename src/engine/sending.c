@@ -55,6 +55,9 @@ bool sending_fail_as_told(const Json *args, const Json *view, GError **err)
 	if (theirs == NULL)
 		return fail(err, ERR_UNAVAILABLE, "%s gave the move of '%s' up", json_str(args, "host_name"),
 			    json_str(args, "name"));
+	/* Their part of it was, by whomever: nobody has cancelled ours. */
+	if (theirs->code == ERR_CANCELLED)
+		theirs->code = ERR_UNAVAILABLE;
 	g_prefix_error(&theirs, "%s: ", json_str(args, "host_name"));
 	g_propagate_error(err, g_steal_pointer(&theirs));
 	return false;
