@@ -11,6 +11,7 @@
 #include "core/plan/plan_evidence.h"
 #include "engine/bundle.h"
 #include "engine/dump.h"
+#include "engine/engine-impl.h"
 #include "engine/records.h"
 #include "engine/vm_ops.h"
 
@@ -20,6 +21,9 @@
 #define CMDLINE_MAX (UINT64_C(1) << 20)
 /* Who asks for what is kept by itself. */
 #define USER "plimsolld"
+/* For another operation of the vm to end; each that waits holds a thread. */
+#define OPERATION_TIMEOUT UINT64_C(10000000)
+#define WAITING_MAX 64
 
 static bool has_word(const char *words, size_t len, const char *word)
 {
@@ -154,9 +158,20 @@ static bool submit(Engine *e, const VmRecords *r, const struct evidence_wish *wi
 	return op != NULL && exec_submit(engine_exec(e), op, err);
 }
 
+/* One may end in a moment: a guest that panicks at once does so while its start still ends. */
+static bool await_operation(Engine *e, const char *vm_id)
+{
+	bool rests = worker_pool_rest(e->pool, WAITING_MAX);
+	bool ended = exec_wait_target(e->exec, vm_id, OPERATION_TIMEOUT);
+
+	if (rests)
+		worker_pool_wake(e->pool);
+	return ended;
+}
+
 void evidence_begin(Engine *e, const char *vm_id, const char *cause, const char *reason, const Json *details)
 {
-	bool again = true;
+	bool again = true, waited = false;
 
 	while (again) {
 		g_autoptr(GError) err = NULL, why = NULL;
@@ -170,6 +185,8 @@ void evidence_begin(Engine *e, const char *vm_id, const char *cause, const char 
 		if (submit(e, r, &wish, &err))
 			return;
 		again = g_error_matches(err, ERR, ERR_CONFLICT);
+		if (g_error_matches(err, ERR, ERR_BUSY) && !waited)
+			again = waited = await_operation(e, vm_id);
 		kept = again ? NULL : evidence_take(e, r->vm, cause, reason, USER, details, &why);
 		if (kept == NULL && !again)
 			log_warning("no evidence of vm %s was kept: %s", r->vm->name, why->message);

@@ -31,8 +31,8 @@ Json *evidence_take(Engine *e, const Vm *vm, const char *cause, const char *reas
 /*
  * Something went wrong with a guest whose QEMU is there: begin an operation
  * that keeps evidence, with its memory as evidence_formats() says. The vm is
- * locked until that has ended. When another operation has it, what can be had
- * without its memory is kept at once. A failure is logged.
+ * locked until that has ended. When another operation has it for longer than
+ * some seconds, what can be had without its memory is kept. Blocks so long. A failure is logged.
  */
 void evidence_begin(Engine *e, const char *vm_id, const char *cause, const char *reason, const Json *details);
 
