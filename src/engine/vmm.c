@@ -4,11 +4,14 @@
 #include "base/time.h"
 #include "engine/vmm-impl.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 
 #define RETRY_FIRST UINT64_C(100000)
 #define RETRY_LAST UINT64_C(10000000)
+/* The kernel takes the memory of a large guest back first. */
+#define KILL_TIMEOUT UINT64_C(10000000)
 /* No wait is longer: sums must not overflow. */
 #define TIMEOUT_MAX (UINT64_C(365) * 24 * 3600 * 1000000)
 
@@ -126,12 +129,15 @@ static bool connect_monitor(Vmm *v, GError **err)
 	return qmp_connect(v->qmp, path, err);
 }
 
-/* Some time after the monitor was lost: a QEMU that is ending has ended by now, and its pidfd told. */
+/* Some time after the monitor was lost: a QEMU that is ending has ended by now, and its pidfd tells. */
 static void on_retry(void *data)
 {
 	Vmm *v = data;
 	bool news = state_of(v) == VMM_LIVE && !v->told_lost;
+	struct pollfd end = { .fd = v->pidfd, .events = POLLIN };
 
+	if (poll(&end, 1, 0) > 0)
+		return;
 	v->retry_delay = MIN(v->retry_delay * 2, RETRY_LAST);
 	if (!connect_monitor(v, NULL))
 		loop_timer_set(v->retry_source, v->retry_delay);
@@ -517,5 +523,5 @@ bool vmm_quit(Vmm *v, uint64_t timeout, GError **err)
 	pidfd_signal(v->pidfd, SIGTERM);
 	if (vmm_wait(v, timeout / 4, NULL))
 		return true;
-	return vmm_kill(v, timeout / 4, err);
+	return vmm_kill(v, MAX(timeout / 4, KILL_TIMEOUT), err);
 }
