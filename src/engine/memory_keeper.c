@@ -26,8 +26,10 @@
 #define BOOTING (60 * SECOND)
 /* Between two looks while a guest grows. */
 #define HURRY SECOND
-/* Rounds that a QEMU which did not answer is left alone: the others must not wait for it each time. */
+/* Rounds that a QEMU or an agent which did not answer is left alone: the others must not wait for it each
+ * time. */
 #define SULK 10
+#define SULK_LAST (64 * SULK)
 
 typedef struct Guest {
 	char *vm_id, *name;
@@ -37,9 +39,11 @@ typedef struct Guest {
 	bool plug;       /* it has virtio-mem */
 	unsigned polled; /* seconds between two reports, as its driver was told; 0: not yet */
 	unsigned sulk;   /* rounds until it is asked again */
-	bool online;     /* its agent was asked to have plugged memory used: */
+	bool online;     /* its agent has been told to have plugged memory used: */
 	MemoryOnline onlines;
-	bool looked; /* it was measured in this round */
+	unsigned agent_sulk,
+	    agent_sulks; /* rounds until the agent is asked again, and how many the next time */
+	bool looked;     /* it was measured in this round */
 	MemoryMethod method;
 	uint64_t overhead;
 	uint64_t region;        /* that DIMMs may fill */
@@ -155,6 +159,7 @@ static void begin_anew(Guest *g)
 	g->split = (struct split){ 0 };
 	g->online = false;
 	g->onlines = MEMORY_ONLINE_UNKNOWN;
+	g->agent_sulk = g->agent_sulks = 0;
 	g->reset_at = (uint64_t)g_get_real_time();
 }
 
@@ -211,7 +216,14 @@ static GPtrArray *find_guests(MemoryKeeper *k, const GPtrArray *fleet)
  * Looking
  */
 
-/* Once, as soon as its agent is there. */
+/* A guest that boots may be too busy to answer. One that refused once will always. */
+static void ask_later(Guest *g)
+{
+	g->agent_sulks = MIN(MAX(2 * g->agent_sulks, SULK), SULK_LAST);
+	g->agent_sulk = g->agent_sulks;
+}
+
+/* As soon as its agent is there. */
 static void have_it_used(MemoryKeeper *k, Guest *g)
 {
 	bool grows = g->plug || g->method == MEMORY_DIMM;
@@ -220,8 +232,15 @@ static void have_it_used(MemoryKeeper *k, Guest *g)
 
 	if (a == NULL || !agent_is_open(a))
 		return;
-	g->online = true;
-	if (!guest_online(a, &g->onlines, &why))
+	if (g->agent_sulk > 0) {
+		g->agent_sulk--;
+		return;
+	}
+	g->online = guest_online(a, &g->onlines, &why) ||
+		    (agent_is_open(a) && !g_error_matches(why, ERR, ERR_TIMEOUT));
+	if (!g->online)
+		ask_later(g);
+	if (why != NULL)
 		log_debug("whether %s uses plugged memory is left to it: %s", g->name, why->message);
 }
 

@@ -76,7 +76,11 @@ def test_guests_that_ended_with_their_host_come_back_with_it(host):
     host.start()
     host.wait_state("without", "crashed")
     assert host.runtime("without")["reason"] == "it ended with its host"
-    assert until(lambda: host.runtime("with")["state"] == "running" and host.runtime("with")["pid"], "guest") != pids[0]
+
+    def came_back():
+        now = host.runtime("with")
+        return now["state"] == "running" and now["pid"] != pids[0]
+    until(came_back, "guest")
 
 
 def written(d, key, value):
