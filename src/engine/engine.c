@@ -14,6 +14,7 @@
 #include "engine/limits.h"
 #include "engine/pool-impl.h"
 #include "engine/pool_recover.h"
+#include "engine/pool_store.h"
 #include "engine/probe.h"
 #include "engine/records.h"
 #include "engine/sim.h"
@@ -339,7 +340,7 @@ static bool open_pool(Engine *e, GError **err)
 	if (!pool_etcd_start(e->folders.state, &e2))
 		log_warning("this host's member of the pool's etcd does not run: %s", e2->message);
 	g_clear_error(&e2);
-	e->store = store_open(e->member->store, err);
+	e->store = pool_store_open_patiently(e->member->store, err);
 	if (e->store == NULL)
 		return err_advise(err, "This host is in the pool '%s': its daemon needs the pool's etcd.",
 				  e->member->pool_name);

@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/pool_store.h"
 #include "base/fd.h"
+#include "base/log.h"
+#include "base/time.h"
 #include "engine/pki.h"
 
+#include <signal.h>
 #include <string.h>
 
+/* Hosts that are switched on together begin their members of etcd one after the other. */
+#define PATIENCE UINT64_C(60000000)
+#define PAUSE UINT64_C(1000000)
 #define ACCESS_FILE "store.json"
 #define FILE_MAX (64 << 10)
 
@@ -121,4 +127,37 @@ char *pool_store_url(const Json *access, const char *folder)
 		if (json_str(access, parts[i].member) != NULL)
 			add_file(url, parts[i].option, folder, parts[i].file);
 	return g_string_free(url, FALSE);
+}
+
+/* Its signals are blocked until the loop turns, which is later. */
+static bool is_told_to_end(void)
+{
+	sigset_t waiting;
+
+	return sigpending(&waiting) == 0 &&
+	       (sigismember(&waiting, SIGTERM) == 1 || sigismember(&waiting, SIGINT) == 1);
+}
+
+Store *pool_store_open_patiently(const char *url, GError **err)
+{
+	uint64_t until = time_monotonic() + PATIENCE;
+	bool told = false;
+
+	for (;;) {
+		g_autoptr(GError) e = NULL;
+		Store *s = store_open(url, &e);
+		bool absent =
+		    g_error_matches(e, ERR, ERR_UNAVAILABLE) || g_error_matches(e, ERR, ERR_TIMEOUT);
+
+		if (s != NULL)
+			return s;
+		if (!absent || time_monotonic() > until || is_told_to_end()) {
+			g_propagate_error(err, g_steal_pointer(&e));
+			return NULL;
+		}
+		if (!told)
+			log_warning("the pool's etcd is waited for: %s", e->message);
+		told = true;
+		g_usleep(PAUSE);
+	}
 }

@@ -304,3 +304,24 @@ def test_applications_that_make_no_sense_are_refused(make_pool):
         answer = p[0].api("POST", "/v1/pool/members", application)
         assert answer.status == status and words in answer.body["message"], (application, answer)
     assert [h["id"] for h in p[0].get("/v1/hosts")] == [h["id"] for h in before]
+
+
+def test_a_daemon_that_starts_waits_for_its_etcd(etcd, hosts):
+    e = etcd()
+    p = hosts(e, 1)
+    assert init(p[0], e).status == 0
+    p[0].ok("vm", "create", "web0", "--kernel", PAYLOAD, "--nic", "none")
+    p[0].stop()
+    e.stop()
+    p[0].process = p[0].spawn()
+    until(lambda: "etcd is waited for" in p[0].said(), "word of it")
+    e.start()
+    until(p[0].is_ready, "API of the daemon")
+    assert p[0].vm("web0")
+    # Who does not want to wait any longer need not kill it.
+    p[0].stop()
+    e.stop()
+    p[0].process = p[0].spawn()
+    until(lambda: p[0].said().count("etcd is waited for") == 2, "word of it")
+    p[0].process.terminate()
+    assert p[0].process.wait(60) == 1
