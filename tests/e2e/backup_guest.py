@@ -124,7 +124,7 @@ def started_guest(folder):
                   "console=ttyS0 quiet no_timer_check mitigations=off panic=1", "--disk", "name=root,image=empty", "--disk", "name=data,size=16MiB",
                   "--nic", "none", "--set", "platform.hvm_serial=pty")
         daemon.ok("vm", "start", "g")
-        until(lambda: daemon.get("/v1/vms/g/agent")["connected"], "agent of the guest", BOOT)
+        until(lambda: daemon.agent_answers("g"), "agent of the guest", BOOT)
         made = Guest(daemon, folder)
         made.writes()
         yield made

@@ -189,6 +189,11 @@ class Daemon:
             return runtime if runtime["operation"] is None else None
         return until(check, f"end of the operation of {name}")
 
+    def agent_answers(self, name):
+        """The guest's. A request that it lets run into its deadline, as it may while the guest boots, says: not yet."""
+        answer = self.api("GET", f"/v1/vms/{name}/agent")
+        return answer.status == 200 and answer.body["connected"]
+
     def events(self, kind=None):
         return [e for e in self.get("/v1/events?limit=10000") if kind in (None, e["type"])]
 

@@ -323,7 +323,7 @@ def test_a_vm_that_is_off_is_backed_up_in_full_and_by_what_changed(guest, repo):
     assert killed["kind"] == "full" and killed["consistency"] == "crash" and "not known that" in killed["note"]
     same_disks(guest, repo, killed["backup"])
     daemon.ok("vm", "start", "g")
-    until(lambda: daemon.get("/v1/vms/g/agent")["connected"], "agent of the guest")
+    until(lambda: daemon.agent_answers("g"), "agent of the guest")
     guest.writes()
     power_off(guest)
     words = daemon.ok("backup", "create", "g", "--to", repo, "--incremental")

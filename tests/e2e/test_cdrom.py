@@ -36,7 +36,7 @@ class Guest:
                   "console=ttyS0 quiet no_timer_check mitigations=off panic=1", "--set", "platform.hvm_serial=pty",
                   "--set", "platform.hpet=true", "--set", "platform.usb_tablet=true", "--set", "restart=never")
         daemon.ok("vm", "start", "g")
-        until(lambda: daemon.get("/v1/vms/g/agent")["connected"], "agent of the guest", BOOT)
+        until(lambda: daemon.agent_answers("g"), "agent of the guest", BOOT)
 
     def sh(self, script):
         return self.daemon.ok("vm", "exec", "g", "--timeout", "120s", "--", "/bin/sh", "-euc", script).strip()

@@ -60,7 +60,7 @@ def linux(hosts, folder):
          f"console=ttyS0 quiet no_timer_check mitigations=off panic=1 address={NETWORK}99/24", "--disk", f"name=root,path={disk},format=raw", "--nic",
          "bridge:br0", "--set", "platform.hvm_serial=pty", "--set", "restart=never", "--host", a.name)
     a.ok("vm", "start", "web", "--host", a.name)
-    until(lambda: a.get("/v1/vms/web/agent")["connected"], "agent of the guest", BOOT)
+    until(lambda: a.agent_answers("web"), "agent of the guest", BOOT)
     return "web"
 
 

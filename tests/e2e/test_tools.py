@@ -229,7 +229,7 @@ def test_a_rollout_goes_on_when_its_daemon_was_killed_and_tells_of_a_disk_that_a
     until(lambda: run(guests, "web1", "tail -n 1 /run/packages") == "disk\n" and content(guests, "web1"), "setup in web1")
     guests.kill9()
     guests.start()
-    until(lambda: guests.get("/v1/vms/web1/agent")["connected"], "agent of web1")
+    until(lambda: guests.agent_answers("web1"), "agent of web1")
     run(guests, "web1", "rm /run/mood")
     out, err = begun.communicate(timeout=300)
     result = json.loads(out)
