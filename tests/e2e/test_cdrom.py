@@ -34,7 +34,9 @@ class Guest:
         kernel, initrd = linux_guest(folder, script="device_guest.sh")
         daemon.ok("vm", "create", "g", "--memory", "192MiB", "--kernel", kernel, "--initrd", initrd, "--nic", "none", "--cmdline",
                   "console=ttyS0 quiet no_timer_check mitigations=off panic=1", "--set", "platform.hvm_serial=pty",
-                  "--set", "platform.hpet=true", "--set", "platform.usb_tablet=true", "--set", "restart=never")
+                  "--set", "platform.hpet=true", "--set", "platform.usb_tablet=true", "--set", "restart=never",
+                  # The daemon's own look at a guest that costs much is in the way of those that are asked for here.
+                  "--set", "idle.wakeups=0", "--set", "idle.cpu=0")
         daemon.ok("vm", "start", "g")
         until(lambda: daemon.agent_answers("g"), "agent of the guest", BOOT)
 
@@ -45,7 +47,8 @@ class Guest:
         return self.sh("ls /sys/block | grep -c sr0 || true") == "1"
 
     def sha256(self):
-        return self.sh("sha256sum /dev/sr0").split()[0]
+        """Of what is in the drive. Empty when there is none, or when it goes meanwhile."""
+        return self.sh("sha256sum /dev/sr0 2>/dev/null || true")[:64]
 
     def grants(self):
         """QEMU runs as a user who is given what it opens."""
@@ -91,8 +94,9 @@ done"""
 
 
 def test_an_hpet_is_named_though_it_is_only_the_watchdog_of_the_clock(guest):
-    report = until_counted(guest.daemon, 3, lambda r: source(r, "hpet") > 0, "event of the HPET")
-    assert any(a["setting"] == "platform.hpet=false" for a in report["advice"]), report["advice"]
+    def named(report):
+        return source(report, "hpet") > 0 and any(a["setting"] == "platform.hpet=false" for a in report["advice"])
+    until_counted(guest.daemon, 3, named, "advice about the HPET")
 
 
 def test_our_usb_tablet_wakes_nobody_though_it_is_open_and_may_not_sleep(guest):
@@ -151,7 +155,7 @@ def test_another_cd_takes_the_place_of_the_first(guest):
         [*(["DISK_GRANT cdrom"] if guest.grants() else []), "CD_EJECT cdrom", "CD_INSERT cdrom",
          *(["DISK_REVOKE cdrom"] if guest.grants() else [])]
     guest.daemon.ok("vm", "cdrom", "insert", "g", second)
-    until(lambda: guest.has_cd() and guest.sha256() == digest, "content of the second CD in the guest")
+    until(lambda: guest.sha256() == digest, "content of the second CD in the guest")
     guest.daemon.ok("vm", "cdrom", "eject", "g")
     until(lambda: not guest.has_cd(), "guest without a CD drive")
 
@@ -166,6 +170,7 @@ def test_an_image_of_the_store_is_read_and_can_not_be_deleted_meanwhile(guest):
     ran = guest.daemon.plim("image", "delete", "tools")
     assert ran.status == 5 and "g" in ran.err, ran
     guest.daemon.ok("vm", "cdrom", "eject", "g")
+    until(lambda: not guest.has_cd(), "guest without a CD drive")
     guest.daemon.ok("image", "delete", "tools")
 
 
