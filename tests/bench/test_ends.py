@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a bench has started ends with it: by itself, by a word, or by force."""
+import contextlib
 import os
 import pathlib
 import signal
@@ -73,7 +74,8 @@ def bench(tmp_path):
     for process in begun:
         process.kill()
     for pid in processes(tmp_path):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     for process in begun:
         process.communicate()
 

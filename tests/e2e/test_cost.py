@@ -31,8 +31,13 @@ LIBRARIES = 8
 
 
 def is_traced(pid):
-    tasks = os.listdir(f"/proc/{pid}/task")
-    return all("TracerPid:\t0\n" not in open(f"/proc/{pid}/task/{t}/status", encoding="ascii").read() for t in tasks)
+    """All of its threads that live; some are for a moment only."""
+    def is_free(task):
+        try:
+            return "TracerPid:\t0\n" in open(f"/proc/{pid}/task/{task}/status", encoding="ascii").read()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+    return not any(map(is_free, os.listdir(f"/proc/{pid}/task")))
 
 
 @contextlib.contextmanager
