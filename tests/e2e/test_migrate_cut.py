@@ -128,7 +128,7 @@ def test_the_link_between_two_hosts_is_cut_while_guests_move(hosts, cables, gues
     for name in ("copied", "fails"):
         runs_on(a, b, name)
     until(lambda: len(taps(a, cables)) == 2, "taps of h0")
-    assert [o for o in b.get("/v1/operations") if o["kind"] == "vm.receive" and not o["finished_at"]] == []
+    until(lambda: all(o["finished_at"] for o in b.get("/v1/operations") if o["kind"] == "vm.receive"), "end of all receptions")
     for name in ("copied", "fails"):
         until(lambda name=name: a.plim("vm", "migrate", name, "h1").status == 0, f"a new move of {name}", PATIENCE)
         runs_on(b, a, name)
@@ -173,9 +173,9 @@ def test_the_source_is_cut_off_when_its_guests_were_sent(hosts, cables, guests):
     runtime = b.runtime("fails")
     assert runtime["operation"] and b.plim("vm", "start", "fails", "--host", "h1").status != 0, "it may be taken back"
     cables.heal("h0")
-    ended = until(lambda: next((o for o in [b.get(f"/v1/operations/{arrives}")] if o["finished_at"]), None), "end of a move", PATIENCE)
+    ended = until(lambda: next((o for o in [a.get(f"/v1/operations/{arrives}")] if o["finished_at"]), None), "end of a move", PATIENCE)
     assert ended["status"] == "done", ended
-    ended = until(lambda: next((o for o in [b.get(f"/v1/operations/{fails}")] if o["finished_at"]), None), "end of a move", PATIENCE)
+    ended = until(lambda: next((o for o in [a.get(f"/v1/operations/{fails}")] if o["finished_at"]), None), "end of a move", PATIENCE)
     assert ended["status"] == "failed", ended
     runs_on(b, a, "arrives")
     runs_on(a, b, "fails")
