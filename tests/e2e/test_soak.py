@@ -150,8 +150,16 @@ def test_a_guest_that_starts_anew_is_found(two, tmp_path):
     process = two[0].begin("soak", "migrate", "g", "--between", "h0,h1", "--count", "1000", "--evidence", tmp_path / "found",
                            "--cancel", "0", "--pause", "200ms", *MARGIN)
     until(lambda: len(two[0].events("vm.migrated")) >= 2 and beats(two[0], "g")[-1:] > [40], "moves and beats")
-    until(lambda: two[0].plim("vm", "reset", "g").status == 0, "a reset between two moves")
-    out, err = process.communicate(timeout=300)
+    reset_at = []
+
+    def hurt():
+        """Again whenever it has come as far: a guest that does so between two looks of the soak was not seen to begin anew."""
+        last = beats(two[0], "g")[-1:]
+        if [40] < last != reset_at and two[0].plim("vm", "reset", "g").status == 0:  # refused while it moves
+            reset_at[:] = last
+        return process.poll() is not None
+    until(hurt, "end of the soak", 300)
+    out, err = process.communicate()
     assert process.returncode == 5 and "the heartbeat was at" in err, (out, err)
 
 
