@@ -130,7 +130,7 @@ def test_a_writing_guest_moves_there_and_back(two):
     for here, there in ((a, b), (b, a)):
         out = here.ok("vm", "migrate", "g", there.name)
         assert re.search(r"g moved in .*; it stood still for .*; .* went over in \d+ rounds", out), out
-        runtime = a.wait_idle("g")
+        runtime = here.wait_idle("g")  # it wrote the end of the move
         assert runtime["host"] == ids(two)[there.name] and runtime["state"] == "running" and runtime["operation"] is None
         assert runtime["pid"] == qemus(there)[0]
         told = runtime["migration"]
@@ -138,7 +138,7 @@ def test_a_writing_guest_moves_there_and_back(two):
         assert 0 < told["downtime"] < told["total"] and told["rounds"] >= 1 and told["bytes"] > 1 << 20
         lines(there, "g", 1)
         assert_clean(here)
-    assert len([e for e in a.wait_event("vm.migrated", "g") if e["object"]["id"] == ident]) == 2
+    until(lambda: len([e for e in a.events("vm.migrated") if e["object"]["id"] == ident]) == 2, "events of both moves")
     move = [o for o in a.get("/v1/operations") if o["kind"] == "vm.migrate" and o["target"]["id"] == ident][0]
     assert move["result"]["downtime"] > 0 and move["status"] == "done"
     a.ok("vm", "kill", "g")
@@ -476,24 +476,26 @@ def test_only_hosts_may_ask_for_a_reception(two):
 # A guest that writes faster than can be sent
 
 
+def test_the_time_that_is_left_is_told_while_memory_is_copied_the_first_time(two):
+    a, b = two.hosts
+    started(a, "g", job="out=serial job=dirty:200:4")
+    ident = begin(a, "g", b, bandwidth=CRAWL)
+    # At first it may be thought slow.
+    until(lambda: 0 < a.get(f"/v1/operations/{ident}")["result"]["progress"]["left"] < 60 * 10**6, "time that is left")
+    a.ok("operation", "cancel", ident)
+    assert a.wait_operation(ident)["status"] == "cancelled"
+    assert_stayed(two, "g", a, b)
+
+
 def test_what_is_tried_when_a_guest_writes_faster_than_the_link(two):
     """It writes all of 4 MiB anew many times a round, which takes half a second to send."""
     a, b = two.hosts
     started(a, "g", job="out=serial job=dirty:200:4")
     limits = ("--bandwidth", "8MiB", "--downtime", "40ms")
     ident = a.ok("vm", "migrate", "g", "h1", *limits, "--no-auto-converge", "--no-wait").strip()
-    left = {0}
-
-    def ended():
-        operation = a.get(f"/v1/operations/{ident}")
-        left.add((operation["result"].get("progress") or {}).get("left", 0))
-        return operation if operation["finished_at"] else None
-    operation = until(ended, "end of the move", 300)
+    operation = until(lambda: next((o for o in [a.get(f"/v1/operations/{ident}")] if o["finished_at"]), None), "end of the move", 300)
     assert operation["status"] == "failed" and operation["error"]["code"] == "busy", operation
     assert "faster" in operation["error"]["message"] and "more downtime" in operation["error"]["advice"]
-    # A busy machine may begin slowly, and be thought slow for a moment.
-    told = left - {0}
-    assert told and min(told) < 60 * 10**6, "the time that is left was told while memory was copied the first time"
     assert_stayed(two, "g", a, b)
     # Its vcpus are slowed, where that is allowed, and are as fast as before when the move has ended.
     ident = a.ok("vm", "migrate", "g", "h1", *limits, "--no-wait").strip()
@@ -537,7 +539,8 @@ def test_the_other_host_dies_whole(two):
     pids = qemus(b)
     b.kill9()
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     ended = a.wait_operation(ident)
     assert ended["status"] == "failed" and ended["error"]["advice"], ended
     b.start()
@@ -572,7 +575,8 @@ def test_the_other_host_dies_while_disks_are_copied(two):
     pids = qemus(b)
     b.kill9()
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     assert a.wait_operation(ident)["status"] == "failed"
     b.start()
     assert_stayed(two, "g", a, b)
@@ -835,7 +839,7 @@ def test_memory_follows_a_guest_that_writes_faster_than_the_link(two, userfaultf
     userfaultfd("1")
     started(a, "g", job="out=serial job=dirty:200:4")
     a.ok("vm", "migrate", "g", b.name, *FASTER_THAN_THE_LINK)
-    runtime = b.runtime("g")
+    runtime = a.runtime("g")  # it wrote the end of the move
     assert runtime["host"] == ids(two)[b.name] and runtime["migration"]["post_copy"]
     assert runtime["migration"]["rounds"] > 2
     lines(b, "g", 3)
