@@ -37,12 +37,18 @@ class Debian:
                            "--initrd", initrd, "--cmdline", path.with_suffix(".cmdline").read_text().strip(), *options)
             self.daemon.ok("vm", "start", "deb")
             until(self.answers, "answer of the agent", BOOT_TIME)
+            until(self.rests, "end of its boot", BOOT_TIME)
         except BaseException:
             self.daemon.close()
             raise
 
     def answers(self):
         return ((self.daemon.runtime("deb").get("agent") or {}).get("connected")) or None
+
+    def rests(self):
+        """All that it does at its boot is done: no request waits behind that."""
+        ran = self.daemon.plim("vm", "exec", "deb", "--timeout", "300s", "--", "systemctl", "is-system-running", "--wait")
+        return ran.out in ("running\n", "degraded\n")
 
     def run(self, script):
         """A shell's output in the guest."""
