@@ -61,8 +61,8 @@ def test_environment_and_folder_are_the_ones_asked_for(lab):
 def test_hung_command_is_killed_with_all_it_started(lab):
     started = time.monotonic()
     with pytest.raises(LabTimeout) as caught:
-        lab["a"].run(["/bin/sh", "-c", "echo begun; setsid sleep 4242 & trap '' TERM; sleep 4242"], timeout=2)
-    assert 2 <= time.monotonic() - started < 600  # it sleeps for longer
+        lab["a"].run(["/bin/sh", "-c", "echo begun; setsid sleep 4242 & trap '' TERM; sleep 4242"], timeout=20)
+    assert 20 <= time.monotonic() - started < 600  # it sleeps for longer
     assert caught.value.stdout == b"begun\n"
     survivors = lab["a"].run(["/bin/sh", "-c", "grep -lszx '424[2]' /proc/[0-9]*/cmdline"])
     assert (survivors.status, survivors.stdout) == (1, b"")
