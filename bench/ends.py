@@ -81,15 +81,21 @@ def end_descendants():
         print(f"these processes of the bench did not end: {sorted(left)}", file=sys.stderr)
 
 
+def handle(function):
+    """From now on; what came while they were blocked comes now."""
+    for number in SIGNALS:
+        signal.signal(number, function)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
 def await_child(child):
     """Its exit status, as a shell says it."""
     def pass_on(*_):
         send([child], signal.SIGTERM)
         signal.alarm(PATIENCE)
 
-    for number in SIGNALS:
-        signal.signal(number, pass_on)
     signal.signal(signal.SIGALRM, lambda *_: send([child], signal.SIGKILL))
+    handle(pass_on)
     while True:
         pid, status = os.waitpid(-1, 0)
         if pid == child:
@@ -105,13 +111,14 @@ def run(main):
     guard = os.getpid()
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     sys.stdout.flush()
+    # A guard that is told to end before it listens would leave the child alone with all that main() starts.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     child = os.fork()
     if child > 0:
         status = await_child(child)
         end_descendants()
         os._exit(status)
-    for number in SIGNALS:
-        signal.signal(number, leave)
+    handle(leave)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != guard:
         sys.exit(1)

@@ -18,6 +18,7 @@ import os, pathlib, signal, subprocess, sys, time
 sys.path.insert(0, {bench!r})
 import ends
 ends.WAYS = ((0, 0.1), (signal.SIGTERM, 0.3), (signal.SIGKILL, 60.0))
+{before}
 folder = pathlib.Path({folder!r})
 STUBBORN = "trap '' HUP INT TERM; while :; do sleep 0.1; done"
 
@@ -57,14 +58,19 @@ def processes(folder):
 
 @pytest.fixture
 def bench(tmp_path):
-    """bench(WHAT): one that does that, once what it starts runs; its process, and the pid of its main()."""
+    """bench(WHAT): one that does that, once what it starts runs; its process, and the pid of its main().
+
+    `before` is done before it begins; then nothing is waited for.
+    """
     begun = []
 
-    def begin(what):
-        script = SCRIPT.format(bench=str(BENCH), folder=str(tmp_path), what=what)
+    def begin(what, before=""):
+        script = SCRIPT.format(bench=str(BENCH), folder=str(tmp_path), what=what, before=before)
         process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, text=True)
         begun.append(process)
+        if before:
+            return process, None
         runs = tmp_path / "runs"
         pid = int(until(lambda: runs.exists() and runs.read_text(), "begin of the bench"))
         if what == WAITS:
@@ -90,6 +96,25 @@ def test_a_bench_that_is_told_to_end_cleans_up_and_leaves_nothing(bench, tmp_pat
     out, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 128 + signal.SIGTERM and "measured" not in out
     assert (tmp_path / "left").exists() and not processes(tmp_path)
+
+
+# Right behind the fork the guard is told to end, before it can do anything about it.
+TOLD_AT_ONCE = """
+fork = os.fork
+def fork_and_be_told():
+    pid = fork()
+    if pid > 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return pid
+os.fork = fork_and_be_told
+"""
+
+
+def test_a_bench_that_is_told_to_end_as_it_begins_leaves_nothing(bench, tmp_path):
+    process, _ = bench(WAITS, TOLD_AT_ONCE)
+    out, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 128 + signal.SIGTERM and "measured" not in out
+    assert not processes(tmp_path)
 
 
 def test_a_bench_that_fails_leaves_nothing(bench, tmp_path):
