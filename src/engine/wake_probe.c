@@ -11,6 +11,8 @@
 /* All places of locks: those of timers may be the last of them. */
 #define LOCKS_COMMAND "info sync-profile 5000"
 #define BALLOON_PATH "/machine/peripheral/balloon"
+/* For the end of a QEMU whose monitor was lost. */
+#define END_TIMEOUT UINT64_C(5000000)
 
 struct WakeProbe {
 	Vmm *vmm;
@@ -230,20 +232,8 @@ static unsigned viewers_of(const Json *servers)
 	return (unsigned)n;
 }
 
-/* In one go, so that QEMU is woken once. */
-static void ask(WakeProbe *p, struct answers *ret)
+static void read_answers(WakeProbe *p, const struct qmp_ask *a, struct answers *ret)
 {
-	struct qmp_ask a[N_ASKS] = {
-		[ASK_STATS] = { .command = "query-stats", .args = json_pack("{s:s}", "target", "vcpu") },
-		[ASK_LOCKS] = { .command = "human-monitor-command", .args = monitor_args(LOCKS_COMMAND) },
-		[ASK_VNC] = { .command = "query-vnc-servers" },
-		[ASK_BALLOON] = { .command = "qom-get",
-				  .args = json_pack("{s:s, s:s}", "path", BALLOON_PATH, "property",
-						    "guest-stats-polling-interval") },
-	};
-
-	*ret = (struct answers){ 0 };
-	qmp_call_all(vmm_qmp(p->vmm), a, N_ASKS, 0);
 	ret->has_kvm = a[ASK_STATS].reply != NULL && sum_kvm(a[ASK_STATS].reply, &ret->exits, &ret->halts);
 	if (!ret->has_kvm) {
 		const char *why = a[ASK_STATS].error != NULL ? a[ASK_STATS].error->message
@@ -256,8 +246,42 @@ static void ask(WakeProbe *p, struct answers *ret)
 	ret->display_clients = viewers_of(a[ASK_VNC].reply);
 	if (json_is_integer(a[ASK_BALLOON].reply) && json_integer_value(a[ASK_BALLOON].reply) > 0)
 		ret->balloon_interval = (uint64_t)json_integer_value(a[ASK_BALLOON].reply);
+}
+
+/* One that is told to quit leaves its monitor first, and ends a moment later. */
+static bool has_ended(const WakeProbe *p, const struct qmp_ask *a)
+{
+	bool lost = false;
+
+	for (size_t i = 0; i < N_ASKS; i++)
+		lost |= g_error_matches(a[i].error, ERR, ERR_GONE) ||
+			g_error_matches(a[i].error, ERR, ERR_UNAVAILABLE);
+	return lost && vmm_wait(p->vmm, END_TIMEOUT, NULL);
+}
+
+/* In one go, so that QEMU is woken once. False: it has ended, which is no reason why something can't be
+ * counted. */
+static bool ask(WakeProbe *p, struct answers *ret)
+{
+	struct qmp_ask a[N_ASKS] = {
+		[ASK_STATS] = { .command = "query-stats", .args = json_pack("{s:s}", "target", "vcpu") },
+		[ASK_LOCKS] = { .command = "human-monitor-command", .args = monitor_args(LOCKS_COMMAND) },
+		[ASK_VNC] = { .command = "query-vnc-servers" },
+		[ASK_BALLOON] = { .command = "qom-get",
+				  .args = json_pack("{s:s, s:s}", "path", BALLOON_PATH, "property",
+						    "guest-stats-polling-interval") },
+	};
+
+	bool ended;
+
+	*ret = (struct answers){ 0 };
+	qmp_call_all(vmm_qmp(p->vmm), a, N_ASKS, 0);
+	ended = has_ended(p, a);
+	if (!ended)
+		read_answers(p, a, ret);
 	for (size_t i = 0; i < N_ASKS; i++)
 		qmp_ask_clear(&a[i]);
+	return !ended;
 }
 
 static uint64_t agent_calls_of(Vmm *v)
@@ -366,9 +390,7 @@ WakeInterval *wake_probe_interval(WakeProbe *p, bool *ret_gone)
 	w->start = p->since;
 	w->duration = time_monotonic() - p->begin;
 	w->paused = MIN(stood_still(p, p->begin + w->duration), w->duration);
-	*ret_gone = !vmm_alive(p->vmm);
-	if (!*ret_gone)
-		ask(p, &now);
+	*ret_gone = !vmm_alive(p->vmm) || !ask(p, &now);
 	settle_kvm(p, &now, w);
 	f = facts_of(p, &now);
 	f.qmp_calls = calls;
