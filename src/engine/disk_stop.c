@@ -47,32 +47,26 @@ static struct disk_room look_at_room(const VmRecords *r, const struct disk_stop 
 	return room;
 }
 
+/* At once with the event: who sees the pause sees what it is for. */
 static bool put_paused(Engine *e, const VmRecords *r, const struct disk_stop *s, GError **err)
 {
-	g_autofree char *key = key_vm_runtime(r->vm->id), *now = time_stamp(), *text = NULL,
-			*reason = disk_stop_reason(s);
+	g_autofree char *key = key_vm_runtime(r->vm->id), *now = time_stamp(), *reason = disk_stop_reason(s),
+			*folder = NULL, *value = NULL, *text = NULL;
 	_cleanup_json_ Json *paused = vm_runtime_moved(r->runtime, VM_PAUSED, reason, now);
-	StoreTx *tx = store_tx_new();
+	struct disk_room room = look_at_room(r, s, &folder);
 
-	text = json_print(paused);
-	store_tx_set(tx, key, r->seen.runtime_rev, text);
-	return store_commit(e->store, tx, STORE_RELAXED, NULL, err);
+	value = json_print(paused);
+	text = disk_stop_tell(r->vm->name, s, &room);
+	return events_emit_with(e->events, key, r->seen.runtime_rev, value, EVENT_VM_DISK_STOPPED, "vm",
+				r->vm->id, r->vm->name, disk_stop_details(s, &room), text, err);
 }
 
 static bool record(Engine *e, Vmm *v, const VmRecords *r, GError **err)
 {
 	_cleanup_json_ Json *blocks = vm_blocks(v, err);
 	struct disk_stop s = disk_stop_of(blocks);
-	g_autofree char *folder = NULL, *text = NULL;
-	struct disk_room room;
 
-	if (blocks == NULL || !put_paused(e, r, &s, err))
-		return false;
-	room = look_at_room(r, &s, &folder);
-	text = disk_stop_tell(r->vm->name, &s, &room);
-	events_emit(e->events, EVENT_VM_DISK_STOPPED, "vm", r->vm->id, r->vm->name,
-		    disk_stop_details(&s, &room), "%s", text);
-	return true;
+	return blocks != NULL && put_paused(e, r, &s, err);
 }
 
 /* Is it ours, and recorded as running? */
