@@ -9,6 +9,8 @@
 
 #define SECOND UINT64_C(1000000)
 #define NOTES "ledger/"
+/* For the daemon's own look to end that is in the way of somebody's. */
+#define GLANCE_TIMEOUT (10 * SECOND)
 /* Results of guests that are gone are dropped when there are so many. */
 #define KEPT_MAX 1024
 
@@ -41,7 +43,7 @@ struct Ledger {
 	GMutex lock;
 	GCond changed;
 	GHashTable *measure; /* vm id -> Measure */
-	GHashTable *glanced; /* set of vm ids: ledger_glance() looks at them */
+	GHashTable *glanced; /* vm id -> Measure of ledger_glance(), borrowed */
 	bool ending;
 };
 
@@ -248,7 +250,10 @@ static bool may_start(Ledger *l, const char *vm_id, GError **err)
 
 	if (l->ending)
 		return fail(err, ERR_UNAVAILABLE, "the daemon is about to end");
-	if ((m != NULL && m->state == MEASURE_RUNNING) || g_hash_table_contains(l->glanced, vm_id))
+	if (g_hash_table_contains(l->glanced, vm_id))
+		return fail_advice(err, ERR_CONFLICT, "Try again in some seconds.",
+				   "the daemon itself looks at who wakes this vm");
+	if (m != NULL && m->state == MEASURE_RUNNING)
 		return fail_advice(
 		    err, ERR_CONFLICT,
 		    "`plim vm wakeups --follow VM` shows it, `plim vm wakeups --stop VM` ends it.",
@@ -274,6 +279,20 @@ static Measure *measure_new(Ledger *l, const char *vm_id, const struct ledger_or
 	return m;
 }
 
+/* Locked, and not while it waits. The daemon's own look ends with what it has by now. */
+static void end_glance(Ledger *l, const char *vm_id)
+{
+	gint64 until = (gint64)(time_monotonic() + GLANCE_TIMEOUT);
+	bool in_time = true;
+	Measure *m;
+
+	while (in_time && (m = g_hash_table_lookup(l->glanced, vm_id)) != NULL) {
+		m->stop = true;
+		g_cond_broadcast(&l->changed);
+		in_time = g_cond_wait_until(&l->changed, &l->lock, until);
+	}
+}
+
 bool ledger_start(Ledger *l, const char *vm_id, const struct ledger_order *o, GError **err)
 {
 	g_autoptr(Vmm) v = l->engine->fleet != NULL ? fleet_vmm(l->engine->fleet, vm_id) : NULL;
@@ -284,6 +303,7 @@ bool ledger_start(Ledger *l, const char *vm_id, const struct ledger_order *o, GE
 		return fail_advice(err, ERR_BAD_STATE, "Start the vm first.",
 				   "the vm has no running QEMU on this host");
 	g_mutex_lock(&l->lock);
+	end_glance(l, vm_id);
 	ok = may_start(l, vm_id, err);
 	if (ok) {
 		if (g_hash_table_size(l->measure) >= KEPT_MAX)
@@ -299,22 +319,22 @@ bool ledger_start(Ledger *l, const char *vm_id, const struct ledger_order *o, GE
 	return ok;
 }
 
-static bool glance_begin(Ledger *l, const char *vm_id)
+static bool glance_begin(Ledger *l, Measure *m)
 {
 	bool ok;
 
 	g_mutex_lock(&l->lock);
-	ok = may_start(l, vm_id, NULL);
+	ok = may_start(l, m->vm_id, NULL);
 	if (ok)
-		g_hash_table_add(l->glanced, (gpointer)vm_id);
+		g_hash_table_insert(l->glanced, m->vm_id, m);
 	g_mutex_unlock(&l->lock);
 	return ok;
 }
 
-static void glance_end(Ledger *l, const char *vm_id)
+static void glance_end(Ledger *l, const Measure *m)
 {
 	g_mutex_lock(&l->lock);
-	g_hash_table_remove(l->glanced, vm_id);
+	g_hash_table_remove(l->glanced, m->vm_id);
 	g_cond_broadcast(&l->changed);
 	g_mutex_unlock(&l->lock);
 }
@@ -323,16 +343,18 @@ Json *ledger_glance(Ledger *l, const char *vm_id, unsigned seconds)
 {
 	g_autoptr(Vmm) v = fleet_vmm(l->engine->fleet, vm_id);
 	struct ledger_order order = { .seconds = seconds, .intervals = 1 };
-	Json *advice;
+	Json *advice = NULL;
 	Measure *m;
 
-	if (v == NULL || !glance_begin(l, vm_id))
+	if (v == NULL)
 		return NULL;
 	m = measure_new(l, vm_id, &order, v);
-	measure_run(m);
-	advice = wake_advice(m->interval);
+	if (glance_begin(l, m)) {
+		measure_run(m);
+		advice = wake_advice(m->interval);
+		glance_end(l, m);
+	}
 	measure_free(m);
-	glance_end(l, vm_id);
 	return advice;
 }
 

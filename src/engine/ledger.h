@@ -41,7 +41,7 @@ void ledger_recover(Ledger *l);
 
 /*
  * ERR_BAD_STATE when no QEMU of it runs here, ERR_CONFLICT when it is being
- * looked at, ERR_LIMIT when LEDGER_MAX are.
+ * looked at, ERR_LIMIT when LEDGER_MAX are. Ends a ledger_glance() and waits for that.
  */
 bool ledger_start(Ledger *l, const char *vm_id, const struct ledger_order *o, GError **err);
 /* Ends it now; what was counted stays. ERR_NOT_FOUND when there is none. */
@@ -54,7 +54,7 @@ Json *ledger_report(Ledger *l, const char *vm_id);
 /*
  * A look of some seconds at who keeps a guest busy, on this thread: the advice
  * of wake_advice(), or NULL when it could not be had (somebody else looks, the
- * guest ended). New reference.
+ * guest ended). Shorter when ledger_start() wants the guest. New reference.
  */
 Json *ledger_glance(Ledger *l, const char *vm_id, unsigned seconds);
 /* Wait until it has one more interval or is not running any more, at most `timeout` us. */

@@ -248,6 +248,15 @@ def test_an_idle_guest_above_its_budget_is_told_once_and_told_again_when_it_keep
           "word that it keeps its budget")
 
 
+def test_who_counts_comes_before_the_daemons_own_look(watchful):
+    started(watchful, "a", "idle")
+    monitor = Monitor(watchful, "a")
+    watchful.ok("vm", "set", "a", "idle.wakeups=1", "idle.cpu=0")
+    until(lambda: is_traced(monitor), "look of the daemon")  # at a guest that is woken by being asked this
+    assert counted(watchful, "a")["state"] == "done"
+    watchful.wait_event("vm.idle-costly", "a")
+
+
 def test_one_line_sets_all_vms_and_tells_those_that_refuse(sim):
     for name in ("w1", "w2", "l1"):
         sim.ok("vm", "create", name, "--nic", "none", "--set",
