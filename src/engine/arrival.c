@@ -22,19 +22,6 @@
 /* For the source's word, and for the records, before people are told that this waits. */
 #define PATIENCE (30 * SECOND)
 
-static bool fail_lost(const Arrival *a, GError **err)
-{
-	const char *name = json_str(a->args, "name");
-	g_autofree char *from = arrival_source_name(a);
-
-	fail(err, ERR_UNAVAILABLE, "%s was lost before all of '%s' was here", from, name);
-	return err_advise(
-	    err,
-	    "The guest is still on %s: bring that host back; if it is lost for good, `plim pool "
-	    "evict %s`.",
-	    from, from);
-}
-
 static bool is_promised(const Arrival *a)
 {
 	g_autoptr(Promise) p = promise_read(a->engine->store, json_str(a->args, "vm"), NULL);
@@ -60,7 +47,7 @@ static bool has_ended(Arrival *a, GuestVerdict verdict, ReceptionWish wish, GErr
 		fail(err, ERR_GONE, "QEMU of '%s' ended while its guest came: see its log",
 		     json_str(a->args, "name"));
 	else if (arrival_is_lost(a))
-		fail_lost(a, err);
+		arrival_fail_lost(a, err);
 	else
 		return false;
 	return true;

@@ -35,10 +35,11 @@ void arrival_init(Arrival *a, StepContext *ctx, const Json *args, Vmm *v);
  */
 bool arrival_receive(Arrival *a, GError **err);
 /*
- * It does not run here, because of `why`: until the source has taken it back, or nobody is left who could.
- * False: this daemon ends before that.
+ * It does not run here, because of *why: until the source has taken it back, or nobody is left who could.
+ * *why becomes arrival_fail_lost()'s when that is what its QEMU ended of. False: this daemon ends before
+ * that.
  */
-bool arrival_back(Arrival *a, const GError *why);
+bool arrival_back(Arrival *a, GError **why);
 
 /* ---- what the records say of it ---- */
 
@@ -50,5 +51,6 @@ GuestVerdict arrival_look(const Arrival *a);
 bool arrival_is_lost(Arrival *a);
 /* For people. Caller frees. */
 char *arrival_source_name(const Arrival *a);
-/* Always false. */
+/* Both: always false. */
 bool arrival_fail_given_up(const Arrival *a, GError **err);
+bool arrival_fail_lost(const Arrival *a, GError **err);

@@ -66,9 +66,9 @@ static void tell_waits(const Arrival *a, const GError *why)
  * ever; whose it is, is judged when it was taken back, or can't be any more
  * because the source's operation has ended, as it does when its host is evicted.
  * A guest that never was ours needs no such answer when the source is lost.
- * False: this daemon is to end before that is known.
+ * False: this daemon is to end before that is known. *ret_lost: the source is lost.
  */
-static bool offer_back(Arrival *a, const GError *why)
+static bool offer_back(Arrival *a, const GError *why, bool *ret_lost)
 {
 	bool sure = false, noted = false, told = false;
 	uint64_t noted_at = 0, until = time_monotonic() + PATIENCE;
@@ -79,8 +79,10 @@ static bool offer_back(Arrival *a, const GError *why)
 			step_fact(a->ctx, RECEPTION_GAVE_UP, err_to_json(why));
 			reception_end(a->engine->receptions, a->own, why);
 		}
-		if (reception_wish(a->engine->receptions, a->own, 0) == RECEPTION_ABORT || is_left_here(a) ||
-		    (sure && arrival_is_lost(a)))
+		if (reception_wish(a->engine->receptions, a->own, 0) == RECEPTION_ABORT || is_left_here(a))
+			return true;
+		*ret_lost = sure && arrival_is_lost(a);
+		if (*ret_lost)
 			return true;
 		if (step_stopping(a->ctx))
 			return false;
@@ -156,10 +158,17 @@ static void note_owner(const Arrival *a)
 	step_fact(a->ctx, RECEPTION_KEEPS, json_boolean(ours));
 }
 
-bool arrival_back(Arrival *a, const GError *why)
+bool arrival_back(Arrival *a, GError **why)
 {
-	bool known = !step_stopping(a->ctx) && (a->ran ? end_quietly(a) : offer_back(a, why) && refuse(a));
+	bool lost = false;
+	bool known =
+	    !step_stopping(a->ctx) && (a->ran ? end_quietly(a) : offer_back(a, *why, &lost) && refuse(a));
 
+	/* The stream broke off when the source was lost, which is known only a lease later. */
+	if (lost && g_error_matches(*why, ERR, ERR_GONE)) {
+		g_clear_error(why);
+		arrival_fail_lost(a, why);
+	}
 	note_owner(a);
 	return known;
 }

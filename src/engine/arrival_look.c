@@ -71,3 +71,16 @@ bool arrival_fail_given_up(const Arrival *a, GError **err)
 {
 	return fail(err, ERR_CANCELLED, "the other host gave the move of '%s' up", json_str(a->args, "name"));
 }
+
+bool arrival_fail_lost(const Arrival *a, GError **err)
+{
+	const char *name = json_str(a->args, "name");
+	g_autofree char *from = arrival_source_name(a);
+
+	fail(err, ERR_UNAVAILABLE, "%s was lost before all of '%s' was here", from, name);
+	return err_advise(
+	    err,
+	    "The guest is still on %s: bring that host back; if it is lost for good, `plim pool "
+	    "evict %s`.",
+	    from, from);
+}

@@ -91,7 +91,7 @@ bool step_RECEIVE_GUEST_run(StepContext *ctx, const Json *args, GError **err)
 	arrival_init(&a, ctx, args, v);
 	if (!arrival_receive(&a, &why)) {
 		/* The next daemon goes on where this one stopped: the source may still be told. */
-		if (!arrival_back(&a, why))
+		if (!arrival_back(&a, &why))
 			return fail(err, ERR_CANCELLED, "the daemon ends");
 		g_propagate_error(err, g_steal_pointer(&why));
 		return false;
