@@ -2,6 +2,7 @@
 /* Guests that move between hosts: what people ask for, and what hosts ask each other. */
 #include "api/handlers.h"
 #include "core/migrate/policy.h"
+#include "engine/agent_clock.h"
 #include "engine/evacuation.h"
 #include "engine/move_survey.h"
 #include "engine/receive.h"
@@ -123,11 +124,10 @@ static bool tell(ApiCall *c, ReceptionWish wish, GError **err)
 
 bool api_reception_finish(ApiCall *c, GError **err)
 {
-	const Json *clock = c->body != NULL ? json_object_get(c->body, "clock_offset") : NULL;
+	struct agent_clock was;
 
-	if (json_is_integer(clock))
-		reception_set_clock(engine_receptions(c->engine), call_path(c, "reception"), c->peer,
-				    json_integer_value(clock));
+	if (agent_clock_read(c->body, "clock_offset", "clock_doubt", &was))
+		reception_set_clock(engine_receptions(c->engine), call_path(c, "reception"), c->peer, &was);
 	return tell(c, json_bool(c->body, "promised", false) ? RECEPTION_PROMISE_SENT : RECEPTION_FINISH,
 		    err);
 }

@@ -13,16 +13,29 @@
 
 #include "engine/agent.h"
 
-/* Less is noise of asking. */
+/* A guest that may be late by less is let alone. */
 #define CLOCK_LATE_MIN INT64_C(50000)
 
-/* The guest's clock less ours, in us. ERR_TIMEOUT when it took too long to mean anything. */
-bool agent_clock_offset(Agent *a, int64_t *ret, GError **err);
 /*
- * Bring the guest back to `offset` from our clock. Its port is waited for, and it is asked until it answers
- * soon enough, for `wait` in all and once at least. *ret_late: by how much it was late; 0: it was let alone.
- * `since` (time_real()): before that it did not stand still, so if it is late by more, that was something
- * else.
+ * The guest's clock less its host's, in us, give or take `doubt`: half the time that the answer took, from
+ * somewhere in which it is.
  */
-bool agent_clock_restore(Agent *a, int64_t offset, uint64_t since, uint64_t wait, int64_t *ret_late,
-			 GError **err);
+struct agent_clock {
+	int64_t offset, doubt;
+};
+
+/*
+ * As another daemon told it, in these members. `doubt` may be absent: earlier ones took narrow answers only,
+ * and did not say it. False: there is no offset.
+ */
+bool agent_clock_read(const Json *j, const char *offset, const char *doubt, struct agent_clock *ret);
+/* The first narrow answer, or the narrowest of some seconds. ERR_TIMEOUT when there is none. */
+bool agent_clock_ask(Agent *a, struct agent_clock *ret, GError **err);
+/*
+ * Bring the guest back to where it `was`, seen from our clock, if it is late for sure. Its port is waited
+ * for, and it is asked until it answers soon enough to tell, for `wait` in all and once at least. *ret_late:
+ * by how much it was late; 0: it was let alone. `since` (time_real()): before that it did not stand still, so
+ * if it is late by more, that was something else.
+ */
+bool agent_clock_restore(Agent *a, const struct agent_clock *was, uint64_t since, uint64_t wait,
+			 int64_t *ret_late, GError **err);

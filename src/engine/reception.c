@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/reception.h"
 #include "base/time.h"
+#include "engine/agent_clock.h"
 
 /* Ended ones that are still answered for. */
 #define KEEP 64
@@ -14,7 +15,7 @@ typedef struct Reception {
 	unsigned memory_port, disk_port;
 	Json *error;
 	bool has_clock;
-	int64_t clock;
+	struct agent_clock clock;
 	uint64_t ran_at; /* or 0 */
 } Reception;
 
@@ -264,7 +265,7 @@ Json *reception_tell(Receptions *r, const char *id, const char *source, Receptio
 	return j;
 }
 
-void reception_set_clock(Receptions *r, const char *id, const char *source, int64_t offset)
+void reception_set_clock(Receptions *r, const char *id, const char *source, const struct agent_clock *was)
 {
 	Reception *x;
 
@@ -272,12 +273,12 @@ void reception_set_clock(Receptions *r, const char *id, const char *source, int6
 	x = need(r, id, source, NULL);
 	if (x != NULL) {
 		x->has_clock = true;
-		x->clock = offset;
+		x->clock = *was;
 	}
 	g_mutex_unlock(&r->lock);
 }
 
-bool reception_clock(Receptions *r, const char *id, int64_t *ret_offset)
+bool reception_clock(Receptions *r, const char *id, struct agent_clock *ret)
 {
 	Reception *x;
 	bool has;
@@ -286,7 +287,7 @@ bool reception_clock(Receptions *r, const char *id, int64_t *ret_offset)
 	x = find(r, id);
 	has = x != NULL && x->has_clock;
 	if (has)
-		*ret_offset = x->clock;
+		*ret = x->clock;
 	g_mutex_unlock(&r->lock);
 	return has;
 }

@@ -16,6 +16,7 @@
 #include "base/json.h"
 
 typedef struct Receptions Receptions;
+struct agent_clock;
 
 /* PROMISE_SENT: all of a guest was sent that is promised (promise.h). Whose it is, the records say. */
 typedef enum ReceptionWish {
@@ -57,6 +58,6 @@ Json *reception_wait_open(Receptions *r, const char *id, const char *source, uin
  */
 Json *reception_tell(Receptions *r, const char *id, const char *source, ReceptionWish wish, uint64_t timeout,
 		     GError **err);
-/* What the other host said of the guest's clock (agent_clock.h) beside RECEPTION_FINISH; false: nothing. */
-void reception_set_clock(Receptions *r, const char *id, const char *source, int64_t offset);
-bool reception_clock(Receptions *r, const char *id, int64_t *ret_offset);
+/* What the other host said of the guest's clock beside RECEPTION_FINISH; false: nothing. */
+void reception_set_clock(Receptions *r, const char *id, const char *source, const struct agent_clock *was);
+bool reception_clock(Receptions *r, const char *id, struct agent_clock *ret);

@@ -2,6 +2,7 @@
 /* The bodies of steps, for steps.c, which puts them into one table. Each is a StepFunc. */
 #pragma once
 
+#include "engine/agent_clock.h"
 #include "engine/exec.h"
 #include "engine/image/hooks.h"
 
@@ -21,8 +22,9 @@ STEP_TABLE(X)
  * operation's result and in the log. What the guest refuses, or does not answer, is no failure. `since`: when
  * the operation began in which it stood, as a stamp.
  */
-void step_clock_restore(StepContext *ctx, const Json *args, int64_t offset, const char *since, uint64_t wait);
+void step_clock_restore(StepContext *ctx, const Json *args, const struct agent_clock *was, const char *since,
+			uint64_t wait);
 /* A member of results: the time, in us, by which the guest's clock was late and was set; 0: it was not. */
 #define CLOCK_SET "clock_set"
 /* How far the guest's clock is from ours; false: it does not say. */
-bool step_clock_offset(StepContext *ctx, const Json *args, int64_t *ret);
+bool step_clock_ask(StepContext *ctx, const Json *args, struct agent_clock *ret);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The clock of a guest that goes on where it was suspended. Its arguments:
- *   CLOCK_RESTORE  vm, name, offset (us, before it was suspended), since (when that was)
+ *   CLOCK_RESTORE  vm, name, offset and doubt (us, before it was suspended; agent_clock_read()), since (when
+ *                  that was)
  */
 #include "base/log.h"
 #include "base/time.h"
@@ -19,14 +20,15 @@ static Agent *agent_of(StepContext *ctx, const Json *args)
 	return fleet_agent(e->fleet, json_str(args, "vm"));
 }
 
-bool step_clock_offset(StepContext *ctx, const Json *args, int64_t *ret)
+bool step_clock_ask(StepContext *ctx, const Json *args, struct agent_clock *ret)
 {
 	g_autoptr(Agent) a = agent_of(ctx, args);
 
-	return a != NULL && agent_is_open(a) && agent_clock_offset(a, ret, NULL);
+	return a != NULL && agent_is_open(a) && agent_clock_ask(a, ret, NULL);
 }
 
-void step_clock_restore(StepContext *ctx, const Json *args, int64_t offset, const char *since, uint64_t wait)
+void step_clock_restore(StepContext *ctx, const Json *args, const struct agent_clock *was, const char *since,
+			uint64_t wait)
 {
 	g_autoptr(Agent) a = agent_of(ctx, args);
 	g_autoptr(GError) err = NULL;
@@ -36,7 +38,7 @@ void step_clock_restore(StepContext *ctx, const Json *args, int64_t offset, cons
 
 	if (a == NULL || !time_parse(since, &from))
 		return;
-	if (!agent_clock_restore(a, offset, from, wait, &late, &err)) {
+	if (!agent_clock_restore(a, was, from, wait, &late, &err)) {
 		log_info("vm %s: its clock was not looked at after it stood still: %s", name, err->message);
 		return;
 	}
@@ -48,7 +50,10 @@ void step_clock_restore(StepContext *ctx, const Json *args, int64_t offset, cons
 
 bool step_CLOCK_RESTORE_run(StepContext *ctx, const Json *args, GError **err)
 {
+	struct agent_clock was;
+
 	(void)err;
-	step_clock_restore(ctx, args, json_int(args, "offset", 0), json_str(args, "since"), RESUMED_TIMEOUT);
+	if (agent_clock_read(args, "offset", "doubt", &was))
+		step_clock_restore(ctx, args, &was, json_str(args, "since"), RESUMED_TIMEOUT);
 	return true;
 }

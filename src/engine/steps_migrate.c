@@ -394,12 +394,13 @@ static void tell(const Sending *s, const Json *numbers)
 /* A guest without an agent, or one that does not answer, keeps its own time. */
 static void ask_clock(Sending *s)
 {
-	int64_t offset;
+	struct agent_clock now;
 
-	if (!json_bool(s->args, "run", true) || !step_clock_offset(s->ctx, s->args, &offset))
+	if (!json_bool(s->args, "run", true) || !step_clock_ask(s->ctx, s->args, &now))
 		return;
 	s->finish = json_object();
-	json_put_int(s->finish, "clock_offset", offset);
+	json_put_int(s->finish, "clock_offset", now.offset);
+	json_put_int(s->finish, "clock_doubt", now.doubt);
 }
 
 /* A daemon that finds this operation knows by it whether something of a promised guest may have gone. */

@@ -75,10 +75,10 @@ static void await_word(StepContext *ctx)
 /* After the guest runs, and only if it says what time it has. */
 static void restore_clock(StepContext *ctx, const Json *args)
 {
-	int64_t offset;
+	struct agent_clock was;
 
-	if (reception_clock(engine_of(ctx)->receptions, own_id(ctx), &offset))
-		step_clock_restore(ctx, args, offset, step_operation(ctx)->created_at, CLOCK_TIMEOUT);
+	if (reception_clock(engine_of(ctx)->receptions, own_id(ctx), &was))
+		step_clock_restore(ctx, args, &was, step_operation(ctx)->created_at, CLOCK_TIMEOUT);
 }
 
 bool step_RECEIVE_GUEST_run(StepContext *ctx, const Json *args, GError **err)

@@ -145,10 +145,11 @@ static bool wait_for_stream(StepContext *ctx, Vmm *v, GError **err)
 /* For when it is taken up again. */
 static void note_clock(StepContext *ctx, const Json *args)
 {
-	int64_t offset;
-	bool says = json_bool(args, "run", true) && step_clock_offset(ctx, args, &offset);
+	struct agent_clock now;
+	bool says = json_bool(args, "run", true) && step_clock_ask(ctx, args, &now);
 
-	step_fact(ctx, "saved_clock", says ? json_integer(offset) : json_null());
+	step_fact(ctx, "saved_clock", says ? json_integer(now.offset) : json_null());
+	step_fact(ctx, "saved_clock_doubt", says ? json_integer(now.doubt) : json_null());
 }
 
 static bool write_state(StepContext *ctx, const Json *args, Vmm *v, int fd, GError **err)

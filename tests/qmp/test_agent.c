@@ -954,14 +954,14 @@ static void agent_is_late(FakeAgent *f)
 
 static void restore_twice(Rig *r)
 {
+	/* It was five seconds ahead before, on purpose. */
+	const struct agent_clock was = { 5 * (int64_t)SECONDS, 0 };
 	uint64_t since = time_real() - 60 * SECONDS;
 	int64_t late = 0;
 
-	/* It was five seconds ahead before, on purpose. */
-	r->ok = agent_clock_restore(r->agent, 5 * (int64_t)SECONDS, since, PATIENCE, &late, &r->error);
+	r->ok = agent_clock_restore(r->agent, &was, since, PATIENCE, &late, &r->error);
 	g_assert_cmpint(late, >, (int64_t)SECONDS / 2);
-	g_assert_true(r->ok &&
-		      agent_clock_restore(r->agent, 5 * (int64_t)SECONDS, since, PATIENCE, &late, &r->error));
+	g_assert_true(r->ok && agent_clock_restore(r->agent, &was, since, PATIENCE, &late, &r->error));
 	g_assert_cmpint(late, ==, 0);
 }
 
@@ -976,6 +976,78 @@ static void test_a_late_clock_is_set_once_to_where_it_was(void)
 	g_assert_true(r.ok);
 	g_assert_cmpint(g_atomic_int_get(&clock_set), ==, 1);
 	rig_done(&r);
+}
+
+/* Each answer takes longer than a narrow one may. */
+#define SLOW (SECONDS * 3 / 10)
+
+static void agent_is_late_and_slow(FakeAgent *f)
+{
+	char *line;
+
+	fake_sync(f);
+	while ((line = fake_read(f)) != NULL) {
+		_cleanup_json_ Json *j = json_parse(line, strlen(line), NULL);
+
+		g_free(line);
+		if (g_strcmp0(json_str(j, "execute"), "guest-set-time") == 0) {
+			take_time(f, json_obj(j, "arguments"), (int64_t)time_real() - (int64_t)SECONDS);
+			continue;
+		}
+		g_usleep(SLOW);
+		say_time(f, g_atomic_int_get(&clock_set) == 0 ? -6 * (int64_t)SECONDS : 0);
+	}
+}
+
+/* Of a guest that is late by six seconds that is sure enough, if it could be right when it was asked before.
+ */
+static void restore_the_slow(Rig *r)
+{
+	const struct agent_clock vague = { 0, 6 * (int64_t)SECONDS }, was = { 0, (int64_t)SLOW };
+	uint64_t since = time_real() - 60 * SECONDS;
+	struct agent_clock now;
+	int64_t late = 0;
+
+	g_assert_true(agent_clock_ask(r->agent, &now, &r->error));
+	g_assert_cmpint(now.doubt, >=, (int64_t)SLOW / 2);
+	g_assert_cmpint(ABS(now.offset + 6 * (int64_t)SECONDS), <=, now.doubt);
+	g_assert_true(agent_clock_restore(r->agent, &vague, since, SECONDS, &late, &r->error));
+	g_assert_cmpint(late, ==, 0);
+	r->ok = agent_clock_restore(r->agent, &was, since, PATIENCE, &late, &r->error);
+	g_assert_cmpint(late, >, 5 * (int64_t)SECONDS);
+}
+
+static void test_a_late_clock_of_a_slow_guest_is_set_when_that_is_sure(void)
+{
+	const FakeAgentFunc script[] = { agent_is_late_and_slow, agent_is_late_and_slow,
+					 agent_is_late_and_slow, NULL };
+	Rig r;
+
+	g_atomic_int_set(&clock_set, 0);
+	rig_init(&r, script);
+	worker(&r, restore_the_slow);
+	g_assert_no_error(r.error);
+	g_assert_true(r.ok);
+	g_assert_cmpint(g_atomic_int_get(&clock_set), ==, 1);
+	rig_done(&r);
+}
+
+static void test_a_clock_of_which_no_doubt_is_told_is_one_of_a_narrow_answer(void)
+{
+	_cleanup_json_ Json *older = json_pack("{s:i}", "o", -7),
+			    *newer = json_pack("{s:i, s:i}", "o", 7, "d", 9),
+			    *senseless = json_pack("{s:i, s:i}", "o", 7, "d", -9),
+			    *none = json_pack("{s:n}", "o");
+	struct agent_clock c;
+
+	g_assert_true(agent_clock_read(older, "o", "d", &c));
+	g_assert_true(c.offset == -7 && c.doubt == 50000);
+	g_assert_true(agent_clock_read(newer, "o", "d", &c));
+	g_assert_true(c.offset == 7 && c.doubt == 9);
+	g_assert_true(agent_clock_read(senseless, "o", "d", &c));
+	g_assert_true(c.offset == 7 && c.doubt == 50000);
+	g_assert_false(agent_clock_read(none, "o", "d", &c));
+	g_assert_false(agent_clock_read(NULL, "o", "d", &c));
 }
 
 int main(int argc, char **argv)
@@ -1014,5 +1086,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/agent/shutdown/unread", test_an_order_that_was_never_read_is_not_obeyed);
 	g_test_add_func("/agent/a_late_clock_is_set_once_to_where_it_was",
 			test_a_late_clock_is_set_once_to_where_it_was);
+	g_test_add_func("/agent/clock/slow", test_a_late_clock_of_a_slow_guest_is_set_when_that_is_sure);
+	g_test_add_func("/agent/clock/no_doubt",
+			test_a_clock_of_which_no_doubt_is_told_is_one_of_a_narrow_answer);
 	return g_test_run();
 }

@@ -691,9 +691,12 @@ static Json *restored_members(const Start *s, bool runs)
 
 static Json *clock_args(const Start *s, const Json *saved)
 {
-	Json *args = vm_args(s->vm);
+	Json *args = vm_args(s->vm), *doubt = json_object_get(saved, "clock_doubt");
 
 	json_put_int(args, "offset", json_int(saved, "clock_offset", 0));
+	/* Earlier versions did not write it. */
+	if (json_is_integer(doubt))
+		json_put(args, "doubt", json_ref(doubt));
 	json_put_str(args, "since", json_str(saved, "at"));
 	return args;
 }

@@ -275,6 +275,7 @@ static Json *saved_members(const PlanRequest *req, bool runs)
 	json_put(saved, "bytes", operation_fact("saved_bytes"));
 	json_put(saved, "sha256", operation_fact("saved_sha256"));
 	json_put(saved, "clock_offset", operation_fact("saved_clock"));
+	json_put(saved, "clock_doubt", operation_fact("saved_clock_doubt"));
 	json_put(m, "saved", saved);
 	return m;
 }
