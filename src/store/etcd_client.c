@@ -463,7 +463,7 @@ static Outcome try_call(EtcdClient *c, guint endpoint, const EtcdCall *call, uin
 }
 
 struct attempt {
-	uint64_t began, deadline;
+	uint64_t began, deadline, timeout; /* of the try under way */
 	guint tries;
 	bool answered, logged_in; /* any endpoint took a connection; a login was renewed */
 };
@@ -475,11 +475,26 @@ static uint64_t try_timeout(const EtcdClient *c, const struct attempt *a, uint64
 	return c->config->endpoint->len > 1 ? MIN(left, TRY_US) : left;
 }
 
-/* Whether to go on after outcome `o`; then *err is to be cleared. */
+/* A try in less time would end with it, whatever there is to tell. */
+static bool has_time(const struct attempt *a)
+{
+	return time_monotonic() + PAUSE_US < a->deadline;
+}
+
+/*
+ * The last try gets what is left of the time. When that is over before it knows more, it only seems that
+ * nobody answers: what the try before it was told says more (that etcd wants another certificate, for one).
+ */
+static bool is_cut_short(const struct attempt *a, const EtcdCall *call, Outcome o)
+{
+	return (o == OUTCOME_AGAIN || o == OUTCOME_MAYBE) &&
+	       a->timeout < MIN(a->deadline - a->began, TRY_US) &&
+	       time_monotonic() >= call->sent + a->timeout;
+}
+
+/* Whether to go on after outcome `o`. */
 static bool goes_on(EtcdClient *c, struct attempt *a, const EtcdCall *call, guint endpoint, Outcome o)
 {
-	uint64_t now = time_monotonic();
-
 	if (o == OUTCOME_LOGIN) {
 		bool first = !a->logged_in && c->config->user != NULL;
 
@@ -495,15 +510,15 @@ static bool goes_on(EtcdClient *c, struct attempt *a, const EtcdCall *call, guin
 	if (o == OUTCOME_MAYBE && call->once)
 		return false;
 	a->tries++;
-	if (now >= a->deadline)
+	if (!has_time(a))
 		return false;
 	/* Each endpoint gets its turn, however long a dead one takes. */
 	if (a->tries % c->config->endpoint->len != 0)
 		return true;
-	if (!a->answered && now - a->began >= GRACE_US)
+	if (!a->answered && time_monotonic() - a->began >= GRACE_US)
 		return false;
-	g_usleep(MIN(PAUSE_US, a->deadline - now));
-	return true;
+	g_usleep(PAUSE_US);
+	return has_time(a);
 }
 
 Json *etcd_client_call(EtcdClient *c, EtcdCall *call, GError **err)
@@ -511,6 +526,7 @@ Json *etcd_client_call(EtcdClient *c, EtcdCall *call, GError **err)
 	uint64_t now = time_monotonic();
 	struct attempt a = { .began = now,
 			     .deadline = now + (call->timeout != 0 ? call->timeout : c->config->timeout) };
+	g_autoptr(GError) told = NULL;
 
 	for (;;) {
 		guint endpoint = etcd_client_endpoint(c);
@@ -519,13 +535,20 @@ Json *etcd_client_call(EtcdClient *c, EtcdCall *call, GError **err)
 		Outcome o;
 
 		call->sent = time_monotonic();
-		o = try_call(c, endpoint, call, try_timeout(c, &a, call->sent), &answer, &e);
-
-		if (goes_on(c, &a, call, endpoint, o))
+		a.timeout = try_timeout(c, &a, call->sent);
+		o = try_call(c, endpoint, call, a.timeout, &answer, &e);
+		if (told == NULL || !is_cut_short(&a, call, o)) {
+			g_clear_error(&told);
+			told = g_steal_pointer(&e);
+		}
+		if (goes_on(c, &a, call, endpoint, o)) {
+			if (o == OUTCOME_LOGIN) /* which was renewed: nothing to be told */
+				g_clear_error(&told);
 			continue;
+		}
 		call->maybe = o == OUTCOME_MAYBE;
-		if (e != NULL)
-			g_propagate_error(err, g_steal_pointer(&e));
+		if (told != NULL)
+			g_propagate_error(err, g_steal_pointer(&told));
 		return answer;
 	}
 }

@@ -6,10 +6,13 @@
 #include "store/etcd_client.h"
 #include "store/store.h"
 
+#include <arpa/inet.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define DEADLINE UINT64_C(120000000)
 #define SECOND UINT64_C(1000000)
@@ -529,12 +532,82 @@ static void test_nobody_there_is_told_soon(void)
 	g_assert_cmpuint(time_monotonic() - began, <, DEADLINE);
 }
 
+/* Breaks off as many connections as it is told, as who wants another certificate does; then it is silent. */
+struct sullen {
+	int listening, port, breaks;
+	GThread *thread;
+};
+
+static gpointer be_sullen(gpointer data)
+{
+	struct sullen *s = data;
+	int fd;
+
+	while ((fd = accept4(s->listening, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+		char buf[65536];
+
+		/* Until the request is there; then until the other side gives up. */
+		while (read(fd, buf, sizeof buf) > 0 && s->breaks-- <= 0)
+			continue;
+		close(fd);
+	}
+	return NULL;
+}
+
+static void sullen_start(struct sullen *s, int breaks)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof a;
+
+	*s = (struct sullen){ .listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), .breaks = breaks };
+	g_assert_cmpint(bind(s->listening, (struct sockaddr *)&a, sizeof a), ==, 0);
+	g_assert_cmpint(listen(s->listening, 64), ==, 0);
+	g_assert_cmpint(getsockname(s->listening, (struct sockaddr *)&a, &len), ==, 0);
+	s->port = ntohs(a.sin_port);
+	s->thread = g_thread_new("sullen", be_sullen, s);
+}
+
+static void sullen_stop(struct sullen *s)
+{
+	shutdown(s->listening, SHUT_RDWR);
+	g_thread_join(s->thread);
+	close(s->listening);
+}
+
+static void assert_failure(int breaks, int code)
+{
+	g_autofree char *url = NULL;
+	g_autoptr(EtcdConfig) config = NULL;
+	g_autoptr(EtcdClient) c = NULL;
+	g_autoptr(GError) e = NULL;
+	struct sullen s;
+
+	sullen_start(&s, breaks);
+	url = g_strdup_printf("http://127.0.0.1:%d", s.port);
+	config = etcd_config_parse(url, NULL);
+	c = etcd_client_new(config, NULL);
+	g_assert_null(
+	    etcd_client_call(c, &(EtcdCall){ .path = "kv/range", .body = "{}", .timeout = 3 * SECOND }, &e));
+	g_assert_error(e, ERR, code);
+	sullen_stop(&s);
+}
+
+static void test_a_last_try_that_was_cut_short_hides_no_reason(void)
+{
+	/* It had all the time there was, and nobody answered. */
+	assert_failure(0, ERR_TIMEOUT);
+	/* The last one had what was left. */
+	assert_failure(1, ERR_UNAVAILABLE);
+	assert_failure(5, ERR_UNAVAILABLE);
+}
+
 int main(int argc, char **argv)
 {
 	rig_main_begin();
 	g_test_init(&argc, &argv, NULL);
 #define T(name) g_test_add_func("/etcd-outage/" #name, test_##name)
 	T(nobody_there_is_told_soon);
+	T(a_last_try_that_was_cut_short_hides_no_reason);
 	T(a_lost_answer_is_decided);
 	T(an_etcd_restored_from_a_backup_is_noticed);
 	T(a_full_etcd_says_so_and_reads_on);
