@@ -118,6 +118,10 @@ class Daemon:
     def said(self):
         return self.words.read_text(errors="replace")[-4000:] if self.words.exists() else ""
 
+    def times_said(self, words):
+        """In all it has said, of which said() is the end."""
+        return self.words.read_text(errors="replace").count(words)
+
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(DEADLINE)

@@ -154,7 +154,7 @@ def state(host, name):
 
 def wait_anew(hosts):
     """The file is written before the daemon begins anew."""
-    until(lambda: all(h.said().count("ready on") > h.said().count("beginning anew") for h in hosts), "all daemons", 300)
+    until(lambda: all(h.times_said("ready on") > h.times_said("beginning anew") for h in hosts), "all daemons", 300)
 
 
 def is_alone(host):

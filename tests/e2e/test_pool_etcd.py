@@ -267,7 +267,7 @@ def test_a_voter_is_lost_while_a_host_joins(make_pool):
     known = [host.address.split(":")[0] for host in p.hosts[:3]]
     until(lambda: all(address in json.loads((h.state / "pool.json").read_text())["store"] for h in p.hosts[:3] for address in known),
           "addresses of all voters on all hosts", 180)
-    until(lambda: all(h.said().count("ready on") > h.said().count("beginning anew") for h in p.hosts[:3]), "all daemons", 300)
+    until(lambda: all(h.times_said("ready on") > h.times_said("beginning anew") for h in p.hosts[:3]), "all daemons", 300)
     p[3].ok("vm", "create", "mine", "--kernel", PAYLOAD, "--nic", "none")
     p[0].ok("vm", "create", "ours", "--kernel", PAYLOAD, "--nic", "none")
     ran = p[3].begin("pool", "join", "--token", p.token(p[0]), "--address", p[3].address)
