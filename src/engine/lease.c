@@ -31,6 +31,7 @@ struct Lease {
 	uint64_t held_to; /* when the guests must stop, on the fence's clock */
 	bool fresh;       /* taken, and not looked yet at what is still ours */
 	bool late;        /* it was told that the lease can't be renewed */
+	bool dismissed;   /* the pool has no record of this host */
 	GHashTable *seen; /* ids of hosts that were alive */
 };
 
@@ -55,7 +56,8 @@ static bool bind(Lease *l, int64_t *ret_rev, GError **err)
 
 	record = record_get(l->engine->store, host, &rev, &e);
 	if (record == NULL) {
-		if (e == NULL)
+		l->dismissed = e == NULL;
+		if (l->dismissed)
 			fail(&e, ERR_DENIED, "this host was taken out of the pool");
 		g_propagate_error(err, g_steal_pointer(&e));
 		return false;
@@ -375,8 +377,9 @@ static gpointer keep(gpointer data)
 			ok = tend_fence(l);
 			look_around(l);
 			pause = ok ? next_pause(l) : retry_pause(l);
-		} else if (g_error_matches(e, ERR, ERR_DENIED)) {
-			/* The start finds out what this means. */
+		} else if (l->dismissed) {
+			/* The start finds out what this means. Not so when etcd takes its right away: it may
+			 * have it back soon. */
 			log_error("%s", e->message);
 			engine_restart(l->engine);
 			return NULL;

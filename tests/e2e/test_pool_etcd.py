@@ -30,8 +30,8 @@ def etcd(request, tmp_path):
 @pytest.fixture
 def hosts(make_pool):
     """hosts(etcd, n): in no pool yet."""
-    def make(etcd, n):
-        p = make_pool(n, joined=False, etcd=etcd)
+    def make(etcd, n, **how):
+        p = make_pool(n, joined=False, etcd=etcd, **how)
         p.etcd = None  # closed by its own fixture
         return p
     return make
@@ -122,7 +122,7 @@ def test_an_etcd_with_users_and_passwords(etcd, hosts, tmp_path):
 
 def test_a_login_that_is_taken_back_and_given_again(etcd, hosts, tmp_path):
     e = etcd(args=("--auth-token-ttl", "2", "--bcrypt-cost", "4"))
-    p = hosts(e, 1)
+    p = hosts(e, 1, lease="12")
     e.demand_logins()
     password = tmp_path / "password"
     password.write_text("plimsollpass")
@@ -135,9 +135,14 @@ def test_a_login_that_is_taken_back_and_given_again(etcd, hosts, tmp_path):
         return ran if ran.status != 0 else None
     ran = until(refused, "a refusal")
     assert ran.status in (3, 10, 18), ran
+    # Also when its lease should have been renewed meanwhile.
+    begun = p[0].times_said("ready on")
+    until(lambda: p[0].times_said("lease of this host was not renewed"), "a renewal that is refused")
     assert p[0].vm("web0"), "what is known can be read"
     e.ctl("role", "grant-permission", "plimsoll", "--prefix=true", "readwrite", "/pools/")
     until(lambda: p[0].plim("vm", "set", "web0", "autostart=true").status == 0, "a change when the right is back")
+    until(lambda: p[0].times_said("is renewed again"), "a renewal that succeeds")
+    assert p[0].process.poll() is None and p[0].times_said("ready on") == begun, "it did not begin anew"
 
 
 def test_certificates_and_passwords_together(etcd, hosts, tmp_path):
