@@ -2,6 +2,7 @@
 """Several daemons on loopback, and an etcd of a test's own: a pool."""
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -16,12 +17,30 @@ import pytest
 from daemon import Daemon, until
 
 
+# Below those that the kernel gives to who asks for any.
+PORTS = range(10000, 32768)
+next_port = itertools.count(os.getpid() * 31)
+taken = []  # sockets whose names say so to the other workers and runs, as long as this process lives
+
+
+def is_ours(port):
+    """Nobody else was given it, and nobody listens there."""
+    mark = socket.socket(socket.AF_UNIX)
+    try:
+        mark.bind(f"\0plimsoll-test-port-{port}")
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(("", port))
+    except OSError:
+        mark.close()
+        return False
+    taken.append(mark)
+    return True
+
+
 def free_port():
-    """A port that nobody listens on now; sockets closed by their listener leave it free at once."""
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that is given to no other test, at any time, of any run on this machine that goes on now."""
+    return next(port for port in (PORTS[n % len(PORTS)] for n in itertools.islice(next_port, len(PORTS))) if is_ours(port))
 
 
 class Etcd:
@@ -36,8 +55,8 @@ class Etcd:
         if shutil.which("etcd") is None:
             pytest.skip("there is no program etcd")
         self.base = pathlib.Path(tempfile.mkdtemp(prefix="plim-etcd-"))
-        self.port, self.peer = free_port(), free_port()
-        self.url = f"{'https' if authority else 'http'}://{address}:{self.port}"
+        self.origin = f"{'https' if authority else 'http'}://{address}"
+        self.choose_ports()
         if authority is not None:
             cert, key = authority.sign("etcd", "serverAuth,clientAuth", "127.0.0.1")
             self.args += ["--cert-file", cert, "--key-file", key, "--trusted-ca-file", authority.ca, "--client-cert-auth"]
@@ -45,7 +64,24 @@ class Etcd:
             self.admin += ["--cacert", authority.ca, "--cert", admin, "--key", admin_key]
         self.process = None
 
+    def choose_ports(self):
+        self.port, self.peer = free_port(), free_port()
+        self.url = f"{self.origin}:{self.port}"
+
     def start(self):
+        """Its ports are its own from the first start on; until then another program may take one."""
+        tries = 1 if (self.base / "data").exists() else 3
+        while True:
+            self.spawn()
+            until(lambda: self.process.poll() is not None or self.answers(), "answer of etcd")
+            if self.process.poll() is None:
+                return
+            tries -= 1
+            assert tries > 0, f"etcd ended with {self.process.returncode}: {(self.base / 'log').read_text()[-2000:]}"
+            shutil.rmtree(self.base / "data", ignore_errors=True)
+            self.choose_ports()
+
+    def spawn(self):
         peer = f"http://127.0.0.1:{self.peer}"
         with open(self.base / "log", "ab") as log:
             self.process = subprocess.Popen(
@@ -53,16 +89,17 @@ class Etcd:
                  "--advertise-client-urls", self.url, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
                  "--initial-cluster", f"e0={peer}", *([] if self.sync else ["--unsafe-no-fsync"]), *self.args],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        until(self.answers, "answer of etcd")
 
-    def ctl(self, *words, check=True):
-        done = subprocess.run([*self.prefix, "etcdctl", "--endpoints", self.url, *self.admin, *words],
+    # etcdctl's own patience is some seconds, which a busy machine may need.
+    def ctl(self, *words, check=True, patience="110s"):
+        done = subprocess.run([*self.prefix, "etcdctl", "--endpoints", self.url, "--dial-timeout", patience,
+                               "--command-timeout", patience, *self.admin, *words],
                               env=dict(os.environ, ETCDCTL_API="3"), capture_output=True, text=True, check=False, timeout=120)
         assert not check or done.returncode == 0, f"etcdctl {words}: {done.stderr}"
         return done
 
     def answers(self):
-        return self.ctl("endpoint", "health", check=False).returncode == 0
+        return self.ctl("endpoint", "health", check=False, patience="5s").returncode == 0
 
     def demand_logins(self):
         """From now on users have passwords: root, `plimsoll` who may use what is below /pools/, and `reader` of the same."""

@@ -177,8 +177,9 @@ def test_a_full_etcd_is_told_and_reads_and_leases_go_on(etcd, hosts):
     assert init(p[0], e).status == 0
     p[0].ok("vm", "create", "web0", "--kernel", PAYLOAD, "--nic", "none")
     p[0].ok("vm", "start", "web0")
-    while e.ctl("put", "junk", "x" * 100000, check=False).returncode == 0:
+    while (done := e.ctl("put", "junk", "x" * 100000, check=False)).returncode == 0:
         pass
+    assert "space exceeded" in done.stderr, done
 
     def refused():
         ran = p[0].plim("vm", "set", "web0", "autostart=true")

@@ -22,15 +22,24 @@ typedef struct Rig {
 	EtcdMember *m[N];
 } Rig;
 
-static uint16_t free_port(void)
+static int bind_free(uint16_t *ret_port)
 {
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof a;
 
 	g_assert_cmpint(bind(fd, (struct sockaddr *)&a, sizeof a), ==, 0);
 	g_assert_cmpint(getsockname(fd, (struct sockaddr *)&a, &len), ==, 0);
-	return ntohs(a.sin_port);
+	*ret_port = ntohs(a.sin_port);
+	return fd;
+}
+
+/* Both are held until both are known: else they may be the same. */
+static void give_free_ports(EtcdMember *m)
+{
+	_cleanup_close_ int client = bind_free(&m->client_port), peer = bind_free(&m->peer_port);
+
+	g_assert_cmpint(m->client_port, !=, m->peer_port);
 }
 
 static EtcdMember *member_new(Rig *r, const char *name)
@@ -39,8 +48,7 @@ static EtcdMember *member_new(Rig *r, const char *name)
 
 	m->name = g_strdup(name);
 	m->address = g_strdup("127.0.0.1");
-	m->client_port = free_port();
-	m->peer_port = free_port();
+	give_free_ports(m);
 	m->ca = g_build_filename(r->pki, PKI_CA, NULL);
 	m->cert = g_build_filename(r->pki, PKI_CERT, NULL);
 	m->key = g_build_filename(r->pki, PKI_KEY, NULL);
@@ -108,8 +116,7 @@ static void make_and_start(Rig *r, int i)
 			return;
 		if (tries == 0 || r->m[i]->join != NULL)
 			g_assert_no_error(e);
-		r->m[i]->client_port = free_port();
-		r->m[i]->peer_port = free_port();
+		give_free_ports(r->m[i]);
 	}
 }
 
@@ -346,7 +353,10 @@ static void test_members_come_and_go_and_the_data_stays(void)
 static void test_the_health_of_one_that_is_away_is_told(void)
 {
 	EtcdPeer never = { .id = 1, .client = (char *[]){ NULL } };
-	g_autofree char *url = g_strdup_printf("http://127.0.0.1:%u", free_port());
+	uint16_t port;
+	/* Held, and nobody listens there. */
+	_cleanup_close_ int fd = bind_free(&port);
+	g_autofree char *url = g_strdup_printf("http://127.0.0.1:%u", port);
 	EtcdPeer away = { .id = 1, .client = (char *[]){ url, NULL } };
 	g_autoptr(EtcdConfig) config = etcd_config_parse(url, NULL);
 	EtcdHealth h;

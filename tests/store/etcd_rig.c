@@ -48,15 +48,24 @@ bool rig_main_begin(void)
 	return true;
 }
 
-static int free_port(void)
+static int bind_free(int *ret_port)
 {
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof a;
 
 	g_assert_cmpint(bind(fd, (struct sockaddr *)&a, sizeof a), ==, 0);
 	g_assert_cmpint(getsockname(fd, (struct sockaddr *)&a, &len), ==, 0);
-	return ntohs(a.sin_port);
+	*ret_port = ntohs(a.sin_port);
+	return fd;
+}
+
+/* Both are held until both are known: else they may be the same. */
+static void give_free_ports(Rig *r, int i)
+{
+	_cleanup_close_ int client = bind_free(&r->m[i].client), peer = bind_free(&r->m[i].peer);
+
+	g_assert_cmpint(r->m[i].client, !=, r->m[i].peer);
 }
 
 char *rig_data(const Rig *r, int i)
@@ -195,8 +204,12 @@ bool rig_up(Rig *r, int n, const char *const *more)
 	g_assert_nonnull(g_mkdtemp(r->dir));
 	for (int i = 0; i < n; i++) {
 		r->m[i].ip = n > 1 ? g_strdup_printf("10.99.0.%d", 10 + i) : g_strdup("127.0.0.1");
-		r->m[i].client = n > 1 ? 2379 : free_port();
-		r->m[i].peer = n > 1 ? 2380 : free_port();
+		if (n == 1) {
+			give_free_ports(r, i);
+		} else {
+			r->m[i].client = 2379;
+			r->m[i].peer = 2380;
+		}
 		g_string_append_printf(url, "%shttp://%s:%d", i > 0 ? "," : "", r->m[i].ip, r->m[i].client);
 	}
 	r->url = g_string_free(url, FALSE);
