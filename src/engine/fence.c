@@ -58,6 +58,12 @@ static void save(uint64_t *p, uint64_t v)
 	__atomic_store_n(p, v, __ATOMIC_SEQ_CST);
 }
 
+/* Unless somebody wrote there meanwhile. */
+static bool replace(uint64_t *p, uint64_t was, uint64_t v)
+{
+	return __atomic_compare_exchange_n(p, &was, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
 /* ---- processes ---- */
 
 /* Is it still that process? */
@@ -88,27 +94,27 @@ static unsigned send_all(struct table *t, int signo)
 
 /* ---- the guard ---- */
 
-/* Unless somebody shuts it in the same moment. */
-static void let_go(struct table *t)
+/* Unless somebody shuts it in the same moment: true then, as for shut(). */
+static bool let_go(struct table *t)
 {
 	send_all(t, SIGCONT);
-	if (load(&t->shut_at) != 0)
-		send_all(t, SIGSTOP);
+	if (load(&t->shut_at) == 0)
+		return false;
+	send_all(t, SIGSTOP);
+	return true;
 }
 
 /* True when they are stopped, and stay so. */
 static bool shut(struct table *t)
 {
 	uint64_t at = fence_now();
+	bool first = replace(&t->shut_at, 0, at);
 
-	save(&t->shut_at, at);
 	send_all(t, SIGSTOP);
 	/* The daemon renewed it in the very moment: nobody has taken over. */
-	if (load(&t->until) <= fence_now() ||
-	    !__atomic_compare_exchange_n(&t->shut_at, &at, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+	if (!first || load(&t->until) <= fence_now() || !replace(&t->shut_at, at, 0))
 		return true;
-	let_go(t);
-	return false;
+	return let_go(t);
 }
 
 /*
@@ -127,8 +133,7 @@ static void look(struct table *t, uint64_t until, bool *held)
 		send_all(t, SIGSTOP);
 		*held = true;
 	} else if (*held && !is_shut) {
-		let_go(t);
-		*held = false;
+		*held = let_go(t);
 	}
 }
 
@@ -259,6 +264,17 @@ static bool is_over(const struct table *t)
 	return load(&t->shut_at) != 0 || (until != 0 && fence_now() >= until);
 }
 
+/* When the lease is renewed in the very moment, nobody else lets this one go: nothing was shut. */
+static void stop_late(const struct table *t, const struct entry *e)
+{
+	send(e, SIGSTOP);
+	if (is_over(t))
+		return;
+	send(e, SIGCONT);
+	if (is_over(t))
+		send(e, SIGSTOP);
+}
+
 bool fence_add(Fence *f, pid_t pid)
 {
 	struct entry *e;
@@ -273,7 +289,7 @@ bool fence_add(Fence *f, pid_t pid)
 		e->start = start;
 		__atomic_store_n(&e->pid, (int64_t)pid, __ATOMIC_SEQ_CST);
 		if (is_over(f->table))
-			send(e, SIGSTOP);
+			stop_late(f->table, e);
 	}
 	g_mutex_unlock(&f->lock);
 	return e != NULL;
