@@ -288,8 +288,8 @@ def test_any_daemon_takes_any_request(pool):
     ident = make_vm(pool[0], "web1", "--disk", "1GiB")
     pool[2].ok("vm", "start", "web1")
     home = pool.status()["h0"]["id"]
-    runtime = pool[1].vm("web1")["runtime"]
-    assert runtime["state"] == "running" and runtime["host"] == home, "its disk is on h0"
+    # h1 took no part: its copy may be a moment behind. Its disk is on h0.
+    until(lambda: (pool[1].runtime("web1")["state"], pool[1].runtime("web1")["host"]) == ("running", home), "web1 on h0")
     pool[1].ok("vm", "pause", "web1")
     pool[2].ok("vm", "resume", "web1")
     op = next(o for o in pool[2].get("/v1/operations") if o["kind"] == "vm.resume")
@@ -423,7 +423,7 @@ def test_records_that_cannot_be_read_keep_no_dead_host_in_the_pool(pool):
     pool.lose(pool[1], pool[0])
     for name, record, value in (("garbled", "config", "[1]"), ("unreadable", "runtime", "{")):
         pool.etcd.put(next(k for k in pool.etcd.keys() if k.endswith(f"/vms/{idents[name]}/{record}")), value)
-    assert [vm["name"] for vm in pool[0].get("/v1/vms")] == ["fine"], "the others are still to be seen"
+    until(lambda: [vm["name"] for vm in pool[0].get("/v1/vms")] == ["fine"], "list of what can be read")
     out = pool[0].ok("pool", "evict", "h1")
     assert "vm fine was running there" in out and idents["garbled"] in out
     assert sorted(pool.status()) == ["h0", "h2"]
@@ -471,6 +471,11 @@ def state_of(pid):
         return stat.read().rsplit(")", 1)[1].split()[0]
 
 
+def wait_fenced(host, words):
+    """On a busy machine the lease may have been late before that too."""
+    until(lambda: any(words in e["message"] for e in host.wait_event("host.fenced", host.name)), f"event: {words}")
+
+
 def test_guests_are_held_while_the_lease_is_lost(make_pool):
     p = make_pool(1, engine="qemu", lease="12")
     make_vm(p[0], "web1")
@@ -480,8 +485,7 @@ def test_guests_are_held_while_the_lease_is_lost(make_pool):
     until(lambda: state_of(pid) == "T", "hold of the guest")
     p.etcd.signal(signal.SIGCONT)
     until(lambda: state_of(pid) != "T", "release of the guest")
-    event = p[0].wait_event("host.fenced", "h0")[0]
-    assert "1 of them go on" in event["message"]
+    wait_fenced(p[0], "1 of them go on")
     assert p[0].runtime("web1")["state"] == "running"
 
 
@@ -520,8 +524,7 @@ def test_a_lease_that_went_before_its_time_ends_what_was_given_away(make_pool):
     give_away(p, idents["theirs"])
     p.etcd.revoke(next(k for k in p.etcd.keys() if "/leases/hosts/" in k))
     until(lambda: has_ended(pids["theirs"]), "end of the guest that was given away")
-    event = p[0].wait_event("host.fenced", "h0")[0]
-    assert "1 of them go on; 1 were ended" in event["message"]
+    wait_fenced(p[0], "1 of them go on; 1 were ended")
     until(lambda: state_of(pids["ours"]) in "RSD", "release of the other guest")
     assert p[0].runtime("ours")["state"] == "running"
 
@@ -605,8 +608,12 @@ def test_what_if_says_what_would_change_and_changes_nothing(make_pool):
     make_vm(p[0], "web1")
     p[0].ok("vm", "start", "web1", "--host", "h0")
     level = p[0].get("/v1/level")
-    answer = p[1].api("POST", "/v1/pool/actions/what-if", {"kind": "leave", "host": "h0"}).body
-    assert [(v["name"], v["host"], v["must_move"]) for v in answer["vms"]] == [("web1", "h0", True)]
+    leaves = {"kind": "leave", "host": "h0"}
+
+    def moved():
+        answer = p[1].api("POST", "/v1/pool/actions/what-if", leaves).body
+        return [(v["name"], v["host"], v["must_move"]) for v in answer["vms"]]
+    until(lambda: moved() == [("web1", "h0", True)], "what moves, as h1 sees it")
     out = p[1].ok("pool", "what-if", "leave", "h0")
     assert "vm web1 must move away first" in out
     out = p[0].ok("pool", "what-if", "disable", "sse2")

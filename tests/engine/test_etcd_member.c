@@ -297,31 +297,35 @@ static uint64_t take_in(Rig *r, EtcdClient *c, int i)
 	return id;
 }
 
-static void assert_healthy(const Rig *r, EtcdClient *c, const EtcdConfig *config, guint n)
+static bool is_healthy(const EtcdConfig *config, const EtcdPeer *p, guint *leaders)
+{
+	EtcdHealth h;
+	bool ok;
+
+	etcd_cluster_health(config, p, DEADLINE, &h);
+	ok = h.reachable && h.problem == NULL && h.has_leader && h.db_size > 0;
+	*leaders += h.leader;
+	etcd_health_clear(&h);
+	return ok && !p->learner;
+}
+
+static bool are_healthy(EtcdClient *c, const EtcdConfig *config, guint n)
 {
 	g_autoptr(GPtrArray) all = etcd_cluster_list(c, NULL);
 	g_auto(GStrv) alarms = etcd_cluster_alarms(c, NULL);
-	guint leaders = 0;
+	guint leaders = 0, healthy = 0;
 
-	(void)r;
-	g_assert_nonnull(all);
-	g_assert_cmpuint(all->len, ==, n);
-	g_assert_nonnull(alarms);
-	g_assert_null(alarms[0]);
-	for (guint i = 0; i < n; i++) {
-		const EtcdPeer *p = all->pdata[i];
-		EtcdHealth h;
+	for (guint i = 0; all != NULL && i < all->len; i++)
+		healthy += is_healthy(config, all->pdata[i], &leaders);
+	return all != NULL && all->len == n && healthy == n && leaders == 1 && alarms != NULL &&
+	       alarms[0] == NULL;
+}
 
-		g_assert_false(p->learner);
-		etcd_cluster_health(config, p, DEADLINE, &h);
-		g_assert_true(h.reachable);
-		g_assert_cmpstr(h.problem, ==, NULL);
-		g_assert_true(h.has_leader);
-		g_assert_cmpuint(h.db_size, >, 0);
-		leaders += h.leader;
-		etcd_health_clear(&h);
-	}
-	g_assert_cmpuint(leaders, ==, 1);
+/* They may elect another leader at any time, and on a busy machine they do. */
+static void await_health(EtcdClient *c, const EtcdConfig *config, guint n)
+{
+	for (uint64_t end = time_monotonic() + DEADLINE; !are_healthy(c, config, n); g_usleep(20000))
+		g_assert_cmpuint(time_monotonic(), <, end);
 }
 
 static void test_members_come_and_go_and_the_data_stays(void)
@@ -339,7 +343,7 @@ static void test_members_come_and_go_and_the_data_stays(void)
 	id[1] = take_in(&r, c, 1);
 	g_assert_true(has(&r, 1, "before"));
 	id[2] = take_in(&r, c, 2);
-	assert_healthy(&r, c, config, 3);
+	await_health(c, config, 3);
 	g_assert_true(etcd_cluster_remove(c, id[1], NULL));
 	g_assert_true(etcd_cluster_remove(c, id[1], NULL)); /* again is fine */
 	g_assert_true(etcd_member_remove(r.folder[1], NULL));
