@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define CONNECT_MS 3000L
+/* The only one there is may be busy: a connection with TLS costs it some time. */
+#define CONNECT_ALONE_MS 10000L
 /* A member that is stopped or cut off takes connections and never answers: the next one is asked then. */
 #define TRY_US UINT64_C(3000000)
 #define GRACE_US UINT64_C(3000000)
@@ -234,7 +236,7 @@ static void set_common(const EtcdConfig *f, CURL *h, guint endpoint, const char 
 	curl_easy_setopt(h, CURLOPT_PROXY, "");
 	curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(h, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+	curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, f->endpoint->len > 1 ? CONNECT_MS : CONNECT_ALONE_MS);
 	curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(h, CURLOPT_TCP_KEEPIDLE, 5L);
 	curl_easy_setopt(h, CURLOPT_TCP_KEEPINTVL, 2L);

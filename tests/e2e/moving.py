@@ -67,7 +67,12 @@ def assert_clean(host):
 def begin(host, name, to, *more, bandwidth=SLOW):
     """A move under way, with memory going over slowly."""
     ident = host.ok("vm", "migrate", name, to.name, "--bandwidth", bandwidth, "--no-auto-converge", *more, "--no-wait").strip()
-    until(lambda: host.get(f"/v1/operations/{ident}")["result"].get("progress"), "memory on its way")
+
+    def goes():
+        now = host.get(f"/v1/operations/{ident}")
+        assert now["finished_at"] is None, f"the move ended: {now}"
+        return now["result"].get("progress")
+    until(goes, "memory on its way")
     return ident
 
 

@@ -256,7 +256,7 @@ def linux():
 
 
 def agent_answers(linux):
-    until(lambda: linux.get("/v1/vms/web/agent")["connected"], "agent of the guest", BOOT)
+    until(lambda: linux.agent_answers("web"), "agent of the guest", BOOT)
 
 
 def dmesg(dump):
