@@ -124,6 +124,11 @@ bool store_catch_up(Store *s, GError **err)
 	return s->be->catch_up == NULL || s->be->catch_up(s, err);
 }
 
+bool store_catch_up_to(Store *s, int64_t rev, GError **err)
+{
+	return s->be->catch_up == NULL || store_revision(s, NULL) >= rev || store_catch_up(s, err);
+}
+
 bool store_compact(Store *s, int64_t upto, GError **err)
 {
 	if (upto < 0)

@@ -82,6 +82,8 @@ uint64_t store_age(Store *s);
  * seconds.
  */
 bool store_catch_up(Store *s, GError **err);
+/* The same of all up to `rev`, which another handle of this store has seen; reads mostly see it already. */
+bool store_catch_up_to(Store *s, int64_t rev, GError **err);
 
 /*
  * A transaction names each key once (else ERR_INVALID) and says what revision

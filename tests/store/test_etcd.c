@@ -439,6 +439,30 @@ static void test_a_cache_that_caught_up_shows_what_another_wrote(Fixture *f, gco
 	store_close(cache);
 }
 
+/* And what is not committed yet, and may never be, is not waited for. */
+static void test_a_cache_comes_up_to_what_another_has_seen(Fixture *f, gconstpointer unused)
+{
+	g_autofree char *url = g_strconcat("cache:", f->url, NULL),
+			*foreign = g_strconcat("/else/", f->root, NULL);
+	Store *cache = open_store(url);
+
+	(void)unused;
+	for (int i = 0; i < 30; i++) {
+		g_autoptr(GError) err = NULL;
+		int64_t seen;
+
+		put_value(f->s, "k", "1");
+		if (i % 3 == 0)
+			put_raw(foreign, "x");
+		seen = store_revision(f->s, &err);
+		g_assert_no_error(err);
+		g_assert_true(store_catch_up_to(cache, i % 3 == 1 ? INT64_MAX : seen, &err));
+		g_assert_no_error(err);
+		g_assert_cmpint(store_revision(cache, NULL), >=, seen);
+	}
+	store_close(cache);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -458,5 +482,6 @@ int main(int argc, char **argv)
 	T(a_store_that_went_back_is_not_used);
 	T(another_cluster_is_not_used);
 	T(a_cache_that_caught_up_shows_what_another_wrote);
+	T(a_cache_comes_up_to_what_another_has_seen);
 	return g_test_run();
 }
