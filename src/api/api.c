@@ -7,10 +7,12 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "core/model/keys.h"
+#include "engine/peer.h"
 #include "engine/pki.h"
 #include "engine/records.h"
 
 #include <grp.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <string.h>
 
@@ -30,6 +32,7 @@ typedef struct Job {
 	Ws *far;                /* the same at another host's daemon */
 	bool from_pool;         /* came to the pool's address: who it is must still be found out */
 	char *as_role;          /* of whom a peer passes it on for, or NULL */
+	int64_t revision;       /* of the records that a peer is answered from; 0: it is no peer */
 } Job;
 
 static void job_free(Job *j)
@@ -123,7 +126,10 @@ static void send_answer(void *data)
 {
 	Job *j = data;
 	ApiCall *c = &j->call;
+	g_autofree char *revision = j->revision > 0 ? g_strdup_printf("%" PRId64, j->revision) : NULL;
 
+	if (revision != NULL)
+		http_respond_header(j->req, PEER_REVISION, revision);
 	if (j->error != NULL) {
 		http_respond_error(j->req, j->error);
 	} else {
@@ -205,6 +211,7 @@ static void run_job(void *data)
 	bool done = false, ok = !j->from_pool || admit_peer(j, &j->error);
 
 	if (ok) {
+		call_await_seen(&j->call);
 		call_await_named(&j->call);
 		ok = forward_call(&j->call, j->route, &done, &j->error) &&
 		     (done || call_run(&j->call, j->route->handler, &j->error));
@@ -213,6 +220,8 @@ static void run_job(void *data)
 	g_assert(ok == (j->error == NULL));
 	if (ok)
 		print_answer(&j->call);
+	if (j->call.peer != NULL && j->call.role != ROLE_NONE)
+		j->revision = store_revision(engine_store(j->call.engine), NULL);
 	loop_post(j->api->loop, send_answer, j);
 }
 
@@ -237,8 +246,10 @@ static void find_socket(void *data)
 	Job *j = data;
 	bool ok = !j->from_pool || admit_peer(j, &j->error);
 
-	if (ok)
+	if (ok) {
+		call_await_seen(&j->call);
 		call_await_named(&j->call);
+	}
 	if (ok && forward_socket(&j->call, j->route, &j->far, &j->error) && j->far == NULL) {
 		if (g_str_has_suffix(j->route->path, "/display"))
 			j->screen = display_find(&j->call, &j->error);
@@ -334,6 +345,7 @@ static void on_pool_request(HttpRequest *req, void *data)
 	g_autoptr(GHashTable) path = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	g_autoptr(GError) err = NULL;
 	const Route *route = route_find(http_request_method(req), http_request_segments(req), path, &err);
+	const char *seen = http_request_header(req, PEER_REVISION);
 	Job *j;
 
 	if (route == NULL) {
@@ -344,6 +356,7 @@ static void on_pool_request(HttpRequest *req, void *data)
 	j->from_pool = true;
 	j->call.peer = g_strdup(http_request_peer(req)->cert_cn);
 	j->call.user = g_strdup(http_request_header(req, "Plimsoll-User"));
+	j->call.seen = seen != NULL ? g_ascii_strtoll(seen, NULL, 10) : 0;
 	j->as_role = g_strdup(http_request_header(req, "Plimsoll-Role"));
 	start_job(j);
 }

@@ -25,6 +25,7 @@ typedef struct ApiCall {
 	GHashTable *query; /* name -> GStrv of its values */
 	char *if_match;    /* the revision in it, or NULL */
 	Json *body;        /* parsed, or NULL */
+	int64_t seen;      /* revision of the records that the peer asks by; 0: none */
 	/* the answer */
 	unsigned status;
 	Json *answer; /* or bytes: */

@@ -2,7 +2,7 @@
 #include "api/forward.h"
 #include "api/handlers.h"
 #include "api/image_choice.h"
-#include "base/log.h"
+#include "api/named.h"
 #include "base/str.h"
 #include "core/model/keys.h"
 #include "core/model/settings.h"
@@ -10,6 +10,7 @@
 #include "core/place/place.h"
 #include "engine/peer.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #define SECOND UINT64_C(1000000)
@@ -205,9 +206,20 @@ static char *host_for_create(const ApiCall *c, GError **err)
 	return v != NULL ? g_strdup(v->host_id) : NULL;
 }
 
-static char *vm_target(ApiCall *c, RouteAt at, GError **err)
+/* A start of what runs is seldom asked for: the copy of the records may be from before its end. */
+static VmRecords *vm_to_place(ApiCall *c, RouteAt at, GError **err)
 {
 	g_autoptr(VmRecords) r = call_vm(c, err);
+
+	if (r == NULL || at != ROUTE_AT_START || is_off(r))
+		return g_steal_pointer(&r);
+	call_await_all(c);
+	return call_vm(c, err);
+}
+
+static char *vm_target(ApiCall *c, RouteAt at, GError **err)
+{
+	g_autoptr(VmRecords) r = vm_to_place(c, at, err);
 
 	if (r == NULL)
 		return NULL;
@@ -349,7 +361,6 @@ static bool pass_on(ApiCall *c, const Route *route, const char *host, GError **e
 				  .user = c->user,
 				  .role = role_name(c->role) };
 	g_autoptr(PeerAnswer) a = NULL;
-	g_autoptr(GError) e = NULL;
 	uint64_t wait;
 	bool rested;
 
@@ -361,11 +372,10 @@ static bool pass_on(ApiCall *c, const Route *route, const char *host, GError **e
 	call_wake(c, rested);
 	if (a == NULL)
 		return false;
+	/* Who asks here about what was told there finds it. Older daemons do not say how far they are. */
+	call_await_revision(c, a->revision > 0 ? a->revision : INT64_MAX);
 	if (a->status >= 400)
 		return fail_theirs(a, name, err);
-	/* Who asks here about what was done there finds it, even if this host's copy is slow. */
-	if (!g_str_equal(route->method, "GET") && !store_catch_up(engine_store(c->engine), &e))
-		log_warning("%s", e->message);
 	take_answer(c, a);
 	return true;
 }
@@ -414,7 +424,9 @@ static Ws *connect_to(ApiCall *c, const Route *route, const char *host, GError *
 	g_autofree char *path = path_of(c, route), *name = name_of_host(c, host);
 	g_autofree char *user = g_strconcat("Plimsoll-User: ", c->user, NULL);
 	g_autofree char *role = g_strconcat("Plimsoll-Role: ", role_name(c->role), NULL);
-	const char *const headers[] = { user, role, NULL };
+	g_autofree char *seen =
+	    g_strdup_printf(PEER_REVISION ": %" PRId64, store_revision(engine_store(c->engine), NULL));
+	const char *const headers[] = { user, role, seen, NULL };
 	struct ws_connection connection;
 	g_autoptr(GError) e = NULL;
 	Ws *ws;

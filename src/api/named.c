@@ -34,28 +34,42 @@ static bool is_unseen(Store *s, const struct named *n, const char *ref)
 	return item == NULL;
 }
 
-static void catch_up(ApiCall *c)
+void call_await_revision(ApiCall *c, int64_t rev)
 {
+	Store *s = engine_store(c->engine);
 	g_autoptr(GError) e = NULL;
-	bool rested = call_rest(c);
+	bool rested;
 
-	if (!store_catch_up(engine_store(c->engine), &e))
+	if (store_revision(s, NULL) >= rev || store_age(s) > AGE_MAX)
+		return;
+	rested = call_rest(c);
+	if (!store_catch_up_to(s, rev, &e))
 		log_warning("%s", e->message);
 	call_wake(c, rested);
+}
+
+void call_await_all(ApiCall *c)
+{
+	call_await_revision(c, INT64_MAX);
+}
+
+void call_await_seen(ApiCall *c)
+{
+	/* Nobody waits for what a stranger says. */
+	if (c->peer != NULL && c->role != ROLE_NONE)
+		call_await_revision(c, c->seen);
 }
 
 void call_await_named(ApiCall *c)
 {
 	Store *s = engine_store(c->engine);
 
-	if (store_age(s) > AGE_MAX)
-		return;
 	for (gsize i = 0; i < G_N_ELEMENTS(NAMED); i++) {
 		const char *ref = g_hash_table_lookup(c->path, NAMED[i].part);
 
 		if (ref == NULL || !is_unseen(s, &NAMED[i], ref))
 			continue;
-		catch_up(c);
+		call_await_all(c);
 		return;
 	}
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a call names by its path, and whether this host has heard of it. */
+/* Calls wait for this host's copy of the pool's records. */
 #pragma once
 
 #include "api/call.h"
@@ -11,3 +11,9 @@
  * lost nobody waits: the call is answered from the copy, as every other one. Worker threads.
  */
 void call_await_named(ApiCall *c);
+/* Until the copy is as far as the records that the host had that asks, or passes the call on. */
+void call_await_seen(ApiCall *c);
+
+/* Until the copy has this revision, or all that was committed before; not for a lost store either. */
+void call_await_revision(ApiCall *c, int64_t rev);
+void call_await_all(ApiCall *c);

@@ -41,9 +41,12 @@ static bool look_up(Engine *e, const char *host_id, Known *k, GError **err)
 
 PeerAnswer *peer_exchange_host(Engine *e, const char *host_id, const struct peer_request *r, GError **err)
 {
+	struct peer_request known = *r;
 	Known k = { 0 };
-	PeerAnswer *a = look_up(e, host_id, &k, err) ? peer_exchange(&k.target, r, err) : NULL;
+	PeerAnswer *a;
 
+	known.revision = store_revision(e->store, NULL);
+	a = look_up(e, host_id, &k, err) ? peer_exchange(&k.target, &known, err) : NULL;
 	json_unref(k.host);
 	return a;
 }
@@ -52,7 +55,11 @@ Json *peer_call(Engine *e, const char *host_id, const char *method, const char *
 		uint64_t timeout, GError **err)
 {
 	g_autofree char *text = body != NULL ? json_print(body) : NULL;
-	const struct peer_request r = { .method = method, .path = path, .body = text, .timeout = timeout };
+	const struct peer_request r = { .method = method,
+					.path = path,
+					.body = text,
+					.revision = store_revision(e->store, NULL),
+					.timeout = timeout };
 	Known k = { 0 };
 	Json *j = look_up(e, host_id, &k, err) ? peer_json(&k.target, &r, err) : NULL;
 

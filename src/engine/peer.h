@@ -49,6 +49,12 @@ bool peer_link_lives(const PeerLink *l);
  */
 bool peer_connect(Engine *e, const char *host_id, uint64_t timeout, struct ws_connection *ret, GError **err);
 
+/*
+ * Each host reads from a copy of the pool's records. Who asks another one, but on a PeerLink, says how far
+ * its own copy is, and is answered from one that is as far; the answer says how far that was.
+ */
+#define PEER_REVISION "Plimsoll-Revision"
+
 /* ---- for the pool's own parts: below peer_call() ---- */
 
 /* Whom to call. */
@@ -68,12 +74,14 @@ struct peer_request {
 	const char *body, *content_type; /* text, or NULL; NULL: application/json */
 	const char *if_match;            /* or NULL */
 	const char *user, *role;         /* on whose behalf, or NULL: our own */
+	int64_t revision;                /* that it must be answered from at least; 0: any */
 	uint64_t timeout;
 };
 
 typedef struct PeerAnswer {
 	unsigned status;
 	char *content_type, *etag, *location; /* NULL when absent */
+	int64_t revision;                     /* that it was answered from, 0 when absent */
 	GBytes *body;
 } PeerAnswer;
 
@@ -88,7 +96,7 @@ bool peer_connect_to(const struct peer_target *t, uint64_t timeout, struct ws_co
 /* Copies `t`. */
 PeerLink *peer_link_new(const struct peer_target *t);
 
-/* The same with what the store knows of a host. */
+/* The same with what the store knows of a host, and of the revision. */
 PeerAnswer *peer_exchange_host(Engine *e, const char *host_id, const struct peer_request *r, GError **err);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PeerAnswer, peer_answer_free)

@@ -6,6 +6,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -72,10 +73,14 @@ static void take_value(const char *line, size_t len, const char *name, char **re
 static size_t take_header(char *buf, size_t size, size_t n, void *data)
 {
 	struct exchange *x = data;
+	g_autofree char *revision = NULL;
 
 	take_value(buf, size * n, "Content-Type", &x->answer->content_type);
 	take_value(buf, size * n, "ETag", &x->answer->etag);
 	take_value(buf, size * n, "Location", &x->answer->location);
+	take_value(buf, size * n, PEER_REVISION, &revision);
+	if (revision != NULL)
+		x->answer->revision = g_ascii_strtoll(revision, NULL, 10);
 	return size * n;
 }
 
@@ -176,6 +181,7 @@ static void set_times(struct exchange *x, uint64_t timeout)
 static bool set_request(struct exchange *x, const struct peer_request *r, GError **err)
 {
 	const char *type = r->content_type != NULL ? r->content_type : "application/json";
+	g_autofree char *revision = r->revision > 0 ? g_strdup_printf("%" PRId64, r->revision) : NULL;
 
 	if (g_str_equal(r->method, "HEAD"))
 		curl_easy_setopt(x->curl, CURLOPT_NOBODY, 1L);
@@ -187,7 +193,7 @@ static bool set_request(struct exchange *x, const struct peer_request *r, GError
 	}
 	if (!add_header(x, "Content-Type", r->body != NULL ? type : NULL, err) ||
 	    !add_header(x, "If-Match", r->if_match, err) || !add_header(x, "Plimsoll-User", r->user, err) ||
-	    !add_header(x, "Plimsoll-Role", r->role, err))
+	    !add_header(x, "Plimsoll-Role", r->role, err) || !add_header(x, PEER_REVISION, revision, err))
 		return false;
 	x->headers = curl_slist_append(x->headers, "Expect:"); /* no round trip for its sake */
 	curl_easy_setopt(x->curl, CURLOPT_HTTPHEADER, x->headers);

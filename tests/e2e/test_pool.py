@@ -690,7 +690,7 @@ def test_status_shows_the_level_and_what_each_host_costs(make_pool):
 # Who may do what on the pool's address
 
 
-def ask_peer(asked, as_host=None, path="/v1/vms", headers=None, method="GET"):
+def peer_answer(asked, as_host=None, path="/v1/vms", headers=None, method="GET"):
     context = ssl.create_default_context(cafile=asked.state / "pool/ca.pem")
     if as_host:
         context.load_cert_chain(as_host.state / "pool/host.pem", as_host.state / "pool/host.key")
@@ -699,9 +699,14 @@ def ask_peer(asked, as_host=None, path="/v1/vms", headers=None, method="GET"):
     try:
         connection.request(method, path, headers=headers or {})
         answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        return answer, json.loads(answer.read())
     finally:
         connection.close()
+
+
+def ask_peer(*args, **more):
+    answer, body = peer_answer(*args, **more)
+    return answer.status, body
 
 
 def test_only_members_are_served_on_the_pools_address(make_pool):
@@ -728,3 +733,23 @@ def test_only_members_are_served_on_the_pools_address(make_pool):
         shutil.copy(p[1].base / name, p[1].state / "pool" / name)
     status, error = ask_peer(p[0], p[1])
     assert status == 403 and "not a member" in error["message"]
+
+
+def test_a_host_answers_from_records_as_new_as_those_of_the_host_that_asks(pool):
+    """Which says how far its copy of them is."""
+    make_vm(pool[0], "g")
+    key = next(k for k in pool.etcd.keys() if k.endswith("/runtime"))
+    runtime = json.loads(pool.etcd.get(key))
+    for i in range(20):
+        words = (key, json.dumps({**runtime, "reason": f"put {i}"}))
+        if i % 4 == 0:  # no copy looks there: none comes to this revision by itself
+            words = ("/else", "x")
+        put = json.loads(pool.etcd.ctl("put", *words, "-w", "json").stdout)["header"]["revision"]
+        answer, vm = peer_answer(pool[1], pool[0], "/v1/vms/g", {"Plimsoll-Revision": str(put)})
+        assert answer.status == 200 and int(answer.headers["Plimsoll-Revision"]) >= put
+        assert i % 4 == 0 or vm["runtime"]["reason"] == f"put {i}"
+    # What no host can have seen is not waited for; a user of this host has no copy, and is told of none.
+    assert peer_answer(pool[1], pool[0], headers={"Plimsoll-Revision": str(1 << 62)})[0].status == 200
+    for nonsense in ("-1", "soon", ""):
+        assert peer_answer(pool[1], pool[0], headers={"Plimsoll-Revision": nonsense})[0].status == 200
+    assert "plimsoll-revision" not in pool[1].api("GET", "/v1/vms/g").headers
