@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/call.h"
+#include "api/named.h"
 #include "base/str.h"
 #include "core/model/keys.h"
 #include "engine/records.h"
@@ -19,14 +20,39 @@ const char *role_name(Role r)
 	return name[r];
 }
 
+/* Of the runtime record of the vm that a call in a pool is about; 0: there is none. */
+static int64_t vm_revision(ApiCall *c)
+{
+	const char *ref = g_hash_table_lookup(c->path, "vm");
+	g_autofree char *id = NULL, *key = NULL;
+	g_autoptr(StoreItem) item = NULL;
+
+	if (ref == NULL || engine_membership(c->engine) == NULL)
+		return 0;
+	id = record_resolve(engine_store(c->engine), "vms", ref, NULL);
+	key = id != NULL ? key_vm_runtime(id) : NULL;
+	item = key != NULL ? store_get(engine_store(c->engine), key, NULL) : NULL;
+	return item != NULL ? item->rev : 0;
+}
+
+/* An operation of another host may have ended, and the vm was judged by a copy of the records from before. */
+static bool is_outdated(ApiCall *c, int64_t seen, const GError *e)
+{
+	if (seen == 0 || (!g_error_matches(e, ERR, ERR_BUSY) && !g_error_matches(e, ERR, ERR_BAD_STATE)))
+		return false;
+	call_await_all(c);
+	return vm_revision(c) != seen;
+}
+
 bool call_run(ApiCall *c, ApiHandler handler, GError **err)
 {
 	for (unsigned n = 0;; n++) {
+		int64_t seen = n == 0 ? vm_revision(c) : 0;
 		g_autoptr(GError) e = NULL;
 
 		if (handler(c, &e))
 			return true;
-		if (n == RETRIES || !store_is_conflict(e)) {
+		if (n == RETRIES || (!store_is_conflict(e) && !is_outdated(c, seen, e))) {
 			g_propagate_error(err, g_steal_pointer(&e));
 			return false;
 		}

@@ -42,6 +42,8 @@ typedef bool (*ApiHandler)(ApiCall *c, GError **err);
  * may write one of them (the supervisor writes what guests do): then it is run
  * again, some times, on what is there now. It checks If-Match anew, so nobody
  * overwrites what he has not seen; a handler that failed has left nothing.
+ * So it is, once, when a vm is refused for its state, and another host of the
+ * pool has changed that already.
  */
 bool call_run(ApiCall *c, ApiHandler handler, GError **err);
 
