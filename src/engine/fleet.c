@@ -19,7 +19,8 @@ typedef struct Member {
 	int refs; /* atomic */
 	Fleet *fleet;
 	char *vm_id, *name;
-	Vmm *vmm; /* set once, under the fleet's lock */
+	char *operation; /* that started it; NULL: not noted */
+	Vmm *vmm;        /* set once, under the fleet's lock */
 	Console
 	    *serial; /* NULL when the vm has no serial port; the virtio console and the agent are the Vmm's */
 } Member;
@@ -34,13 +35,14 @@ struct Fleet {
 	GHashTable *member; /* vm id -> Member */
 };
 
-static Member *member_new(Fleet *f, const char *vm_id, const char *name)
+static Member *member_new(Fleet *f, const char *vm_id, const char *name, const char *operation)
 {
 	Member *m = g_new0(Member, 1);
 
 	m->fleet = f;
 	m->vm_id = g_strdup(vm_id);
 	m->name = g_strdup(name);
+	m->operation = g_strdup(operation);
 	return m;
 }
 
@@ -55,6 +57,7 @@ static void member_free(gpointer p)
 	vmm_unref(m->vmm);
 	g_free(m->vm_id);
 	g_free(m->name);
+	g_free(m->operation);
 	g_free(m);
 }
 
@@ -132,6 +135,8 @@ static bool remember(Fleet *f, const char *vm_id, const struct fleet_spec *spec,
 	json_put_str(j, "name", spec->name);
 	json_put_str(j, "dir", spec->dir);
 	json_put_str(j, "log", spec->log_path);
+	if (spec->operation != NULL)
+		json_put_str(j, "operation", spec->operation);
 	text = json_print(j);
 	store_tx_set(tx, key, STORE_ANY, text);
 	return store_commit(f->local, tx, STORE_RELAXED, NULL, err);
@@ -246,12 +251,16 @@ static bool launch(Fleet *f, Member *m, const struct fleet_spec *spec, uint64_t 
 
 bool fleet_launch(Fleet *f, const struct fleet_spec *spec, uint64_t timeout, GError **err)
 {
-	g_autoptr(Vmm) running = fleet_vmm(f, spec->vm_id);
+	g_autoptr(Vmm) own = fleet_started_by(f, spec->vm_id, spec->operation);
+	g_autoptr(Vmm) other = own == NULL ? fleet_vmm(f, spec->vm_id) : NULL;
 	Member *m;
 
-	if (running != NULL)
+	if (own != NULL)
 		return true;
-	m = member_new(f, spec->vm_id, spec->name);
+	if (other != NULL)
+		return fail_advice(err, ERR_BUSY, "Try again in a few seconds.",
+				   "a QEMU of '%s' that ran before has not ended yet", spec->name);
+	m = member_new(f, spec->vm_id, spec->name, spec->operation);
 	if (!launch(f, m, spec, timeout, err)) {
 		Errand e = { .func = drop_member, .fleet = f, .member = m };
 
@@ -293,7 +302,7 @@ static void adopt_one(void *data)
 		fleet_forget(f, vm_id);
 		return;
 	}
-	m = member_new(f, vm_id, known.name);
+	m = member_new(f, vm_id, known.name, json_str(j, "operation"));
 	m->vmm = vmm_adopt(f->host, &known, &vmm_handler, m, ADOPT_TIMEOUT, &err);
 	if (m->vmm != NULL) {
 		join_fleet(f, m, known.dir);
@@ -323,7 +332,7 @@ static void adopt_unknown(Fleet *f, const Folders *folders, const char *vm_id, F
 	g_autofree char *dir = path_vm_run_dir(folders, vm_id), *log = path_vm_log(folders, vm_id);
 	const struct fleet_spec spec = { .vm_id = vm_id, .name = vm_id, .dir = dir, .log_path = log };
 	const struct vmm_known known = { .name = vm_id, .uuid = vm_id, .dir = dir, .log_path = log };
-	Member *m = member_new(f, vm_id, vm_id);
+	Member *m = member_new(f, vm_id, vm_id, NULL);
 	g_autoptr(GError) err = NULL;
 
 	m->vmm = vmm_adopt(f->host, &known, &vmm_handler, m, ADOPT_TIMEOUT, &err);
@@ -405,17 +414,29 @@ void fleet_forget(Fleet *f, const char *vm_id)
 
 /* ---- looking up ---- */
 
-Vmm *fleet_vmm(Fleet *f, const char *vm_id)
+/* `operation` NULL: whichever started it. */
+static Vmm *look_up(Fleet *f, const char *vm_id, const char *operation)
 {
 	Member *m;
 	Vmm *v = NULL;
 
 	g_mutex_lock(&f->lock);
 	m = g_hash_table_lookup(f->member, vm_id);
-	if (m != NULL && vmm_alive(m->vmm))
+	if (m != NULL && vmm_alive(m->vmm) &&
+	    (operation == NULL || m->operation == NULL || g_str_equal(m->operation, operation)))
 		v = vmm_ref(m->vmm);
 	g_mutex_unlock(&f->lock);
 	return v;
+}
+
+Vmm *fleet_vmm(Fleet *f, const char *vm_id)
+{
+	return look_up(f, vm_id, NULL);
+}
+
+Vmm *fleet_started_by(Fleet *f, const char *vm_id, const char *operation)
+{
+	return look_up(f, vm_id, operation);
 }
 
 Agent *fleet_agent(Fleet *f, const char *vm_id)

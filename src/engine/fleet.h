@@ -34,17 +34,20 @@ Fleet *fleet_free(Fleet *f);
 
 struct fleet_spec {
 	const char *vm_id, *name, *dir, *log_path;
+	const char *operation; /* id of the one that starts it */
 	const char *const *argv;
 	const struct vmm_fd *fds;
 	size_t n_fds;
 };
 
 /*
- * Start QEMU for a vm, paused as its command line says. When the vm's QEMU
- * runs already (a step done again after a crash) nothing is started.
- * Errors of vmm_launch(). Worker threads.
+ * Start QEMU for a vm, paused as its command line says. When this operation's
+ * QEMU runs already (a step done again after a crash) nothing is started.
+ * ERR_BUSY while one of another operation runs; errors of vmm_launch(). Worker threads.
  */
 bool fleet_launch(Fleet *f, const struct fleet_spec *spec, uint64_t timeout, GError **err);
+/* The QEMU that this operation started, or one of which nobody noted which did; a reference, or NULL. */
+Vmm *fleet_started_by(Fleet *f, const char *vm_id, const char *operation);
 
 /* How the adoption of one vm went: `gone` set means that its QEMU is no more. */
 typedef void (*FleetAdoptFunc)(const char *vm_id, const char *name, const GError *gone, void *data);

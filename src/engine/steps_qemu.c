@@ -124,6 +124,7 @@ bool step_QEMU_SPAWN_run(StepContext *ctx, const Json *args, GError **err)
 		.name = json_str(args, "name"),
 		.dir = json_str(args, "run_dir"),
 		.log_path = json_str(args, "log"),
+		.operation = step_operation(ctx)->id,
 		.argv = (const char *const *)argv,
 	};
 
@@ -145,9 +146,12 @@ static bool end_qemu(StepContext *ctx, const Json *args, GError **err)
 	return v == NULL || vmm_quit(v, QUIT_TIMEOUT, err);
 }
 
+/* One that ran before is for its own operation to end. */
 bool step_QEMU_SPAWN_undo(StepContext *ctx, const Json *args, GError **err)
 {
-	return end_qemu(ctx, args, err);
+	g_autoptr(Vmm) v = fleet_started_by(fleet_of(ctx), json_str(args, "vm"), step_operation(ctx)->id);
+
+	return v == NULL || vmm_quit(v, QUIT_TIMEOUT, err);
 }
 
 bool step_QEMU_QUIT_run(StepContext *ctx, const Json *args, GError **err)
