@@ -2,6 +2,9 @@
 /* What is done with a vm as it is: start, stop and their like. */
 #include "api/handlers.h"
 #include "core/model/settings.h"
+#include "core/model/vm_state.h"
+
+#define PAST_TIMEOUT UINT64_C(10000000)
 
 typedef Operation *(*SimplePlan)(const PlanRequest *req, const VmSeen *seen, GError **err);
 
@@ -16,12 +19,30 @@ static bool act(ApiCall *c, SimplePlan plan, GError **err)
 	return call_submit(c, plan(&req->plan, &r->seen, err), err);
 }
 
+/*
+ * A guest that moved away, and ended over there, may have left an operation here that still takes its QEMU
+ * down, and removes what has the same names.
+ */
+static bool await_past(ApiCall *c, const VmRecords *r, GError **err)
+{
+	VmState state = vm_runtime_state(r->runtime);
+	bool rested, ended;
+
+	if (state == VM_RUNNING || state == VM_PAUSED || json_str(r->runtime, "operation") != NULL)
+		return true;
+	rested = call_rest(c);
+	ended = exec_wait_target(engine_exec(c->engine), r->vm->id, PAST_TIMEOUT);
+	call_wake(c, rested);
+	return ended || fail_advice(err, ERR_BUSY, "`plim operation list` shows it.",
+				    "an operation on '%s' goes on still on this host", r->vm->name);
+}
+
 bool api_vm_start(ApiCall *c, GError **err)
 {
 	g_autoptr(VmRecords) r = call_vm(c, err);
 	bool discard;
 
-	if (r == NULL || !call_flag(c, "discard_state", false, &discard, err))
+	if (r == NULL || !call_flag(c, "discard_state", false, &discard, err) || !await_past(c, r, err))
 		return false;
 	engine_await_cpu(c->engine, r->vm);
 	return act(c, discard ? plan_vm_start_cold : plan_vm_start, err);

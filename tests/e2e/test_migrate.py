@@ -853,3 +853,37 @@ def test_a_host_that_may_not_take_page_faults_says_so_before_anything_moves(two,
     ran = a.plim("vm", "migrate", "g", b.name, "--post-copy")
     assert ran.status == 9 and "unprivileged_userfaultfd" in ran.err, ran
     assert_stayed(two, "g", a, b)
+
+
+# What a guest left behind
+
+
+def test_a_guest_does_not_start_in_what_it_left_behind(two):
+    """It moved, and was killed over there, while the QEMU that it left does not quit: it waits, or is refused."""
+    a, b = two.hosts
+    started(a, "g", "--set", "restart=never", job="out=serial job=dirty:1:1")
+    old = qemus(a)[0]
+    ident, there = hold(a, "g", b)
+    try:
+        try:
+            send_all(a, "g")
+            os.kill(old, signal.SIGSTOP)
+        finally:
+            os.kill(there, signal.SIGCONT)
+        until(lambda: b.runtime("g")["operation"] is None and b.runtime("g")["host"] == ids(two)[b.name], "g on the other host")
+        b.ok("vm", "kill", "g")
+        assert a.get(f"/v1/operations/{ident}")["status"] == "running"
+        ran = a.plim("vm", "start", "g", "--host", a.name)
+        assert ran.status in (0, 15), ran
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(old, signal.SIGCONT)
+    a.wait_operation(ident)
+    if ran.status != 0:
+        a.ok("vm", "start", "g", "--host", a.name)
+    runtime = a.wait_state("g", "running")
+    assert runtime["host"] == ids(two)[a.name] and runtime["pid"] != old
+    assert_only_guest(a, runtime)
+    lines(a, "g", 1)
+    # A folder for it is on the other host still, and goes with it.
+    a.ok("vm", "migrate", "g", b.name)
