@@ -9,6 +9,7 @@ from daemon import ROOT, Daemon, open_copy, until
 
 BUILD_TIME = 900
 BOOT_TIME = 300.0
+REST_TIME = 900.0
 
 
 def image():
@@ -37,7 +38,7 @@ class Debian:
                            "--initrd", initrd, "--cmdline", path.with_suffix(".cmdline").read_text().strip(), *options)
             self.daemon.ok("vm", "start", "deb")
             until(self.answers, "answer of the agent", BOOT_TIME)
-            until(self.rests, "end of its boot", BOOT_TIME)
+            until(self.rests, "end of its boot", REST_TIME)
         except BaseException:
             self.daemon.close()
             raise
