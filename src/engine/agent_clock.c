@@ -94,20 +94,20 @@ static bool set(Agent *a, int64_t us, GError **err)
 
 /*
  * An agent of Linux sets the system's clock, and then complains where there is no clock of hardware to write
- * to: did it go on, and to there?
+ * to: did it go on, and to there? It is late by what went by until it took the time, at most `took`.
  */
-static bool is_set(Agent *a, int64_t offset, const struct agent_clock *before)
+static bool is_set(Agent *a, int64_t offset, const struct agent_clock *before, uint64_t took)
 {
 	struct agent_clock now;
 
 	return agent_clock_ask(a, &now, NULL) && surely_late(&now, before) > 0 &&
-	       ABS(offset - now.offset) < CLOCK_LATE_MIN + now.doubt;
+	       ABS(offset - now.offset) < CLOCK_LATE_MIN + now.doubt + (int64_t)took;
 }
 
 bool agent_clock_restore(Agent *a, const struct agent_clock *was, uint64_t since, uint64_t wait,
 			 int64_t *ret_late, GError **err)
 {
-	uint64_t until = time_monotonic() + wait;
+	uint64_t until = time_monotonic() + wait, begin;
 	g_autoptr(GError) e = NULL;
 	struct agent_clock now;
 	int64_t late;
@@ -118,7 +118,9 @@ bool agent_clock_restore(Agent *a, const struct agent_clock *was, uint64_t since
 	late = surely_late(was, &now);
 	if (late < CLOCK_LATE_MIN || late - CLOCK_LATE_MIN > (int64_t)(time_real() - since))
 		return true;
-	if (!set(a, (int64_t)time_real() + was->offset, &e) && !is_set(a, was->offset, &now)) {
+	begin = time_monotonic();
+	if (!set(a, (int64_t)time_real() + was->offset, &e) &&
+	    !is_set(a, was->offset, &now, time_monotonic() - begin)) {
 		g_propagate_error(err, g_steal_pointer(&e));
 		return false;
 	}

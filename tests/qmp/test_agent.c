@@ -981,8 +981,11 @@ static void test_a_late_clock_is_set_once_to_where_it_was(void)
 /* Each answer takes longer than a narrow one may. */
 #define SLOW (SECONDS * 3 / 10)
 
+/* Takes the time, as late as it answers, and complains of its clock of hardware. */
 static void agent_is_late_and_slow(FakeAgent *f)
 {
+	static const char refusal[] =
+	    "{\"error\": {\"class\": \"GenericError\", \"desc\": \"no hwclock\"}}\n";
 	char *line;
 
 	fake_sync(f);
@@ -990,12 +993,13 @@ static void agent_is_late_and_slow(FakeAgent *f)
 		_cleanup_json_ Json *j = json_parse(line, strlen(line), NULL);
 
 		g_free(line);
+		g_usleep(SLOW);
 		if (g_strcmp0(json_str(j, "execute"), "guest-set-time") == 0) {
-			take_time(f, json_obj(j, "arguments"), (int64_t)time_real() - (int64_t)SECONDS);
+			g_atomic_int_add(&clock_set, 1);
+			fake_say(f, refusal, strlen(refusal));
 			continue;
 		}
-		g_usleep(SLOW);
-		say_time(f, g_atomic_int_get(&clock_set) == 0 ? -6 * (int64_t)SECONDS : 0);
+		say_time(f, g_atomic_int_get(&clock_set) == 0 ? -6 * (int64_t)SECONDS : -(int64_t)SLOW);
 	}
 }
 
