@@ -169,6 +169,12 @@ static Json *exec_answer(const AgentExecResult *r)
 	return j;
 }
 
+/* A daemon that is to end waits for no program of a guest's. */
+static bool is_ending(void *data)
+{
+	return exec_is_stopping(engine_exec(data));
+}
+
 bool api_vm_agent_exec(ApiCall *c, GError **err)
 {
 	static const char *const known[] = { "command", "input", "timeout", NULL };
@@ -187,7 +193,9 @@ bool api_vm_agent_exec(ApiCall *c, GError **err)
 		return fail(err, ERR_INVALID, "'command' must be a list of at least one word");
 	e = (struct agent_exec){ .path = command[0],
 				 .args = (const char *const *)command + 1,
-				 .input = input };
+				 .input = input,
+				 .ended = is_ending,
+				 .data = c->engine };
 	e.input_len = input != NULL ? strlen(input) : 0;
 	a = call_agent(c, err);
 	rested = call_rest(c);

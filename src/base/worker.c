@@ -85,6 +85,8 @@ void worker_pool_drain(WorkerPool *p)
 WorkerPool *worker_pool_free(WorkerPool *p)
 {
 	if (p != NULL) {
+		/* Who rests wakes while it is a pool still. */
+		worker_pool_drain(p);
 		g_thread_pool_free(p->threads, FALSE, TRUE);
 		g_mutex_clear(&p->lock);
 		g_free(p);

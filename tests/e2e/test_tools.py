@@ -274,6 +274,16 @@ def test_guests_that_were_never_heard_lack_what_hangs_on_an_agent(sim):
     assert told(sim) == []
 
 
+def test_a_daemon_that_ends_waits_for_no_program_of_a_guest(guests):
+    with guests.begin("vm", "exec", "web1", "--timeout", "20min", "--", "sleep", "1200") as plim:
+        until(lambda: guests.ok("vm", "exec", "web1", "--", "sh", "-c", "ps | grep 'sleep [1]200' || true"), "the program")
+        guests.restart()
+        said = plim.communicate(timeout=60)[1]
+    assert plim.returncode != 0 and "not waited for" in said, said
+    until(lambda: guests.agent_answers("web1"), "its agent")
+    guests.ok("vm", "exec", "web1", "--", "sh", "-c", 'kill $(pidof sleep)')
+
+
 def test_what_makes_no_sense_is_refused_with_advice(sim):
     sim.ok("vm", "create", "a", "--nic", "none")
     for args, advice in ((("tools", "rollout", "--wave", "0%"), "10%"), (("tools", "rollout", "--wave", "some"), "10%"),

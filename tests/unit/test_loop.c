@@ -138,6 +138,23 @@ static void test_pool_runs_what_waits_before_it_ends(void)
 	g_assert_null(worker_pool_free(NULL));
 }
 
+static void resting_job(void *data)
+{
+	WorkerPool *pool = data;
+
+	g_assert_true(worker_pool_rest(pool, 1));
+	g_usleep(50000);
+	worker_pool_wake(pool);
+}
+
+static void test_who_rests_may_wake_while_the_pool_is_freed(void)
+{
+	WorkerPool *pool = worker_pool_new(1);
+
+	worker_pool_push(pool, resting_job, pool);
+	g_assert_null(worker_pool_free(pool));
+}
+
 /* ---- timers ---- */
 
 struct timed {
@@ -480,5 +497,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < G_N_ELEMENTS(tests); i++)
 		g_test_add(tests[i].path, Fixture, NULL, set_up, tests[i].func, tear_down);
 	g_test_add_func("/worker/runs_what_waits", test_pool_runs_what_waits_before_it_ends);
+	g_test_add_func("/worker/wakes_while_freed", test_who_rests_may_wake_while_the_pool_is_freed);
 	return g_test_run();
 }
