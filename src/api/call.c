@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/call.h"
-#include "api/named.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "core/model/keys.h"
 #include "engine/records.h"
@@ -12,12 +12,34 @@
 #define RETRIES 16
 /* Requests that wait at a time, each with a thread. */
 #define WAITING_MAX 1000
+/* A copy that is older has lost its store, and waiting brings nothing: the store's checker looks every 2 s.
+ */
+#define AGE_MAX (10 * SECOND)
 
 const char *role_name(Role r)
 {
 	static const char *const name[] = { "none", "viewer", "operator", "admin", "peer" };
 
 	return name[r];
+}
+
+void call_await_revision(ApiCall *c, int64_t rev)
+{
+	Store *s = engine_store(c->engine);
+	g_autoptr(GError) e = NULL;
+	bool rested;
+
+	if (store_revision(s, NULL) >= rev || store_age(s) > AGE_MAX)
+		return;
+	rested = call_rest(c);
+	if (!store_catch_up_to(s, rev, &e))
+		log_warning("%s", e->message);
+	call_wake(c, rested);
+}
+
+void call_await_all(ApiCall *c)
+{
+	call_await_revision(c, INT64_MAX);
 }
 
 /* Of the runtime record of the vm that a call in a pool is about; 0: there is none. */

@@ -46,6 +46,12 @@ typedef bool (*ApiHandler)(ApiCall *c, GError **err);
  * pool has changed that already.
  */
 bool call_run(ApiCall *c, ApiHandler handler, GError **err);
+/*
+ * Wait until this host's copy of the pool's records has this revision, or all that was committed before; not
+ * for a lost store.
+ */
+void call_await_revision(ApiCall *c, int64_t rev);
+void call_await_all(ApiCall *c);
 
 /* A variable of the route; never NULL for a name that the route has. */
 const char *call_path(const ApiCall *c, const char *name);

@@ -2,7 +2,6 @@
 #include "api/forward.h"
 #include "api/handlers.h"
 #include "api/image_choice.h"
-#include "api/named.h"
 #include "base/str.h"
 #include "core/model/keys.h"
 #include "core/model/settings.h"

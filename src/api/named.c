@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/named.h"
-#include "base/log.h"
 #include "base/str.h"
 #include "core/model/keys.h"
 #include "engine/records.h"
@@ -9,10 +8,6 @@ static char *key_vm(const char *id)
 {
 	return key_vm_config(id);
 }
-
-/* A copy that is older has lost its store, and waiting brings nothing: the store's checker looks every 2 s.
- */
-#define AGE_MAX (UINT64_C(10) * 1000000)
 
 /* By the names that the paths of api/openapi.yaml give them. */
 static const struct named {
@@ -32,25 +27,6 @@ static bool is_unseen(Store *s, const struct named *n, const char *ref)
 	g_autoptr(StoreItem) item = store_get(s, key, NULL);
 
 	return item == NULL;
-}
-
-void call_await_revision(ApiCall *c, int64_t rev)
-{
-	Store *s = engine_store(c->engine);
-	g_autoptr(GError) e = NULL;
-	bool rested;
-
-	if (store_revision(s, NULL) >= rev || store_age(s) > AGE_MAX)
-		return;
-	rested = call_rest(c);
-	if (!store_catch_up_to(s, rev, &e))
-		log_warning("%s", e->message);
-	call_wake(c, rested);
-}
-
-void call_await_all(ApiCall *c)
-{
-	call_await_revision(c, INT64_MAX);
 }
 
 void call_await_seen(ApiCall *c)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls wait for this host's copy of the pool's records. */
+/* What a call goes by, and whether this host's copy of the pool's records is as far. */
 #pragma once
 
 #include "api/call.h"
@@ -13,7 +13,3 @@
 void call_await_named(ApiCall *c);
 /* Until the copy is as far as the records that the host had that asks, or passes the call on. */
 void call_await_seen(ApiCall *c);
-
-/* Until the copy has this revision, or all that was committed before; not for a lost store either. */
-void call_await_revision(ApiCall *c, int64_t rev);
-void call_await_all(ApiCall *c);
