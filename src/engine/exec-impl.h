@@ -5,9 +5,6 @@
 #include "core/model/operation.h"
 #include "engine/exec.h"
 
-/* Steps that wait for their guests at a time, each with a thread. */
-#define RESTING_MAX 512
-
 typedef struct Task {
 	Exec *exec;
 	WorkerPool *pool; /* whose thread it runs on */

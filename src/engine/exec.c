@@ -425,55 +425,9 @@ static void task_push(Task *t, WorkerFunc run)
 	worker_pool_push(t->pool, run, t);
 }
 
-/*
- * Of one of which nobody knows whether it has begun. False: nobody does still. That it has failed is written
- * where its beginning would write: after that it can't begin any more.
- */
-static bool try_settle(Task *t, bool *ret_begun)
-{
-	g_autoptr(GError) err = NULL;
-	StoreTx *tx = store_tx_new();
-
-	exec_put_operation(tx, t->op, 0);
-	*ret_begun = !store_commit(t->exec->config.store, tx, STORE_DURABLE, NULL, &err);
-	return !*ret_begun || store_is_conflict(err);
-}
-
-static void settle_task(void *data)
-{
-	Task *t = data;
-	bool rests = worker_pool_rest(t->pool, RESTING_MAX), known = false, begun = false;
-
-	set_end(t, OPERATION_FAILED);
-	while (!known && !exec_is_stopping(t->exec)) {
-		known = try_settle(t, &begun);
-		if (!known)
-			g_usleep(END_PAUSE);
-	}
-	if (rests)
-		worker_pool_wake(t->pool);
-	if (known && begun)
-		finish_backwards(t);
-	task_end(t, known);
-}
-
-/* Its beginning was not stored, for all that we know. Takes op. */
-static void begin_failed(Exec *e, Operation *op, const GError *why)
-{
-	if (!store_came_to_nothing(why)) {
-		op->error = err_to_json(why);
-		task_push(task_add(e, op), settle_task);
-		return;
-	}
-	if (e->config.dismiss != NULL)
-		e->config.dismiss(op, e->config.data);
-	operation_free(op);
-}
-
 /* Takes op. */
 static bool submit(Exec *e, Operation *op, GError **err)
 {
-	g_autoptr(GError) why = NULL;
 	StoreTx *tx = store_tx_new();
 
 	g_free(op->host);
@@ -481,16 +435,17 @@ static bool submit(Exec *e, Operation *op, GError **err)
 	if (op->plan->step->len > 0)
 		op->index = 0;
 	add_begin_writes(tx, op);
-	exec_put_operation(tx, op, 0);
+	exec_put_operation(tx, op, STORE_ANY);
 	if (e->config.admit != NULL && !e->config.admit(op, tx, e->config.data, err)) {
 		store_tx_free(tx);
 		operation_free(op);
 		return false;
 	}
 	if (!store_commit(e->config.store, tx, operation_begins_durable(op) ? STORE_DURABLE : STORE_RELAXED,
-			  NULL, &why)) {
-		begin_failed(e, op, why);
-		g_propagate_error(err, g_steal_pointer(&why));
+			  NULL, err)) {
+		if (e->config.dismiss != NULL)
+			e->config.dismiss(op, e->config.data);
+		operation_free(op);
 		return false;
 	}
 	task_push(task_add(e, op), run_task);
