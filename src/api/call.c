@@ -57,10 +57,17 @@ static int64_t vm_revision(ApiCall *c)
 	return item != NULL ? item->rev : 0;
 }
 
+/* vm_allows() did: nothing was begun. */
+static bool refused_for_state(const GError *e)
+{
+	return (g_error_matches(e, ERR, ERR_BUSY) && json_str(err_details(e), "operation") != NULL) ||
+	       (g_error_matches(e, ERR, ERR_BAD_STATE) && json_str(err_details(e), "state") != NULL);
+}
+
 /* An operation of another host may have ended, and the vm was judged by a copy of the records from before. */
 static bool is_outdated(ApiCall *c, int64_t seen, const GError *e)
 {
-	if (seen == 0 || (!g_error_matches(e, ERR, ERR_BUSY) && !g_error_matches(e, ERR, ERR_BAD_STATE)))
+	if (seen == 0 || !refused_for_state(e))
 		return false;
 	call_await_all(c);
 	return vm_revision(c) != seen;

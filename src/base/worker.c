@@ -15,6 +15,7 @@ struct WorkerPool {
 	GThreadPool *threads;
 	GMutex lock; /* of what follows */
 	unsigned n_threads, resting;
+	bool ending; /* GLib changes its bound no more */
 };
 
 static void run_job(gpointer data, gpointer unused)
@@ -53,7 +54,7 @@ bool worker_pool_rest(WorkerPool *p, unsigned rest_max)
 	bool may;
 
 	g_mutex_lock(&p->lock);
-	may = p->resting < rest_max;
+	may = p->resting < rest_max && !p->ending;
 	p->resting += may;
 	if (may)
 		g_thread_pool_set_max_threads(p->threads, (gint)(p->n_threads + p->resting), NULL);
@@ -67,7 +68,8 @@ void worker_pool_wake(WorkerPool *p)
 	g_mutex_lock(&p->lock);
 	g_assert(p->resting > 0);
 	p->resting--;
-	g_thread_pool_set_max_threads(p->threads, (gint)(p->n_threads + p->resting), NULL);
+	if (!p->ending)
+		g_thread_pool_set_max_threads(p->threads, (gint)(p->n_threads + p->resting), NULL);
 	g_mutex_unlock(&p->lock);
 }
 
@@ -85,8 +87,9 @@ void worker_pool_drain(WorkerPool *p)
 WorkerPool *worker_pool_free(WorkerPool *p)
 {
 	if (p != NULL) {
-		/* Who rests wakes while it is a pool still. */
-		worker_pool_drain(p);
+		g_mutex_lock(&p->lock);
+		p->ending = true;
+		g_mutex_unlock(&p->lock);
 		g_thread_pool_free(p->threads, FALSE, TRUE);
 		g_mutex_clear(&p->lock);
 		g_free(p);

@@ -626,9 +626,6 @@ static EtcdWatch *watch_new(EtcdWatcher *r, const char *prefix, int64_t after, G
 	return w;
 }
 
-/* It is opened when a daemon starts, and again when it broke: nobody waits for one answer. */
-#define OPEN_PATIENCE 3
-
 /*
  * Until etcd has confirmed it: from then on it misses nothing, however the history is cut. On failure the
  * watch is closed.
@@ -636,7 +633,7 @@ static EtcdWatch *watch_new(EtcdWatcher *r, const char *prefix, int64_t after, G
 static bool wait_until_open(EtcdWatch *w, GError **err)
 {
 	EtcdWatcher *r = w->owner;
-	uint64_t until = time_monotonic() + OPEN_PATIENCE * r->s->config->timeout;
+	uint64_t until = time_monotonic() + r->s->config->timeout;
 	struct timespec ts = { .tv_sec = (time_t)(until / 1000000),
 			       .tv_nsec = (long)(until % 1000000) * 1000 };
 	bool ok;
