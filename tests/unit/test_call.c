@@ -34,6 +34,15 @@ static bool refusing_handler(ApiCall *c, GError **err)
 	return fail(err, ERR_CONFLICT, "there is a vm of that name");
 }
 
+/* A call that names nothing. */
+static bool run(ApiHandler handler, GError **err)
+{
+	g_autoptr(GHashTable) path = g_hash_table_new(g_str_hash, g_str_equal);
+	ApiCall c = { .path = path };
+
+	return call_run(&c, handler, err);
+}
+
 static void begin(unsigned races)
 {
 	world.store = store_open("mem:", NULL);
@@ -53,10 +62,9 @@ static void end(const char *left)
 static void test_a_lost_race_is_run_again_on_what_is_there_now(void)
 {
 	g_autoptr(GError) err = NULL;
-	ApiCall c = { 0 };
 
 	begin(3);
-	g_assert_true(call_run(&c, racing_handler, &err));
+	g_assert_true(run(racing_handler, &err));
 	g_assert_no_error(err);
 	g_assert_cmpuint(world.runs, ==, 4);
 	end("ours");
@@ -65,10 +73,9 @@ static void test_a_lost_race_is_run_again_on_what_is_there_now(void)
 static void test_who_loses_always_is_told_in_the_end(void)
 {
 	g_autoptr(GError) err = NULL;
-	ApiCall c = { 0 };
 
 	begin(1000);
-	g_assert_false(call_run(&c, racing_handler, &err));
+	g_assert_false(run(racing_handler, &err));
 	g_assert_error(err, ERR, ERR_CONFLICT);
 	g_assert_cmpuint(world.runs, >, 1);
 	g_assert_cmpuint(world.runs, <, 100);
@@ -78,10 +85,9 @@ static void test_who_loses_always_is_told_in_the_end(void)
 static void test_a_conflict_that_is_no_race_is_told_at_once(void)
 {
 	g_autoptr(GError) err = NULL;
-	ApiCall c = { 0 };
 
 	begin(0);
-	g_assert_false(call_run(&c, refusing_handler, &err));
+	g_assert_false(run(refusing_handler, &err));
 	g_assert_error(err, ERR, ERR_CONFLICT);
 	g_assert_cmpuint(world.runs, ==, 1);
 	end("first");
