@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
 #include <linux/ethtool.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
@@ -91,6 +92,24 @@ static int link_join(unsigned index, unsigned bridge, unsigned mtu)
 	return talk(h);
 }
 
+/*
+ * A bridge that was given no address has the lowest of its ports' (Linux, net/bridge/br_stp_if.c), which no
+ * tap's may be: the host's neighbours send to the address that they know for up to a minute.
+ */
+static int link_take_high_address(const char *name, unsigned index)
+{
+	char buf[1024];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct ifreq io = { 0 };
+
+	if (!ask(name, SIOCGIFHWADDR, &io))
+		return -errno;
+	link_header(h, RTM_NEWLINK, index);
+	io.ifr_hwaddr.sa_data[0] = (char)0xfe;
+	mnl_attr_put(h, IFLA_ADDRESS, ETH_ALEN, io.ifr_hwaddr.sa_data);
+	return talk(h);
+}
+
 static int link_delete(unsigned index)
 {
 	char buf[1024];
@@ -139,6 +158,7 @@ static bool make_persistent(const char *name, bool multi, GError **err)
 
 bool net_tap_add(const char *name, const char *bridge, unsigned queues, GError **err)
 {
+	unsigned index;
 	int r;
 
 	if (!check_bridge(bridge, err))
@@ -147,7 +167,10 @@ bool net_tap_add(const char *name, const char *bridge, unsigned queues, GError *
 		return fail(err, ERR_INVALID, "the interface '%s' is there already and no tap", name);
 	if (if_nametoindex(name) == 0 && !make_persistent(name, queues > 1, err))
 		return false;
-	r = link_join(if_nametoindex(name), if_nametoindex(bridge), mtu_of(bridge));
+	index = if_nametoindex(name);
+	r = link_take_high_address(name, index);
+	if (r == 0)
+		r = link_join(index, if_nametoindex(bridge), mtu_of(bridge));
 	if (r < 0) {
 		fail_errno(err, -r, "can't put '%s' on the bridge '%s'", name, bridge);
 		net_tap_del(name, NULL);

@@ -16,9 +16,9 @@
 #define NET_QUEUES_MAX 16
 
 /*
- * Make the tap `name`, multi-queue if `queues` > 1, with the bridge's MTU, put
- * it on `bridge` and bring it up. ERR_NOT_FOUND with advice when there is no
- * such bridge; ERR_INVALID when the name is an interface of another kind.
+ * Make the tap `name`, multi-queue if `queues` > 1, with the bridge's MTU and an
+ * address that the bridge does not take for its own, put it on `bridge` and bring it up. ERR_NOT_FOUND with
+ * advice when there is no such bridge; ERR_INVALID when the name is an interface of another kind.
  */
 bool net_tap_add(const char *name, const char *bridge, unsigned queues, GError **err);
 /* An absent tap is fine. */

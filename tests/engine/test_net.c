@@ -118,6 +118,27 @@ static void test_a_tap_is_up_on_its_bridge_with_its_mtu(void)
 	rig_down();
 }
 
+/* Else the host could not be reached by who knows the bridge's address, whenever a guest starts. */
+static void test_the_bridge_keeps_its_address(void)
+{
+	g_autofree char *before = NULL, *after = NULL, *own = NULL;
+
+	if (!rig_up())
+		return;
+	ip("link add eth0 address fa:ff:ff:ff:ff:ff type veth peer name far");
+	ip("link set eth0 master br0");
+	before = attribute("br0", "address");
+	g_assert_cmpstr(before, ==, "fa:ff:ff:ff:ff:ff");
+	added("tap1", "br0", 1);
+	after = attribute("br0", "address");
+	own = attribute("tap1", "address");
+	g_assert_cmpstr(after, ==, before);
+	g_assert_true(g_str_has_prefix(own, "fe:"));
+	deleted("tap1");
+	ip("link del eth0");
+	rig_down();
+}
+
 static void test_done_twice_is_done_once(void)
 {
 	unsigned index;
@@ -269,6 +290,7 @@ int main(int argc, char **argv)
 	g_test_init(&argc, &argv, NULL);
 #define T(name) g_test_add_func("/net/" #name, test_##name)
 	T(a_tap_is_up_on_its_bridge_with_its_mtu);
+	T(the_bridge_keeps_its_address);
 	T(done_twice_is_done_once);
 	T(a_tap_moves_to_the_bridge_it_is_asked_on);
 	T(each_queue_opens_and_the_tap_outlives_them);
