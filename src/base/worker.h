@@ -20,8 +20,9 @@ void worker_pool_push(WorkerPool *p, WorkerFunc func, void *data);
 /*
  * For a job that runs here and is about to wait, for a guest or for another
  * pool, without a use for the processor: until worker_pool_wake() it does not
- * count, and another may run in its place. At most `rest_max` rest so; the
- * others count on, and false is returned: no wake is due then.
+ * count, and another may run in its place. At most `rest_max` rest so, and none
+ * begins to in a pool that is being freed; the others count on, and false is
+ * returned: no wake is due then.
  */
 bool worker_pool_rest(WorkerPool *p, unsigned rest_max);
 void worker_pool_wake(WorkerPool *p);

@@ -146,8 +146,8 @@ void vmm_exit_clear(VmmExit *e);
 /* Wait for its end. ERR_TIMEOUT when it still lives. Blocks; never on the loop's thread. */
 bool vmm_wait(Vmm *v, uint64_t timeout, GError **err);
 /*
- * End it: `quit`; half the time later SIGTERM; then, in the last quarter,
- * SIGKILL. Returns as soon as the process is gone; one that is gone already is
+ * End it: `quit`; half the time later SIGTERM; then, in the last quarter and
+ * for ten seconds at least, SIGKILL. Returns as soon as the process is gone; one that is gone already is
  * fine. The disks' caches are written out unless SIGKILL had to be used.
  * ERR_TIMEOUT only when the kernel can't end it (it waits for storage).
  */
