@@ -384,7 +384,7 @@ static bool open_parts(Engine *e, const struct engine_config *config, GError **e
 	e->local = open_store(&e->folders, "host.db", err);
 	if (e->local == NULL)
 		return false;
-	if (!pool_recover(e->folders.state, &e->join_undone, err))
+	if (!pool_recover(&e->folders, &e->join_undone, err))
 		return false;
 	e->member = membership_load(e->folders.state, MEMBERSHIP_FILE, &e2);
 	if (e2 != NULL) {
@@ -775,13 +775,13 @@ void engine_stop(Engine *e)
 	ledger_stop_all(e->ledger);
 	wake_watch_stop(e->watch);
 	memory_keeper_stop(e->memory);
-	e->keeper = pool_keeper_stop(e->keeper);
+	pool_keeper_stop(e->keeper);
 	exec_stop(e->exec);
 	if (e->freezes != NULL)
 		freeze_keeper_stop(e->freezes);
 	/* What the supervisor began needs the fleet and a loop that turns. */
 	worker_pool_drain(e->pool);
-	e->lease = lease_stop(e->lease);
+	lease_stop(e->lease);
 	if (e->facts->len > 0)
 		events_emit(e->events, EVENT_DAEMON_STOPPED, NULL, NULL, NULL, NULL,
 			    "the daemon of host %s stops; guests run on", e->host_name);
@@ -796,12 +796,13 @@ Engine *engine_close(Engine *e)
 	memory_keeper_free(e->memory);
 	ledger_free(e->ledger);
 	fleet_free(e->fleet);
-	pool_keeper_stop(e->keeper);
+	pool_keeper_free(e->keeper);
 	lease_stop(e->lease);
 	exec_free(e->exec);
 	admission_free(e->admission);
 	worker_pool_free(e->launch_pool);
 	worker_pool_free(e->pool);
+	lease_free(e->lease);
 	level_keeper_free(e->level);
 	host_cpu_free(e->cpu);
 	supervisor_free(e->supervisor);

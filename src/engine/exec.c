@@ -474,7 +474,7 @@ bool exec_freeze(Exec *e, uint64_t timeout, GError **err)
 	if (e->frozen) {
 		g_mutex_unlock(&e->lock);
 		return fail_advice(err, ERR_BUSY, "Wait for its end: `plim pool status`.",
-				   "this host joins or leaves a pool right now");
+				   "this host joins or leaves a pool right now, or its daemon begins anew");
 	}
 	e->frozen = true;
 	while (g_hash_table_size(e->task) + e->submitting > 0)

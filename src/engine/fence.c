@@ -15,6 +15,7 @@
 #define MAGIC UINT64_C(0x31636e66736d6c70)
 /* The guard looks again at least so often: for a deadline that came earlier, and for the end of its work. */
 #define LOOK_AGAIN UINT64_C(1000000)
+#define AWAIT_PAUSE 10000
 #define FILE_NAME "fence"
 
 /* A pid of 0 is a free place. */
@@ -39,6 +40,11 @@ struct Fence {
 	struct table *table;
 	GMutex lock; /* of writers */
 };
+
+static char *path_of(const char *run)
+{
+	return g_build_filename(run, FILE_NAME, NULL);
+}
 
 uint64_t fence_now(void)
 {
@@ -222,7 +228,7 @@ Fence *fence_open(const char *run, const char *user, GError **err)
 	Fence *f = g_new0(Fence, 1);
 
 	g_mutex_init(&f->lock);
-	f->path = g_build_filename(run, FILE_NAME, NULL);
+	f->path = path_of(run);
 	f->user = g_strdup(user);
 	return open_table(f, err) ? f : fence_close(f);
 }
@@ -345,15 +351,59 @@ struct fence_ends fence_release(Fence *f, bool (*may_go)(pid_t pid, void *data),
 
 /* ---- all of them ---- */
 
-static void kill_of_file(const char *path)
+/* NULL: there is none. */
+static struct table *open_there(const char *path, int *ret_fd)
 {
 	_cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	struct table *t = fd >= 0 ? map(fd) : NULL;
+
+	if (t != NULL && load(&t->magic) != MAGIC) {
+		munmap(t, sizeof *t);
+		return NULL;
+	}
+	*ret_fd = t != NULL ? g_steal_fd(&fd) : -EBADF;
+	return t;
+}
+
+/* A guard that is about to stop them does so before it sees that there is no lease to watch, and ends. */
+static void await_guard(int fd)
+{
+	uint64_t until = fence_now() + 3 * LOOK_AGAIN;
+
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (fence_now() > until) {
+			log_warning("the guard of this host's guests does not end");
+			return;
+		}
+		g_usleep(AWAIT_PAUSE);
+	}
+}
+
+void fence_drop(const char *run)
+{
+	g_autofree char *path = path_of(run);
+	_cleanup_close_ int fd = -EBADF;
+	struct table *t = open_there(path, &fd);
+
+	if (t == NULL)
+		return;
+	save(&t->until, 0);
+	await_guard(fd);
+	save(&t->shut_at, 0);
+	send_all(t, SIGCONT);
+	munmap(t, sizeof *t);
+	unlink(path);
+}
+
+static void kill_of_file(const char *path)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct table *t = open_there(path, &fd);
 	unsigned n;
 
 	if (t == NULL)
 		return;
-	n = load(&t->magic) == MAGIC ? send_all(t, SIGKILL) : 0;
+	n = send_all(t, SIGKILL);
 	if (n > 0)
 		log_warning("%u QEMUs of this host are ended", n);
 	munmap(t, sizeof *t);
@@ -372,8 +422,7 @@ static void kill_of_folder(const char *run, const char *vm_id)
 
 void fence_kill_all(const char *run)
 {
-	g_autofree char *vms = g_build_filename(run, "vms", NULL),
-			*fence = g_build_filename(run, FILE_NAME, NULL);
+	g_autofree char *vms = g_build_filename(run, "vms", NULL), *fence = path_of(run);
 	GDir *d = g_dir_open(vms, 0, NULL);
 	const char *name;
 

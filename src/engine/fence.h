@@ -57,6 +57,12 @@ bool fence_check_guard(Fence *f, GError **err);
 int fence_guard(int fd);
 
 /*
+ * This host is in no pool any more, and what runs below `run` is its own: whatever was held goes on, and
+ * there is no fence. Nobody may set one meanwhile. Waits for the guard's end, seconds at most.
+ */
+void fence_drop(const char *run);
+
+/*
  * SIGKILL for every QEMU below `run`: those of the file, and those whose process id is in the folder of their
  * vm. The guard has nothing to do any more.
  */

@@ -7,6 +7,7 @@
 #include "engine/owner.h"
 #include "engine/pool-impl.h"
 #include "engine/qemu_pid.h"
+#include "engine/rounds.h"
 
 #include <string.h>
 
@@ -19,13 +20,11 @@ struct Lease {
 	Engine *engine;
 	uint64_t ttl;
 	char *key;
-	GThread *thread;
-	GMutex lock; /* of the members below */
-	GCond wake;
-	bool ending;
+	Rounds *rounds;
+	GMutex lock;    /* of the members below */
 	int64_t rev;    /* of the key that is ours */
 	uint64_t until; /* on the monotonic clock */
-	/* the thread's own */
+	/* the rounds' own */
 	StoreLease *lease;
 	uint64_t asleep;  /* how long the host has slept, before the lease was asked for */
 	uint64_t held_to; /* when the guests must stop, on the fence's clock */
@@ -325,21 +324,7 @@ static void look_around(Lease *l)
 		look_at_host(l, items->pdata[i]);
 }
 
-/* ---- the thread ---- */
-
-/* False when it shall end. */
-static bool pause_for(Lease *l, uint64_t us)
-{
-	gint64 until = g_get_monotonic_time() + (gint64)us;
-	bool on;
-
-	g_mutex_lock(&l->lock);
-	while (!l->ending && g_cond_wait_until(&l->wake, &l->lock, until))
-		continue;
-	on = !l->ending;
-	g_mutex_unlock(&l->lock);
-	return on;
-}
+/* ---- its rounds ---- */
 
 static void tell_trouble(Lease *l, const GError *e)
 {
@@ -361,35 +346,36 @@ static uint64_t next_pause(const Lease *l)
 	return due > now ? MIN(due - now, l->ttl / 3) : 0;
 }
 
-static gpointer keep(gpointer data)
+/* Returns when the next renewal is due. */
+static uint64_t tend(Lease *l)
+{
+	bool ok;
+
+	if (l->late)
+		log_info("the lease of this host is renewed again");
+	l->late = false;
+	ok = tend_fence(l);
+	look_around(l);
+	return ok ? next_pause(l) : retry_pause(l);
+}
+
+static uint64_t do_round(void *data)
 {
 	Lease *l = data;
-	uint64_t pause = l->fresh ? retry_pause(l) : next_pause(l);
+	g_autoptr(GError) e = NULL;
 
-	while (pause_for(l, pause)) {
-		g_autoptr(GError) e = NULL;
-		bool ok;
-
-		if (renew(l, &e)) {
-			if (l->late)
-				log_info("the lease of this host is renewed again");
-			l->late = false;
-			ok = tend_fence(l);
-			look_around(l);
-			pause = ok ? next_pause(l) : retry_pause(l);
-		} else if (l->dismissed) {
-			/* The start finds out what this means. Not so when etcd takes its right away: it may
-			 * have it back soon. */
-			log_error("%s", e->message);
-			engine_restart(l->engine);
-			return NULL;
-		} else {
-			tell_trouble(l, e);
-			watch_fence(l);
-			pause = retry_pause(l);
-		}
+	if (renew(l, &e))
+		return tend(l);
+	if (l->dismissed) {
+		/* The start finds out what this means. Not so when etcd takes its right away: it may have it
+		 * back soon. */
+		log_error("%s", e->message);
+		engine_restart(l->engine);
+		return ROUNDS_OVER;
 	}
-	return NULL;
+	tell_trouble(l, e);
+	watch_fence(l);
+	return retry_pause(l);
 }
 
 Lease *lease_start(Engine *e, uint64_t ttl, GError **err)
@@ -397,7 +383,6 @@ Lease *lease_start(Engine *e, uint64_t ttl, GError **err)
 	Lease *l = g_new0(Lease, 1);
 
 	g_mutex_init(&l->lock);
-	g_cond_init(&l->wake);
 	l->engine = e;
 	l->ttl = ttl;
 	l->key = key_lease(e->host_id);
@@ -406,25 +391,25 @@ Lease *lease_start(Engine *e, uint64_t ttl, GError **err)
 	if (!pool_host_lives(e->store, e->host_id, NULL))
 		hold(l);
 	if (!take(l, err))
-		return lease_stop(l);
+		return lease_free(l);
 	tend_fence(l);
-	l->thread = g_thread_new("lease", keep, l);
+	l->rounds = rounds_start("lease", l->fresh ? retry_pause(l) : next_pause(l), do_round, l);
 	return l;
 }
 
-Lease *lease_stop(Lease *l)
+void lease_stop(Lease *l)
+{
+	if (l != NULL)
+		rounds_stop(l->rounds);
+}
+
+Lease *lease_free(Lease *l)
 {
 	if (l == NULL)
 		return NULL;
-	g_mutex_lock(&l->lock);
-	l->ending = true;
-	g_cond_broadcast(&l->wake);
-	g_mutex_unlock(&l->lock);
-	if (l->thread != NULL)
-		g_thread_join(l->thread);
+	rounds_free(l->rounds);
 	store_lease_free(l->lease);
 	g_mutex_clear(&l->lock);
-	g_cond_clear(&l->wake);
 	g_hash_table_unref(l->seen);
 	g_free(l->key);
 	g_free(l);

@@ -24,7 +24,12 @@ typedef struct Lease Lease;
  * pool has no record of this host any more.
  */
 Lease *lease_start(Engine *e, uint64_t ttl, GError **err);
-/* No more renewals. The key stays until its time is over, so that a daemon that begins anew is not missed. */
-Lease *lease_stop(Lease *l);
+/*
+ * No more renewals, and the fence is left alone. The key stays until its time is over, so that a daemon that
+ * begins anew is not missed. Waits for what is under way. NULL is fine. Any thread.
+ */
+void lease_stop(Lease *l);
+/* Stops it first. NULL is fine; returns NULL. */
+Lease *lease_free(Lease *l);
 /* Adds to a transaction that the lease is held. ERR_UNAVAILABLE when it is not. Any thread. */
 bool lease_admit(Lease *l, StoreTx *tx, GError **err);

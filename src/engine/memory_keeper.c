@@ -523,7 +523,7 @@ MemoryKeeper *memory_keeper_start(Engine *e, uint64_t period)
 	k->period = period != 0 ? period : MEMORY_KEEPER_PERIOD;
 	g_mutex_init(&k->lock);
 	k->guest = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, guest_free);
-	k->rounds = rounds_start("memory", do_round, k);
+	k->rounds = rounds_start("memory", 0, do_round, k);
 	return k;
 }
 

@@ -68,7 +68,7 @@ bool pool_host_lives(Store *s, const char *host_id, GError **err);
  */
 bool pool_unconvert(Store *from, Store *to, const Membership *m, GError **err);
 /* At a start: end a leave that was interrupted (pool_leave.c). */
-bool pool_leave_finish(const char *state, const Membership *m, GError **err);
+bool pool_leave_finish(const Folders *f, const Membership *m, GError **err);
 /* The file and the folder of a conversion that came to nothing. */
 void pool_forget(const char *state);
 

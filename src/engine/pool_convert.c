@@ -244,22 +244,22 @@ static bool take_back(const char *state, Store *to, const Membership *m, char **
 }
 
 /* A leave that was interrupted is ended. */
-static bool end_leave(const char *state, GError **err)
+static bool end_leave(const Folders *f, GError **err)
 {
 	g_autoptr(GError) e = NULL;
-	g_autoptr(Membership) m = membership_load(state, MEMBERSHIP_FILE, &e);
+	g_autoptr(Membership) m = membership_load(f->state, MEMBERSHIP_FILE, &e);
 
 	if (e != NULL) {
 		g_propagate_error(err, g_steal_pointer(&e));
 		return false;
 	}
-	return m == NULL || g_strcmp0(m->step, "leave") != 0 || pool_leave_finish(state, m, err);
+	return m == NULL || g_strcmp0(m->step, "leave") != 0 || pool_leave_finish(f, m, err);
 }
 
-bool pool_recover(const char *state, char **ret_undone, GError **err)
+bool pool_recover(const Folders *f, char **ret_undone, GError **err)
 {
 	g_autoptr(GError) e = NULL;
-	g_autoptr(Membership) m = membership_load(state, MEMBERSHIP_JOINING, &e);
+	g_autoptr(Membership) m = membership_load(f->state, MEMBERSHIP_JOINING, &e);
 	g_autoptr(Store) to = NULL;
 	bool member = false;
 
@@ -268,17 +268,17 @@ bool pool_recover(const char *state, char **ret_undone, GError **err)
 		g_propagate_error(err, g_steal_pointer(&e));
 		return false;
 	}
-	if (!end_leave(state, err))
+	if (!end_leave(f, err))
 		return false;
 	if (m == NULL)
 		return true;
-	to = pool_etcd_start(state, err) ? store_open(m->store, err) : NULL;
+	to = pool_etcd_start(f->state, err) ? store_open(m->store, err) : NULL;
 	if (to == NULL || !is_member(to, m->host_id, &member, err))
 		return err_advise(
 		    err,
 		    "This host was about to join the pool '%s' when its daemon ended. Make the "
 		    "pool's etcd reachable; or, if the pool is no more, move " MEMBERSHIP_JOINING
 		    " out of '%s'.",
-		    m->pool_name, state);
-	return member ? finish(state, m, err) : take_back(state, to, m, ret_undone, err);
+		    m->pool_name, f->state);
+	return member ? finish(f->state, m, err) : take_back(f->state, to, m, ret_undone, err);
 }

@@ -4,6 +4,7 @@
 #include "base/time.h"
 #include "core/model/keys.h"
 #include "engine/pool-impl.h"
+#include "engine/rounds.h"
 
 #include <string.h>
 
@@ -14,10 +15,8 @@
 
 struct PoolKeeper {
 	Engine *engine;
-	GThread *thread;
-	GMutex lock;
-	GCond wake;
-	bool ending;
+	Rounds *rounds;
+	bool news; /* kept while operations are in the way: a new certificate is told once */
 };
 
 /* ---- the certificate ---- */
@@ -79,64 +78,43 @@ static void sweep_joins(Engine *e)
 	}
 }
 
-/* ---- the thread ---- */
+/* ---- its rounds ---- */
 
-static bool pause_for(PoolKeeper *k, uint64_t us)
-{
-	gint64 until = g_get_monotonic_time() + (gint64)us;
-	bool on;
-
-	g_mutex_lock(&k->lock);
-	while (!k->ending && g_cond_wait_until(&k->wake, &k->lock, until))
-		continue;
-	on = !k->ending;
-	g_mutex_unlock(&k->lock);
-	return on;
-}
-
-static gpointer keep(gpointer data)
+static uint64_t do_round(void *data)
 {
 	PoolKeeper *k = data;
 	Engine *e = k->engine;
 
-	/* Kept while operations are in the way: a new certificate is told once. */
-	bool news = false;
-
-	for (bool on = pause_for(k, FIRST_LOOK); on; on = pause_for(k, LOOK)) {
-		news = pool_etcd_tend(e) || news;
-		news = renew_certificate(e) || news;
-		sweep_joins(e);
-		if (news && exec_freeze(e->exec, 0, NULL)) {
-			log_info("where the pool's etcd is, or this host's certificate, changed");
-			engine_restart(e);
-			return NULL;
-		}
-	}
-	return NULL;
+	k->news = pool_etcd_tend(e) || k->news;
+	k->news = renew_certificate(e) || k->news;
+	sweep_joins(e);
+	if (!k->news || !exec_freeze(e->exec, 0, NULL))
+		return LOOK;
+	log_info("where the pool's etcd is, or this host's certificate, changed");
+	engine_restart(e);
+	return ROUNDS_OVER;
 }
 
 PoolKeeper *pool_keeper_start(Engine *e)
 {
 	PoolKeeper *k = g_new0(PoolKeeper, 1);
 
-	g_mutex_init(&k->lock);
-	g_cond_init(&k->wake);
 	k->engine = e;
-	k->thread = g_thread_new("pool", keep, k);
+	k->rounds = rounds_start("pool", FIRST_LOOK, do_round, k);
 	return k;
 }
 
-PoolKeeper *pool_keeper_stop(PoolKeeper *k)
+void pool_keeper_stop(PoolKeeper *k)
 {
-	if (k == NULL)
-		return NULL;
-	g_mutex_lock(&k->lock);
-	k->ending = true;
-	g_cond_broadcast(&k->wake);
-	g_mutex_unlock(&k->lock);
-	g_thread_join(k->thread);
-	g_mutex_clear(&k->lock);
-	g_cond_clear(&k->wake);
-	g_free(k);
+	if (k != NULL)
+		rounds_stop(k->rounds);
+}
+
+PoolKeeper *pool_keeper_free(PoolKeeper *k)
+{
+	if (k != NULL) {
+		rounds_free(k->rounds);
+		g_free(k);
+	}
 	return NULL;
 }

@@ -14,5 +14,7 @@ typedef struct Engine Engine;
 typedef struct PoolKeeper PoolKeeper;
 
 PoolKeeper *pool_keeper_start(Engine *e);
-/* Waits for what it is about. NULL is fine; returns NULL. */
-PoolKeeper *pool_keeper_stop(PoolKeeper *k);
+/* Nothing more of it, behind what it is about, which is waited for. NULL is fine. Any thread. */
+void pool_keeper_stop(PoolKeeper *k);
+/* Stops it first. NULL is fine; returns NULL. */
+PoolKeeper *pool_keeper_free(PoolKeeper *k);

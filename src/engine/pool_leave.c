@@ -24,9 +24,9 @@ static void remove_store(const char *state, const char *name)
 	}
 }
 
-static Store *open_new(const char *state, GError **err)
+static Store *open_as(const char *state, const char *name, GError **err)
 {
-	g_autofree char *url = g_strdup_printf("sqlite:%s/" STORE_NEW, state);
+	g_autofree char *url = g_strdup_printf("sqlite:%s/%s", state, name);
 
 	return store_open(url, err);
 }
@@ -38,7 +38,7 @@ static bool write_own(Engine *e, const GPtrArray *items, GError **err)
 	g_autoptr(Store) own = NULL;
 
 	remove_store(e->folders.state, STORE_NEW);
-	own = open_new(e->folders.state, err);
+	own = open_as(e->folders.state, STORE_NEW, err);
 	return own != NULL && records_copy(own, items, err);
 }
 
@@ -73,37 +73,53 @@ static bool take_out(Store *pool, const char *host_id, const GPtrArray *items, G
 	return store_commit(pool, tx, STORE_DURABLE, NULL, err);
 }
 
-bool pool_leave_finish(const char *state, const Membership *m, GError **err)
+/* What write_own() wrote, before or after it was made current. */
+static Store *open_own(const char *state, GError **err)
 {
-	g_autoptr(Store) pool = pool_etcd_start(state, err) ? store_open(m->store, err) : NULL, own = NULL;
+	g_autofree char *path = g_build_filename(state, STORE_NEW, NULL);
+
+	return open_as(state, g_file_test(path, G_FILE_TEST_EXISTS) ? STORE_NEW : STORE_FILE, err);
+}
+
+bool pool_leave_finish(const Folders *f, const Membership *m, GError **err)
+{
+	g_autoptr(Store) pool = pool_etcd_start(f->state, err) ? store_open(m->store, err) : NULL, own = NULL;
 	g_autoptr(GPtrArray) items = NULL;
 
-	own = pool != NULL ? open_new(state, err) : NULL;
+	own = pool != NULL ? open_own(f->state, err) : NULL;
 	items = own != NULL ? records_collect(own, m->host_id, RECORDS_ALL, err) : NULL;
 	if (items == NULL || !take_out(pool, m->host_id, items, err))
 		return err_advise(
 		    err, "This host was about to leave the pool '%s'. Make the pool's etcd reachable.",
 		    m->pool_name);
 	own = store_close(own);
-	return make_current(state, m, err);
+	fence_drop(f->run);
+	return make_current(f->state, m, err);
 }
 
+/*
+ * On failure the next start goes on with what is not done of it. The keeper
+ * would note the pool's etcd and make certificates again, and the lease would
+ * set a fence that nobody takes away, or end guests that are not in the pool's
+ * records any more.
+ */
 static bool leave(Engine *e, const GPtrArray *items, GError **err)
 {
 	Membership m = *e->member;
 	char step[] = "leave";
 
-	if (!write_own(e, items, err))
-		return false;
+	pool_keeper_stop(e->keeper);
+	lease_stop(e->lease);
 	m.step = step;
-	if (!membership_save(&m, e->folders.state, MEMBERSHIP_FILE, err))
+	if (!membership_save(&m, e->folders.state, MEMBERSHIP_FILE, err) ||
+	    !take_out(e->store, e->host_id, items, err))
 		return false;
-	if (!take_out(e->store, e->host_id, items, err)) {
-		/* What is out already is in the new store: the next start goes on. */
-		engine_restart(e);
+	fence_drop(e->folders.run);
+	if (!make_current(e->folders.state, e->member, err))
 		return false;
-	}
-	return make_current(e->folders.state, e->member, err);
+	events_emit(e->events, EVENT_HOST_LEFT, "host", e->host_id, e->host_name, NULL,
+		    "host %s left the pool %s", e->host_name, e->member->pool_name);
+	return true;
 }
 
 static Json *names_of(const GPtrArray *items)
@@ -126,6 +142,7 @@ static Json *left(const Engine *e, const GPtrArray *items)
 Json *pool_leave(Engine *e, bool dry_run, GError **err)
 {
 	g_autoptr(GPtrArray) items = NULL;
+	bool ok;
 
 	if (!pool_need_member(e, err))
 		return NULL;
@@ -136,16 +153,13 @@ Json *pool_leave(Engine *e, bool dry_run, GError **err)
 	if (!exec_freeze(e->exec, POOL_FREEZE_TIME, err))
 		return NULL;
 	items = records_collect(e->store, e->host_id, RECORDS_OWN, err);
-	if (items == NULL || !leave(e, items, err)) {
+	if (items == NULL || !write_own(e, items, err)) {
 		exec_thaw(e->exec);
 		return NULL;
 	}
-	if (e->fence != NULL)
-		fence_set(e->fence, 0);
-	events_emit(e->events, EVENT_HOST_LEFT, "host", e->host_id, e->host_name, NULL,
-		    "host %s left the pool %s", e->host_name, e->member->pool_name);
+	ok = leave(e, items, err);
 	engine_restart(e);
-	return left(e, items);
+	return ok ? left(e, items) : NULL;
 }
 
 /* ---- dismissed ---- */

@@ -16,7 +16,7 @@
  * that the host did not become a member of, or NULL; caller frees.
  * ERR_UNAVAILABLE when the pool's store can't be asked: then nothing may run.
  */
-bool pool_recover(const char *state, char **ret_undone, GError **err);
+bool pool_recover(const Folders *f, char **ret_undone, GError **err);
 
 /*
  * The pool has let go of this host, whose vms may run elsewhere: end the QEMUs

@@ -379,7 +379,7 @@ WakeWatch *wake_watch_start(Engine *e, uint64_t period)
 	w->period = period != 0 ? period : WAKE_WATCH_PERIOD;
 	g_mutex_init(&w->lock);
 	w->guest = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, guest_free);
-	w->rounds = rounds_start("wakeups", do_round, w);
+	w->rounds = rounds_start("wakeups", 0, do_round, w);
 	return w;
 }
 

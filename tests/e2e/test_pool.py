@@ -4,11 +4,14 @@ import contextlib
 import http.client
 import json
 import os
+import pathlib
 import shutil
 import signal
 import sqlite3
 import ssl
 import threading
+
+import pytest
 
 from certs import Authority
 from daemon import PAYLOAD, until
@@ -345,6 +348,61 @@ def test_a_host_leaves_with_its_vms(pool):
     pool[1].ok("vm", "kill", "mine")
     pool.join(pool[1])
     assert sorted(v["name"] for v in pool[2].get("/v1/vms")) == ["mine", "theirs"]
+
+
+def guards_of(host):
+    """Process ids; of the fence whose file is gone, too."""
+    return [entry.name for entry in pathlib.Path("/proc").glob("[0-9]*") if is_guard(entry) and host.has_open(entry)]
+
+
+def is_guard(entry):
+    try:
+        return b"--guard" in (entry / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def assert_own_and_unfenced(host, name, pid):
+    assert host.get("/v1")["pool"] is None
+    runtime = host.runtime(name)
+    assert (runtime["state"], runtime["pid"]) == ("running", pid) and state_of(pid) in "RSD"
+    assert not (host.run / "fence").exists()
+    until(lambda: not guards_of(host), "end of the guard")
+
+
+def test_no_fence_is_left_where_a_host_leaves(make_pool):
+    """Its guard would stop the guests for good when the last lease is over."""
+    p = make_pool(2, engine="qemu")
+    make_vm(p[1], "mine")
+    p[1].ok("vm", "start", "mine", "--host", "h1")
+    pid = p[1].runtime("mine")["pid"]
+    assert guards_of(p[1])
+    p[1].ok("pool", "leave")
+    assert_own_and_unfenced(p[1], "mine", pid)
+
+
+@pytest.mark.parametrize("made_current", (False, True))
+def test_a_leave_that_was_interrupted_is_ended(make_pool, made_current):
+    """When its records were in a store of its own, which `made_current` was, and the pool had them still."""
+    p = make_pool(2, engine="qemu", lease="20")
+    make_vm(p[1], "mine")
+    p[1].ok("vm", "start", "mine", "--host", "h1")
+    pid = p[1].runtime("mine")["pid"]
+    p.etcd.signal(signal.SIGSTOP)
+    leaving = threading.Thread(target=p[1].plim, args=("pool", "leave"))
+    leaving.start()
+    until(lambda: json.loads((p[1].state / "pool.json").read_text())["step"] == "leave", "a leave under way")
+    p[1].kill9()
+    leaving.join()
+    if made_current:
+        for file in p[1].state.glob("state.db*"):
+            file.unlink()
+        (p[1].state / "state.new.db").rename(p[1].state / "state.db")
+    until(lambda: state_of(pid) == "T", "hold of the guest, as the lease is over")
+    p.etcd.signal(signal.SIGCONT)
+    p[1].start()
+    assert_own_and_unfenced(p[1], "mine", pid)
+    assert sorted(p.status()) == ["h0"] and p[0].get("/v1/vms") == []
 
 
 def test_a_host_that_was_away_comes_back(make_pool):

@@ -291,6 +291,31 @@ static void test_all_are_killed_of_a_host_that_was_taken_out(Rig *r, gconstpoint
 	waitpid(noted, NULL, 0);
 }
 
+static void test_who_is_in_no_pool_any_more_holds_nobody(Rig *r, gconstpointer data)
+{
+	g_autofree char *path = g_build_filename(r->run, "fence", NULL);
+
+	(void)data;
+	/* It may be about to stop them at any moment of this. */
+	for (unsigned i = 0; i < 5; i++) {
+		guard(r, fence_now() + i * 1000);
+		if (i % 2 == 0)
+			await_state(r->pid[1], "T");
+		fence_drop(r->run);
+		await_state(r->pid[0], "RS");
+		await_state(r->pid[1], "RS");
+		g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
+		fence_close(r->fence);
+		r->fence = fence_open(r->run, NULL, NULL);
+		g_assert_nonnull(r->fence);
+		fence_add(r->fence, r->pid[0]);
+		fence_add(r->fence, r->pid[1]);
+	}
+	/* Where there is none. */
+	fence_drop(r->run);
+	fence_drop(r->run);
+}
+
 static void test_another_process_of_the_same_number_is_left_alone(Rig *r, gconstpointer data)
 {
 	(void)data;
@@ -326,6 +351,7 @@ int main(int argc, char **argv)
 	ADD(who_comes_while_it_is_shut_is_stopped_at_once);
 	ADD(a_full_table_is_told_and_nobody_is_in_it_twice);
 	ADD(all_are_killed_of_a_host_that_was_taken_out);
+	ADD(who_is_in_no_pool_any_more_holds_nobody);
 	ADD(another_process_of_the_same_number_is_left_alone);
 	return g_test_run();
 }
