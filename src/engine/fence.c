@@ -329,13 +329,12 @@ unsigned fence_hold(Fence *f)
 	return n;
 }
 
-struct fence_ends fence_release(Fence *f, bool (*may_go)(pid_t pid, void *data), void *data)
+static struct fence_ends release(struct table *t, bool (*may_go)(pid_t pid, void *data), void *data)
 {
 	struct fence_ends n = { 0 };
 
-	g_mutex_lock(&f->lock);
 	for (size_t i = 0; i < FENCE_PLACES; i++) {
-		const struct entry *e = &f->table->entry[i];
+		const struct entry *e = &t->entry[i];
 
 		if (e->pid == 0)
 			continue;
@@ -344,7 +343,16 @@ struct fence_ends fence_release(Fence *f, bool (*may_go)(pid_t pid, void *data),
 		else
 			n.ended += send(e, SIGKILL);
 	}
-	save(&f->table->shut_at, 0);
+	save(&t->shut_at, 0);
+	return n;
+}
+
+struct fence_ends fence_release(Fence *f, bool (*may_go)(pid_t pid, void *data), void *data)
+{
+	struct fence_ends n;
+
+	g_mutex_lock(&f->lock);
+	n = release(f->table, may_go, data);
 	g_mutex_unlock(&f->lock);
 	return n;
 }
@@ -379,18 +387,20 @@ static void await_guard(int fd)
 	}
 }
 
-void fence_drop(const char *run)
+void fence_drop(const char *run, bool (*may_go)(pid_t pid, void *data), void *data)
 {
 	g_autofree char *path = path_of(run);
 	_cleanup_close_ int fd = -EBADF;
 	struct table *t = open_there(path, &fd);
+	struct fence_ends n;
 
 	if (t == NULL)
 		return;
 	save(&t->until, 0);
 	await_guard(fd);
-	save(&t->shut_at, 0);
-	send_all(t, SIGCONT);
+	n = release(t, may_go, data);
+	if (n.ended > 0)
+		log_warning("%u QEMUs of vms that stay in the pool are ended", n.ended);
 	munmap(t, sizeof *t);
 	unlink(path);
 }

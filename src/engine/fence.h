@@ -57,10 +57,11 @@ bool fence_check_guard(Fence *f, GError **err);
 int fence_guard(int fd);
 
 /*
- * This host is in no pool any more, and what runs below `run` is its own: whatever was held goes on, and
- * there is no fence. Nobody may set one meanwhile. Waits for the guard's end, seconds at most.
+ * This host is in no pool any more: there is no fence below `run`. `may_go` says of each process whether it
+ * is the host's own, and goes on; else it is killed. Nobody may set a fence meanwhile. Waits for the guard's
+ * end, seconds at most.
  */
-void fence_drop(const char *run);
+void fence_drop(const char *run, bool (*may_go)(pid_t pid, void *data), void *data);
 
 /*
  * SIGKILL for every QEMU below `run`: those of the file, and those whose process id is in the folder of their

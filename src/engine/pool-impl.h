@@ -52,7 +52,12 @@ bool pool_etcd_start(const char *state, GError **err);
  * members' addresses are others than those that this daemon uses. Blocks, for a minute at the worst.
  */
 bool pool_etcd_tend(Engine *e);
-/* Take this host's member out. What fails is logged. */
+/*
+ * Can this host's member be taken out? ERR_BAD_STATE when the pool's records would be lost with it, or could
+ * not be changed any more.
+ */
+bool pool_etcd_may_leave(Engine *e, GError **err);
+/* Take this host's member out, if it has one. What fails is logged. */
 void pool_etcd_leave(const char *state, const Membership *m);
 /* Take out the member of a dead host. */
 bool pool_etcd_drop(Engine *e, const char *host_id, GError **err);
@@ -67,7 +72,7 @@ bool pool_host_lives(Store *s, const char *host_id, GError **err);
  * and the pool itself if it was to be a new one.
  */
 bool pool_unconvert(Store *from, Store *to, const Membership *m, GError **err);
-/* At a start: end a leave that was interrupted (pool_leave.c). */
+/* At a start: end a leave, if there is one that was interrupted (pool_leave.c). */
 bool pool_leave_finish(const Folders *f, const Membership *m, GError **err);
 /* The file and the folder of a conversion that came to nothing. */
 void pool_forget(const char *state);

@@ -115,7 +115,8 @@ bool pool_unconvert(Store *from, Store *to, const Membership *m, GError **err)
 	g_autoptr(GPtrArray) items = records_collect(from, m->host_id, scope_of(m), err);
 	StoreTx *tx;
 
-	if (items == NULL || !records_remove(to, items, err) || !pool_drop_host(to, m->host_id, false, err))
+	if (items == NULL || !records_remove(to, items, false, err) ||
+	    !pool_drop_host(to, m->host_id, false, err))
 		return false;
 	if (g_strcmp0(m->step, "init") != 0)
 		return true;
@@ -253,7 +254,7 @@ static bool end_leave(const Folders *f, GError **err)
 		g_propagate_error(err, g_steal_pointer(&e));
 		return false;
 	}
-	return m == NULL || g_strcmp0(m->step, "leave") != 0 || pool_leave_finish(f, m, err);
+	return m == NULL || pool_leave_finish(f, m, err);
 }
 
 bool pool_recover(const Folders *f, char **ret_undone, GError **err)

@@ -344,12 +344,83 @@ bool pool_etcd_tend(Engine *e)
 
 /* ---- the end of a member ---- */
 
+/* Of the members that vote, without this host's. */
+typedef struct Rest {
+	size_t all, online;
+	GString *away; /* names of hosts */
+} Rest;
+
+static void count_rest(Store *s, const Voters *v, const EtcdPeer *own, Rest *r)
+{
+	for (guint i = 0; i < v->cluster.peers->len; i++) {
+		const EtcdPeer *p = v->cluster.peers->pdata[i];
+
+		r->all += p != own && !p->learner;
+	}
+	for (guint i = 0; i < v->record->len; i++) {
+		const Json *host = v->record->pdata[i];
+		const char *id = json_str(host, "id"), *name = json_str(host, "name");
+		const EtcdPeer *p = id != NULL ? peer_of(&v->cluster, id, address_of(host)) : NULL;
+
+		if (p == NULL || p == own || p->learner)
+			continue;
+		if (pool_host_lives(s, id, NULL))
+			r->online++;
+		else
+			g_string_append_printf(r->away, "%s%s", r->away->len > 0 ? ", " : "",
+					       name != NULL ? name : id);
+	}
+}
+
+/* Others come with a copy only when they are three; what is under way ends by itself. */
+static bool check_rest(const Voters *v, const Rest *r, GError **err)
+{
+	if (r->all == 0)
+		return fail_advice(
+		    err, ERR_BAD_STATE,
+		    v->host->len > 2
+			? "`plim pool status` shows when others, which need etcd, have a copy."
+			: "Let the other host leave first, or add a third: then each keeps a copy.",
+		    "this host alone keeps the pool's records, and there are other hosts in it");
+	return r->online * 2 > r->all ||
+	       fail_advice(err, ERR_BAD_STATE,
+			   "Have them come back, or take them out with `plim pool evict`, first.",
+			   "of the %zu other hosts that keep the pool's records too few are there to go on "
+			   "without this one; away: %s",
+			   r->all, r->away->len > 0 ? r->away->str : "a member of etcd that is of no host");
+}
+
+bool pool_etcd_may_leave(Engine *e, GError **err)
+{
+	_cleanup_json_ Json *access = pool_store_load(e->member->folder, NULL);
+	Rest r = { .away = g_string_new(NULL) };
+	const EtcdPeer *own;
+	Voters v = { 0 };
+	bool ok = true;
+
+	if (json_bool(access, "own", false)) {
+		ok = voters_load(&v, e, err);
+		own = ok ? peer_of(&v.cluster, e->host_id, e->member->address) : NULL;
+		/* The last host takes the cluster with it. */
+		if (own != NULL && !own->learner && v.host->len > 1) {
+			count_rest(e->store, &v, own, &r);
+			ok = check_rest(&v, &r, err);
+		}
+		voters_done(&v);
+	}
+	g_string_free(r.away, TRUE);
+	return ok;
+}
+
 void pool_etcd_leave(const char *state, const Membership *m)
 {
+	g_autofree char *folder = etcd_folder(state);
 	Cluster c = { 0 };
 	g_autoptr(GError) err = NULL;
 	const EtcdPeer *own = NULL;
 
+	if (!g_file_test(folder, G_FILE_TEST_EXISTS))
+		return;
 	if (cluster_open(&c, m->store, &err))
 		own = peer_of(&c, m->host_id, m->address);
 	/* The last one takes the cluster with it. */

@@ -57,7 +57,7 @@ static void sweep(Engine *e, const char *host_id, const char *name)
 	g_autoptr(GError) err = NULL;
 	g_autoptr(GPtrArray) items = records_collect(e->store, host_id, RECORDS_OWN, &err);
 
-	if (items == NULL || !records_remove(e->store, items, &err) ||
+	if (items == NULL || !records_remove(e->store, items, false, &err) ||
 	    !pool_drop_host(e->store, host_id, true, &err))
 		log_warning("what host %s left behind was not removed yet: %s", name, err->message);
 	else

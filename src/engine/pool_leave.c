@@ -6,6 +6,7 @@
 #include "engine/fence.h"
 #include "engine/pool-impl.h"
 #include "engine/pool_recover.h"
+#include "engine/qemu_pid.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -24,142 +25,254 @@ static void remove_store(const char *state, const char *name)
 	}
 }
 
-static Store *open_as(const char *state, const char *name, GError **err)
+/* ---- what goes along ---- */
+
+/* Where all that the host takes with it is put together. It is there from the step "leave" on. */
+static Store *open_own(const char *state, GError **err)
 {
-	g_autofree char *url = g_strdup_printf("sqlite:%s/%s", state, name);
+	g_autofree char *url = g_strdup_printf("sqlite:%s/" STORE_NEW, state);
 
 	return store_open(url, err);
 }
 
-/* All that the host takes with it, in a store of its own, complete before anything is taken out of the
- * pool's. */
-static bool write_own(Engine *e, const GPtrArray *items, GError **err)
+/* NULL with *err unset: the pool has no record of this host. */
+static GPtrArray *collect(Store *pool, const char *host_id, GError **err)
 {
-	g_autoptr(Store) own = NULL;
+	g_autofree char *key = key_host(host_id);
+	_cleanup_json_ Json *host = NULL;
 
-	remove_store(e->folders.state, STORE_NEW);
-	own = open_as(e->folders.state, STORE_NEW, err);
-	return own != NULL && records_copy(own, items, err);
+	if (!store_catch_up(pool, err))
+		return NULL;
+	host = record_get(pool, key, NULL, err);
+	return host != NULL ? records_collect(pool, host_id, RECORDS_OWN, err) : NULL;
 }
 
-/* Closed before it is renamed: SQLite leaves nothing beside the file then. */
-static bool make_current(const char *state, const Membership *m, GError **err)
-{
-	g_autofree char *from = g_build_filename(state, STORE_NEW, NULL);
-	g_autofree char *to = g_build_filename(state, STORE_FILE, NULL);
-	g_autofree char *file = g_build_filename(state, MEMBERSHIP_FILE, NULL);
-
-	if (g_file_test(from, G_FILE_TEST_EXISTS)) {
-		remove_store(state, STORE_FILE);
-		if (rename(from, to) < 0)
-			return fail_errno(err, errno, "can't rename '%s'", from);
-	}
-	if (unlink(file) < 0 && errno != ENOENT)
-		return fail_errno(err, errno, "can't remove '%s'", file);
-	pool_etcd_leave(state, m);
-	pool_forget(state);
-	return dir_sync(state, err);
-}
-
+/* The host's own record last: as long as it is there, the rest belongs to this host. */
 static bool take_out(Store *pool, const char *host_id, const GPtrArray *items, GError **err)
 {
+	g_autoptr(GPtrArray) objects = records_of_objects(items, host_id);
 	g_autofree char *lease = key_lease(host_id);
 	StoreTx *tx;
 
-	if (!records_remove(pool, items, err) || !pool_drop_host(pool, host_id, false, err))
+	if (!records_remove(pool, objects, true, err) || !pool_drop_host(pool, host_id, false, err))
 		return false;
 	tx = store_tx_new();
 	store_tx_set(tx, lease, STORE_ANY, NULL);
 	return store_commit(pool, tx, STORE_DURABLE, NULL, err);
 }
 
-/* What write_own() wrote, before or after it was made current. */
-static Store *open_own(const char *state, GError **err)
-{
-	g_autofree char *path = g_build_filename(state, STORE_NEW, NULL);
+typedef struct Moving {
+	Store *pool, *own;
+	const char *host_id;
+} Moving;
 
-	return open_as(state, g_file_test(path, G_FILE_TEST_EXISTS) ? STORE_NEW : STORE_FILE, err);
+/*
+ * From whatever a try before this one has left: what is not in the pool any more was moved already. What is
+ * there is read again; or it stays there, when the pool has taken the host out and so may run it elsewhere.
+ */
+static bool move_once(void *data, GError **err)
+{
+	const Moving *m = data;
+	g_autoptr(GError) e = NULL;
+	g_autoptr(GPtrArray) items = collect(m->pool, m->host_id, &e);
+
+	if (e != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	if (!records_drop_shared(m->own, m->pool, err))
+		return false;
+	return items == NULL ||
+	       (records_copy(m->own, items, err) && take_out(m->pool, m->host_id, items, err));
+}
+
+static bool move_records(Store *pool, Store *own, const char *host_id, GError **err)
+{
+	Moving m = { .pool = pool, .own = own, .host_id = host_id };
+
+	return store_retry(move_once, &m, err);
+}
+
+/* ---- the fence ---- */
+
+static void add_pid(GHashTable *pids, const char *run, const StoreItem *item)
+{
+	g_autofree char *collection = NULL, *vm = NULL, *rest = NULL;
+
+	if (key_split(item->key, &collection, &vm, &rest) && g_str_equal(rest, "runtime"))
+		g_hash_table_add(pids, GINT_TO_POINTER((gint)qemu_pid_of(run, vm)));
+}
+
+static bool is_in(pid_t pid, void *data)
+{
+	return g_hash_table_contains(data, GINT_TO_POINTER((gint)pid));
+}
+
+static bool drop_fence(const char *run, Store *own, GError **err)
+{
+	g_autoptr(GPtrArray) items = store_list(own, KEYS_VMS, NULL, err);
+	g_autoptr(GHashTable) pids = g_hash_table_new(NULL, NULL);
+
+	for (guint i = 0; items != NULL && i < items->len; i++)
+		add_pid(pids, run, items->pdata[i]);
+	if (items != NULL)
+		fence_drop(run, is_in, pids);
+	return items != NULL;
+}
+
+/* ---- from step to step ---- */
+
+static bool save_step(const Membership *m, const char *state, const char *step, GError **err)
+{
+	Membership next = *m;
+	g_autofree char *copy = g_strdup(step);
+
+	next.step = copy;
+	return membership_save(&next, state, MEMBERSHIP_FILE, err);
+}
+
+static bool rename_store(const char *state, GError **err)
+{
+	g_autofree char *from = g_build_filename(state, STORE_NEW, NULL);
+	g_autofree char *to = g_build_filename(state, STORE_FILE, NULL);
+
+	if (!g_file_test(from, G_FILE_TEST_EXISTS))
+		return true;
+	remove_store(state, STORE_FILE);
+	return rename(from, to) == 0 || fail_errno(err, errno, "can't rename '%s'", from);
+}
+
+/* All is in a store of this host's own. It is a member no more when the file is gone. */
+static bool end_membership(const char *state, const Membership *m, GError **err)
+{
+	g_autofree char *file = g_build_filename(state, MEMBERSHIP_FILE, NULL);
+
+	if (!rename_store(state, err) || !dir_sync(state, err))
+		return false;
+	pool_etcd_leave(state, m);
+	pool_forget(state);
+	if (unlink(file) < 0 && errno != ENOENT)
+		return fail_errno(err, errno, "can't remove '%s'", file);
+	return dir_sync(state, err);
+}
+
+/* From the step "leave" to "left". `ret_items`, if not NULL, gets what went along. */
+static bool move(const Folders *f, const Membership *m, Store *pool, GPtrArray **ret_items, GError **err)
+{
+	g_autoptr(Store) own = open_own(f->state, err);
+
+	if (own == NULL || !move_records(pool, own, m->host_id, err) || !drop_fence(f->run, own, err))
+		return false;
+	if (ret_items != NULL)
+		*ret_items = store_list(own, KEY_ROOT, NULL, NULL);
+	/* SQLite leaves nothing beside the file then. */
+	own = store_close(own);
+	return save_step(m, f->state, "left", err);
+}
+
+/* A member of etcd that does not start, as it was taken out, is not the only way to the records. */
+static Store *open_pool(const char *state, const Membership *m, GError **err)
+{
+	g_autoptr(GError) e = NULL;
+
+	if (!pool_etcd_start(state, &e))
+		log_warning("this host's member of the pool's etcd does not run: %s", e->message);
+	return pool_store_open_patiently(m->store, err);
+}
+
+static bool finish_move(const Folders *f, const Membership *m, GError **err)
+{
+	g_autoptr(Store) pool = open_pool(f->state, m, err);
+
+	return (pool != NULL && move(f, m, pool, NULL, err)) ||
+	       err_advise(err, "This host was about to leave the pool '%s'. Make the pool's etcd reachable.",
+			  m->pool_name);
 }
 
 bool pool_leave_finish(const Folders *f, const Membership *m, GError **err)
 {
-	g_autoptr(Store) pool = pool_etcd_start(f->state, err) ? store_open(m->store, err) : NULL, own = NULL;
-	g_autoptr(GPtrArray) items = NULL;
+	bool leaves = g_strcmp0(m->step, "leave") == 0;
 
-	own = pool != NULL ? open_own(f->state, err) : NULL;
-	items = own != NULL ? records_collect(own, m->host_id, RECORDS_ALL, err) : NULL;
-	if (items == NULL || !take_out(pool, m->host_id, items, err))
-		return err_advise(
-		    err, "This host was about to leave the pool '%s'. Make the pool's etcd reachable.",
-		    m->pool_name);
-	own = store_close(own);
-	fence_drop(f->run);
-	return make_current(f->state, m, err);
+	if (!leaves && g_strcmp0(m->step, "left") != 0)
+		return true;
+	return (!leaves || finish_move(f, m, err)) && end_membership(f->state, m, err);
 }
 
-/*
- * On failure the next start goes on with what is not done of it. The keeper
- * would note the pool's etcd and make certificates again, and the lease would
- * set a fence that nobody takes away, or end guests that are not in the pool's
- * records any more.
- */
-static bool leave(Engine *e, const GPtrArray *items, GError **err)
-{
-	Membership m = *e->member;
-	char step[] = "leave";
-
-	pool_keeper_stop(e->keeper);
-	lease_stop(e->lease);
-	m.step = step;
-	if (!membership_save(&m, e->folders.state, MEMBERSHIP_FILE, err) ||
-	    !take_out(e->store, e->host_id, items, err))
-		return false;
-	fence_drop(e->folders.run);
-	if (!make_current(e->folders.state, e->member, err))
-		return false;
-	events_emit(e->events, EVENT_HOST_LEFT, "host", e->host_id, e->host_name, NULL,
-		    "host %s left the pool %s", e->host_name, e->member->pool_name);
-	return true;
-}
-
-static Json *names_of(const GPtrArray *items)
-{
-	_cleanup_json_ Json *names = records_names(items);
-	Json *vms = json_arr(names, "vms");
-
-	return vms != NULL ? json_incref(vms) : json_array();
-}
+/* ---- a leave ---- */
 
 static Json *left(const Engine *e, const GPtrArray *items)
 {
-	Json *j = json_object();
+	_cleanup_json_ Json *names = records_names(items);
+	Json *vms = json_arr(names, "vms"), *j = json_object();
 
 	json_put_str(j, "name", e->member->pool_name);
-	json_put(j, "vms", names_of(items));
+	json_put(j, "vms", vms != NULL ? json_ref(vms) : json_array());
 	return j;
+}
+
+static GPtrArray *collect_own(Engine *e, GError **err)
+{
+	g_autoptr(GError) e2 = NULL;
+	GPtrArray *items = collect(e->store, e->host_id, &e2);
+
+	if (items == NULL && e2 == NULL)
+		fail(&e2, ERR_DENIED, "this host was taken out of the pool '%s'", e->member->pool_name);
+	if (e2 != NULL)
+		g_propagate_error(err, g_steal_pointer(&e2));
+	return items;
+}
+
+/* Complete before the step is saved: a disk that is full is told while nothing has changed. */
+static bool write_own(Engine *e, GError **err)
+{
+	g_autoptr(GPtrArray) items = collect_own(e, err);
+	g_autoptr(Store) own = NULL;
+
+	if (items == NULL)
+		return false;
+	remove_store(e->folders.state, STORE_NEW);
+	own = open_own(e->folders.state, err);
+	return own != NULL && records_copy(own, items, err);
+}
+
+/*
+ * The keeper would note the pool's etcd and make certificates again, and the
+ * lease would set a fence that nobody takes away, or end guests that are not in
+ * the pool's records any more. What fails behind the first step is ended by the
+ * daemon's next start.
+ */
+static Json *leave(Engine *e, GError **err)
+{
+	g_autoptr(GPtrArray) items = NULL;
+
+	pool_keeper_stop(e->keeper);
+	if (!write_own(e, err))
+		return NULL;
+	lease_stop(e->lease);
+	if (!save_step(e->member, e->folders.state, "leave", err) ||
+	    !move(&e->folders, e->member, e->store, &items, err) ||
+	    !end_membership(e->folders.state, e->member, err))
+		return NULL;
+	events_emit(e->events, EVENT_HOST_LEFT, "host", e->host_id, e->host_name, NULL,
+		    "host %s left the pool %s", e->host_name, e->member->pool_name);
+	return items != NULL ? left(e, items) : json_object();
 }
 
 Json *pool_leave(Engine *e, bool dry_run, GError **err)
 {
 	g_autoptr(GPtrArray) items = NULL;
-	bool ok;
+	Json *j;
 
-	if (!pool_need_member(e, err))
+	if (!pool_need_member(e, err) || !pool_etcd_may_leave(e, err))
 		return NULL;
-	if (dry_run) {
-		items = records_collect(e->store, e->host_id, RECORDS_OWN, err);
+	items = collect_own(e, err);
+	if (items == NULL || dry_run)
 		return items != NULL ? left(e, items) : NULL;
-	}
 	if (!exec_freeze(e->exec, POOL_FREEZE_TIME, err))
 		return NULL;
-	items = records_collect(e->store, e->host_id, RECORDS_OWN, err);
-	if (items == NULL || !write_own(e, items, err)) {
-		exec_thaw(e->exec);
-		return NULL;
-	}
-	ok = leave(e, items, err);
+	j = leave(e, err);
 	engine_restart(e);
-	return ok ? left(e, items) : NULL;
+	return j;
 }
 
 /* ---- dismissed ---- */

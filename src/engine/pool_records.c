@@ -174,12 +174,13 @@ static char *marked(const Collecting *c, const Parts *p, const StoreItem *item)
 	return g_strdup(item->value);
 }
 
-static StoreItem *item_new(const char *key, char *value)
+static StoreItem *item_new(const char *key, char *value, int64_t rev)
 {
 	StoreItem *item = g_new0(StoreItem, 1);
 
 	item->key = g_strdup(key);
 	item->value = value;
+	item->rev = rev;
 	return item;
 }
 
@@ -193,7 +194,7 @@ static void take_item(Collecting *c, const StoreItem *item)
 	Parts p = { 0 };
 
 	if (key_split(item->key, &p.collection, &p.id, &p.rest) && goes(c, &p, item))
-		g_ptr_array_add(c->out, item_new(item->key, marked(c, &p, item)));
+		g_ptr_array_add(c->out, item_new(item->key, marked(c, &p, item), item->rev));
 	parts_done(&p);
 }
 
@@ -392,7 +393,8 @@ bool records_copy(Store *to, const GPtrArray *items, GError **err)
 }
 
 /* Only what is still the same object's name may go; all else stands under an id of ours. */
-static bool remove_batch(Store *from, const GPtrArray *items, guint begin, guint end, GError **err)
+static bool remove_batch(Store *from, const GPtrArray *items, guint begin, guint end, bool as_read,
+			 GError **err)
 {
 	StoreTx *tx = store_tx_new();
 
@@ -401,7 +403,7 @@ static bool remove_batch(Store *from, const GPtrArray *items, guint begin, guint
 		g_autoptr(StoreItem) there = NULL;
 
 		if (!g_str_has_prefix(item->key, KEYS_NAMES)) {
-			store_tx_set(tx, item->key, STORE_ANY, NULL);
+			store_tx_set(tx, item->key, as_read ? item->rev : STORE_ANY, NULL);
 			continue;
 		}
 		there = store_get(from, item->key, NULL);
@@ -411,14 +413,57 @@ static bool remove_batch(Store *from, const GPtrArray *items, guint begin, guint
 	return store_commit(from, tx, STORE_DURABLE, NULL, err);
 }
 
-bool records_remove(Store *from, const GPtrArray *items, GError **err)
+bool records_remove(Store *from, const GPtrArray *items, bool as_read, GError **err)
 {
 	for (guint i = 0; i < items->len;) {
 		guint end = MIN(i + BATCH_KEYS, items->len);
 
-		if (!remove_batch(from, items, i, end, err))
+		if (!remove_batch(from, items, i, end, as_read, err))
 			return false;
 		i = end;
 	}
 	return true;
+}
+
+bool records_drop_shared(Store *own, Store *pool, GError **err)
+{
+	g_autoptr(GPtrArray) items = store_list(own, KEY_ROOT, NULL, err), theirs = NULL, shared = NULL;
+	g_autoptr(GHashTable) value = g_hash_table_new(g_str_hash, g_str_equal);
+
+	theirs = items != NULL ? store_list(pool, KEY_ROOT, NULL, err) : NULL;
+	if (theirs == NULL)
+		return false;
+	for (guint i = 0; i < theirs->len; i++) {
+		const StoreItem *item = theirs->pdata[i];
+
+		g_hash_table_insert(value, item->key, item->value);
+	}
+	shared = g_ptr_array_new();
+	for (guint i = 0; i < items->len; i++) {
+		const StoreItem *item = items->pdata[i];
+		const char *there = g_hash_table_lookup(value, item->key);
+
+		/* Another object may have the name that one of ours has. */
+		if (there != NULL &&
+		    (!g_str_has_prefix(item->key, KEYS_NAMES) || g_str_equal(there, item->value)))
+			g_ptr_array_add(shared, (gpointer)item);
+	}
+	return records_remove(own, shared, false, err);
+}
+
+GPtrArray *records_of_objects(const GPtrArray *items, const char *host_id)
+{
+	GPtrArray *some = g_ptr_array_new_with_free_func(free_item);
+	g_autofree char *name = g_strdup_printf("\"%s\"", host_id);
+
+	for (guint i = 0; i < items->len; i++) {
+		const StoreItem *item = items->pdata[i];
+		Parts p = { 0 };
+
+		if (key_split(item->key, &p.collection, &p.id, &p.rest) && g_strcmp0(p.id, host_id) != 0 &&
+		    !g_str_equal(item->value, name))
+			g_ptr_array_add(some, item_new(item->key, g_strdup(item->value), item->rev));
+		parts_done(&p);
+	}
+	return some;
 }

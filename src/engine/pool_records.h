@@ -20,7 +20,8 @@ typedef enum RecordsScope {
 /*
  * The items (StoreItem) of `from` that belong to the scope, as they shall be
  * over there: operations, volumes and images name the host. What lives only as
- * long as the pool (leases, tokens, its level) is left out. The array frees its items.
+ * long as the pool (leases, tokens, its level) is left out. Revisions are those of `from`. The array frees
+ * its items.
  *
  * RECORDS_OWN: a vm belongs to the host that runs it or ran it last, unless it
  * is off and a volume of it lies elsewhere. ERR_CONFLICT when a vm that runs
@@ -36,5 +37,13 @@ Json *records_names(const GPtrArray *items);
  */
 bool records_check_names(Store *to, const Json *names, GError **err);
 bool records_copy(Store *to, const GPtrArray *items, GError **err);
-/* Delete those of the items that are in `from`; a name only while it is still of the same object. */
-bool records_remove(Store *from, const GPtrArray *items, GError **err);
+/*
+ * Delete those of the items that are in `from`; a name only while it is still of the same object. `as_read`:
+ * they were collected from `from`, and a conflict (store_is_conflict()) when one has moved since; some may be
+ * deleted then.
+ */
+bool records_remove(Store *from, const GPtrArray *items, bool as_read, GError **err);
+/* Delete of `own` all objects that are in `pool` too. */
+bool records_drop_shared(Store *own, Store *pool, GError **err);
+/* Those of the items that are no records of the host itself. The array frees its items. */
+GPtrArray *records_of_objects(const GPtrArray *items, const char *host_id);

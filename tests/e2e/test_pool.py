@@ -381,28 +381,55 @@ def test_no_fence_is_left_where_a_host_leaves(make_pool):
     assert_own_and_unfenced(p[1], "mine", pid)
 
 
-@pytest.mark.parametrize("made_current", (False, True))
-def test_a_leave_that_was_interrupted_is_ended(make_pool, made_current):
-    """When its records were in a store of its own, which `made_current` was, and the pool had them still."""
-    p = make_pool(2, engine="qemu", lease="20")
+def may(p, right):
+    """What the pool may do with its records in etcd from now on."""
+    p.etcd.ctl("role", "grant-permission", "plimsoll", "--prefix=true", right, "/pools/")
+
+
+@pytest.fixture
+def leaving(make_pool, tmp_path):
+    """(pool, process id): h1, where the guest `mine` runs, could not end its leave, and its daemon waits for that."""
+    p = make_pool(2, joined=False, engine="qemu", lease="20")
+    p.etcd.demand_logins()
+    password = tmp_path / "password"
+    password.write_text("plimsollpass\n")
+    p.init(None, "--etcd-user", "plimsoll", "--etcd-password-file", password)
+    p.join(p[1])
     make_vm(p[1], "mine")
     p[1].ok("vm", "start", "mine", "--host", "h1")
     pid = p[1].runtime("mine")["pid"]
-    p.etcd.signal(signal.SIGSTOP)
-    leaving = threading.Thread(target=p[1].plim, args=("pool", "leave"))
-    leaving.start()
-    until(lambda: json.loads((p[1].state / "pool.json").read_text())["step"] == "leave", "a leave under way")
-    p[1].kill9()
-    leaving.join()
-    if made_current:
-        for file in p[1].state.glob("state.db*"):
-            file.unlink()
-        (p[1].state / "state.new.db").rename(p[1].state / "state.db")
+    may(p, "read")
+    ran = p[1].plim("pool", "leave")
+    assert ran.status != 0, ran
+    until(lambda: p[1].process.poll() is not None, "end of a daemon that can't end its leave")
+    assert json.loads((p[1].state / "pool.json").read_text())["step"] == "leave" and "about to leave" in p[1].said()
     until(lambda: state_of(pid) == "T", "hold of the guest, as the lease is over")
-    p.etcd.signal(signal.SIGCONT)
+    may(p, "readwrite")
+    return p, pid
+
+
+def test_a_leave_that_was_interrupted_is_ended(leaving):
+    p, pid = leaving
+    # It is in the pool still, where it may be changed.
+    key = next(k for k in p.etcd.keys() if k.endswith("/config"))
+    config = json.loads(p.etcd.get(key))
+    config["settings"]["vcpus"] = 2
+    p.etcd.put(key, json.dumps(config))
     p[1].start()
     assert_own_and_unfenced(p[1], "mine", pid)
+    assert p[1].vm("mine")["settings"]["vcpus"] == 2
     assert sorted(p.status()) == ["h0"] and p[0].get("/v1/vms") == []
+
+
+def test_what_the_pool_took_from_a_host_that_was_leaving_stays_there(leaving):
+    p, pid = leaving
+    p.wait_status("h1", "offline")
+    p[0].ok("pool", "evict", "h1")
+    p[0].ok("vm", "start", "mine")
+    p[1].start()
+    assert p[1].get("/v1")["pool"] is None and p[1].get("/v1/vms") == []
+    until(lambda: has_ended(pid), "end of the guest that runs elsewhere now")
+    assert p[0].runtime("mine")["state"] == "running"
 
 
 def test_a_host_that_was_away_comes_back(make_pool):
@@ -640,9 +667,19 @@ def test_a_pool_runs_its_own_etcd(make_pool):
         os.kill(pid, signal.SIGKILL)
     until(lambda: p[1].plim("vm", "set", "web1", "vcpus=3").status == 0, "change without h0")
     p.wait_status("h0", "offline", p[1])
+    ran = p[2].plim("pool", "leave")
+    assert ran.status == 6 and "away: h0" in ran.err, ran
     p[1].ok("pool", "evict", "h0")
     assert p[2].vm("web1")["settings"]["vcpus"] == 3
-    until(lambda: voters(p, p[1]) == ["h1"] or voters(p, p[1]) == ["h2"], "one voter of two hosts", 300)
+    until(lambda: voters(p, p[1]) in (["h1"], ["h2"]), "one voter of two hosts", 300)
+    keeps, other = (p[1], p[2]) if voters(p, p[1]) == ["h1"] else (p[2], p[1])
+    for more in ((), ("--dry-run",)):
+        ran = keeps.plim("pool", "leave", *more)
+        assert ran.status == 6 and "alone keeps" in ran.err, ran
+    # Either daemon may be about to begin anew, as the members' addresses changed.
+    for host in (other, keeps):
+        until(lambda host=host: host.plim("pool", "leave").status == 0, f"leave of {host.name}")
+    assert keeps.get("/v1")["pool"] is None
 
 
 def test_the_last_host_leaves_and_is_what_it_was(make_pool):

@@ -291,6 +291,13 @@ static void test_all_are_killed_of_a_host_that_was_taken_out(Rig *r, gconstpoint
 	waitpid(noted, NULL, 0);
 }
 
+static bool both(pid_t pid, void *data)
+{
+	(void)pid;
+	(void)data;
+	return true;
+}
+
 static void test_who_is_in_no_pool_any_more_holds_nobody(Rig *r, gconstpointer data)
 {
 	g_autofree char *path = g_build_filename(r->run, "fence", NULL);
@@ -301,7 +308,7 @@ static void test_who_is_in_no_pool_any_more_holds_nobody(Rig *r, gconstpointer d
 		guard(r, fence_now() + i * 1000);
 		if (i % 2 == 0)
 			await_state(r->pid[1], "T");
-		fence_drop(r->run);
+		fence_drop(r->run, both, r);
 		await_state(r->pid[0], "RS");
 		await_state(r->pid[1], "RS");
 		g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
@@ -311,9 +318,12 @@ static void test_who_is_in_no_pool_any_more_holds_nobody(Rig *r, gconstpointer d
 		fence_add(r->fence, r->pid[0]);
 		fence_add(r->fence, r->pid[1]);
 	}
+	guard(r, fence_now());
+	fence_drop(r->run, only_first, r);
+	await_state(r->pid[0], "RS");
+	await_state(r->pid[1], "Z");
 	/* Where there is none. */
-	fence_drop(r->run);
-	fence_drop(r->run);
+	fence_drop(r->run, only_first, r);
 }
 
 static void test_another_process_of_the_same_number_is_left_alone(Rig *r, gconstpointer data)
