@@ -5,6 +5,9 @@
 #include "core/model/operation.h"
 #include "engine/exec.h"
 
+/* Steps that wait for their guests at a time, each with a thread. */
+#define RESTING_MAX 512
+
 typedef struct Task {
 	Exec *exec;
 	WorkerPool *pool; /* whose thread it runs on */

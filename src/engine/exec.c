@@ -425,9 +425,72 @@ static void task_push(Task *t, WorkerFunc run)
 	worker_pool_push(t->pool, run, t);
 }
 
+typedef enum Begun { BEGUN_UNKNOWN, BEGUN_NOT, BEGUN } Begun;
+
+/* What the record says. One that has ended never began: that it has failed was written in its place. */
+static Begun look_whether_begun(const Task *t)
+{
+	Store *store = t->exec->config.store;
+	g_autofree char *key = key_operation(t->op->id);
+	g_autoptr(StoreItem) item = store_catch_up(store, NULL) ? store_get(store, key, NULL) : NULL;
+	g_autoptr(Operation) is = item != NULL ? exec_parse_item(item, NULL) : NULL;
+
+	if (is == NULL)
+		return BEGUN_UNKNOWN;
+	return operation_ended(is) ? BEGUN_NOT : BEGUN;
+}
+
+/* That it has failed is written where its beginning would write: after that it can't begin any more. */
+static Begun try_to_keep_from_beginning(const Task *t)
+{
+	g_autoptr(GError) err = NULL;
+	StoreTx *tx = store_tx_new();
+
+	exec_put_operation(tx, t->op, 0);
+	if (store_commit(t->exec->config.store, tx, STORE_DURABLE, NULL, &err))
+		return BEGUN_NOT;
+	return store_is_conflict(err) ? look_whether_begun(t) : BEGUN_UNKNOWN;
+}
+
+/* Of one of which nobody knows whether it has begun. None of its steps has run, and none will. */
+static void settle_task(void *data)
+{
+	Task *t = data;
+	bool rests = worker_pool_rest(t->pool, RESTING_MAX);
+	Begun begun = BEGUN_UNKNOWN;
+
+	set_end(t, OPERATION_FAILED);
+	while (begun == BEGUN_UNKNOWN && !exec_is_stopping(t->exec)) {
+		begun = try_to_keep_from_beginning(t);
+		if (begun == BEGUN_UNKNOWN)
+			g_usleep(END_PAUSE);
+	}
+	if (rests)
+		worker_pool_wake(t->pool);
+	if (begun == BEGUN) {
+		operation_fail_unrun(t->op);
+		store_end(t);
+	}
+	task_end(t, begun != BEGUN_UNKNOWN);
+}
+
+/* Its beginning was not stored, for all that we know. Takes op. */
+static void begin_failed(Exec *e, Operation *op, const GError *why)
+{
+	if (!store_came_to_nothing(why)) {
+		op->error = err_to_json(why);
+		task_push(task_add(e, op), settle_task);
+		return;
+	}
+	if (e->config.dismiss != NULL)
+		e->config.dismiss(op, e->config.data);
+	operation_free(op);
+}
+
 /* Takes op. */
 static bool submit(Exec *e, Operation *op, GError **err)
 {
+	g_autoptr(GError) why = NULL;
 	StoreTx *tx = store_tx_new();
 
 	g_free(op->host);
@@ -435,17 +498,16 @@ static bool submit(Exec *e, Operation *op, GError **err)
 	if (op->plan->step->len > 0)
 		op->index = 0;
 	add_begin_writes(tx, op);
-	exec_put_operation(tx, op, STORE_ANY);
+	exec_put_operation(tx, op, 0);
 	if (e->config.admit != NULL && !e->config.admit(op, tx, e->config.data, err)) {
 		store_tx_free(tx);
 		operation_free(op);
 		return false;
 	}
 	if (!store_commit(e->config.store, tx, operation_begins_durable(op) ? STORE_DURABLE : STORE_RELAXED,
-			  NULL, err)) {
-		if (e->config.dismiss != NULL)
-			e->config.dismiss(op, e->config.data);
-		operation_free(op);
+			  NULL, &why)) {
+		begin_failed(e, op, why);
+		g_propagate_error(err, g_steal_pointer(&why));
 		return false;
 	}
 	task_push(task_add(e, op), run_task);

@@ -74,7 +74,8 @@ Exec *exec_free(Exec *e);
  * Takes `op`, also on failure. True when the operation is stored, together
  * with its `begin` writes, and queued; who tells somebody so before its end
  * calls exec_sync() first. ERR_CONFLICT when one of those does not
- * hold; ERR_UNAVAILABLE while the daemon stops.
+ * hold; ERR_UNAVAILABLE while the daemon stops. Where the store can't tell
+ * whether it is stored, it fails without a step when the store answers again.
  */
 bool exec_submit(Exec *e, Operation *op, GError **err);
 

@@ -4,8 +4,6 @@
 #include "core/model/keys.h"
 #include "engine/exec-impl.h"
 
-/* Steps that wait for their guests at a time, each with a thread. */
-#define RESTING_MAX 512
 #define PROGRESS_INTERVAL UINT64_C(300000)
 
 void *step_engine(const StepContext *ctx)

@@ -242,16 +242,11 @@ static Came happened(Store *s, const struct owner_change *c)
 	}
 }
 
-/* Errors that say for certain that nothing changed. */
+/* Errors that say for certain that nothing changed: of the commit, or of what was read before it. */
 static bool is_certain(const GError *e)
 {
-	static const ErrCode code[] = { ERR_CONFLICT, ERR_INVALID, ERR_NO_SPACE, ERR_NOT_FOUND,
-					ERR_BAD_STATE };
-
-	for (size_t i = 0; i < G_N_ELEMENTS(code); i++)
-		if (g_error_matches(e, ERR, (int)code[i]))
-			return true;
-	return false;
+	return store_came_to_nothing(e) || g_error_matches(e, ERR, ERR_NOT_FOUND) ||
+	       g_error_matches(e, ERR, ERR_BAD_STATE);
 }
 
 bool owner_change(Store *s, const struct owner_change *c, GError **err)

@@ -267,6 +267,12 @@ bool store_is_conflict(const GError *e)
 	       json_is_integer(json_object_get(err_details(e), "revision"));
 }
 
+bool store_came_to_nothing(const GError *e)
+{
+	return g_error_matches(e, ERR, ERR_CONFLICT) || g_error_matches(e, ERR, ERR_INVALID) ||
+	       g_error_matches(e, ERR, ERR_NO_SPACE) || g_error_matches(e, ERR, ERR_DENIED);
+}
+
 bool store_retry(StoreTry try, void *data, GError **err)
 {
 	for (;;) {

@@ -125,6 +125,8 @@ typedef enum StoreFlags {
 bool store_commit(Store *s, StoreTx *tx, StoreFlags flags, int64_t *ret_rev, GError **err);
 /* The ERR_CONFLICT of a commit: reading again may help. NULL is fine. */
 bool store_is_conflict(const GError *e);
+/* An error of a commit that certainly came to nothing. */
+bool store_came_to_nothing(const GError *e);
 /* One try of a change, which reads what it relies on. */
 typedef bool (*StoreTry)(void *data, GError **err);
 /* Tries until `try` succeeds or fails with another error than such a conflict, which is the error then. */

@@ -6,6 +6,7 @@
 #include "engine/events.h"
 #include "engine/sim.h"
 #include "put.h"
+#include "store/store-impl.h"
 
 #include <string.h>
 #include <sys/wait.h>
@@ -598,6 +599,72 @@ static void test_what_was_admitted_and_not_stored_is_dismissed(void)
 	bench_done(&b);
 }
 
+/* ---- a store that does not answer ---- */
+
+static struct {
+	const StoreBackend *real;
+	StoreBackend be;
+	bool arrives; /* the first commit does, and its answer does not */
+	int left;     /* commits that are not answered */
+} lying;
+
+static bool lying_commit(Store *s, const StoreTx *tx, StoreFlags flags, int64_t *ret_rev, GError **err)
+{
+	if (lying.left == 0)
+		return lying.real->commit(s, tx, flags, ret_rev, err);
+	lying.left--;
+	if (lying.arrives)
+		g_assert_true(lying.real->commit(s, tx, flags, ret_rev, NULL));
+	lying.arrives = false;
+	return fail(err, ERR_UNAVAILABLE, "nobody answers");
+}
+
+/* It has failed for who asked, and neither runs nor can begin later. */
+static void check_unknown_begin(bool arrives)
+{
+	g_autoptr(GError) err = NULL;
+	g_autoptr(Operation) got = NULL;
+	_cleanup_json_ Json *runtime = NULL;
+	Operation *op = operation_new("op1", "vm.start", "2026-01-01T00:00:00Z");
+	Json *ended = args_of("state", "crashed");
+	StoreTx *late = store_tx_new();
+	Bench b;
+
+	bench_init(&b);
+	put(b.store, "/plimsoll/v1/vms/v/runtime", "{\"state\":\"paused\",\"operation\":\"op1\"}");
+	json_put(ended, "operation", json_null());
+	operation_merge_on_failed(op, "/plimsoll/v1/vms/v/runtime", ended);
+	lying.real = b.store->be;
+	lying.be = *lying.real;
+	lying.be.commit = lying_commit;
+	lying.arrives = arrives;
+	lying.left = 2;
+	b.store->be = &lying.be;
+	plan_add(op->plan, STEP_RUN_DIR_MAKE, "web1", args_of("vm", "v"));
+	g_assert_false(exec_submit(b.exec, op, &err));
+	g_assert_error(err, ERR, ERR_UNAVAILABLE);
+	g_assert_true(exec_wait(b.exec, "op1", UINT64_C(120000000)));
+	got = get_operation(&b, "op1");
+	g_assert_cmpint(got->state, ==, OPERATION_FAILED);
+	g_assert_cmpstr(json_str(got->error, "message"), ==, "nobody answers");
+	assert_world(&b, "");
+	runtime = get(b.store, "/plimsoll/v1/vms/v/runtime");
+	g_assert_cmpstr(json_str(runtime, "state"), ==, "paused");
+	g_assert_cmpint(json_str(runtime, "operation") == NULL, ==, arrives);
+	store_tx_set(late, "/plimsoll/v1/operations/op1", 0, "{}");
+	g_clear_error(&err);
+	g_assert_false(store_commit(b.store, late, STORE_DURABLE, NULL, &err));
+	g_assert_true(store_is_conflict(err));
+	b.store->be = lying.real;
+	bench_done(&b);
+}
+
+static void test_a_begin_that_nobody_knows_of_has_failed_or_can_not_happen(void)
+{
+	check_unknown_begin(true);
+	check_unknown_begin(false);
+}
+
 /* ---- many at once ---- */
 
 static Exec *exec_with_launch_pool(const Bench *b, WorkerPool *launch)
@@ -819,6 +886,8 @@ int main(int argc, char **argv)
 	g_test_add_func("/exec/frozen", test_a_frozen_executor_takes_nothing);
 	g_test_add_func("/exec/not-admitted", test_what_is_not_admitted_leaves_no_record);
 	g_test_add_func("/exec/dismissed", test_what_was_admitted_and_not_stored_is_dismissed);
+	g_test_add_func("/exec/unknown-begin",
+			test_a_begin_that_nobody_knows_of_has_failed_or_can_not_happen);
 	g_test_add_func("/exec/launches", test_launches_queue_and_nothing_else_waits_for_them);
 	g_test_add_func("/exec/rest", test_steps_that_wait_for_guests_hold_up_nobody);
 	g_test_add_func("/exec/pile", test_ended_operations_do_not_pile_up);

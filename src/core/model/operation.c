@@ -282,6 +282,20 @@ static Json *with_facts(const Json *v, const Json *facts)
 	return json_deep_copy(v);
 }
 
+void operation_fail_unrun(Operation *op)
+{
+	Json *w;
+	size_t i;
+
+	json_array_foreach(op->on_failed, i, w)
+	{
+		Json *lock = json_object_get(json_obj(w, "merge"), "operation");
+
+		if (lock != NULL)
+			json_put(w, "merge", json_pack("{s:O}", "operation", lock));
+	}
+}
+
 void operation_fail_as_done(Operation *op)
 {
 	json_unref(op->on_failed);
