@@ -326,6 +326,24 @@ def test_a_slow_operation_is_waited_for_and_cancelled_from_afar(pool):
     assert pool[1].wait_operation(answer.body["id"])["status"] == "cancelled"
 
 
+def test_a_daemon_that_ends_waits_for_no_other_host(pool):
+    pool[0].order(delay_ms={"QEMU_SPAWN": 600000})
+    make_vm(pool[0], "slow", "--disk", "1GiB")
+    answers = []
+    client = threading.Thread(target=lambda: answers.append(pool[1].api("POST", "/v1/vms/slow/actions/start?wait=60")))
+    client.start()
+    until(lambda: pool[0].delayed() == "QEMU_SPAWN", "begin of the start")
+    pool[1].stop()
+    client.join()
+    answer, = answers
+    assert answer.status == 503 and "the daemon is stopping" in answer.body["message"] and answer.body["advice"], answer
+    begun, = [o for o in pool[0].get("/v1/operations") if o["kind"] == "vm.start"]
+    assert begun["status"] == "running", "who ended did not wait for it, and it goes on"
+    pool[1].start()
+    assert pool[2].api("POST", f"/v1/operations/{begun['id']}/actions/cancel").status == 202
+    assert pool[1].wait_operation(begun["id"])["status"] == "cancelled"
+
+
 # Leaving
 
 
