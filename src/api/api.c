@@ -441,6 +441,14 @@ bool api_is_busy(const Api *a)
 			     (a->pool_server != NULL && http_server_is_busy(a->pool_server)));
 }
 
+bool api_give_up(Api *a)
+{
+	if (a == NULL || a->jobs == 0)
+		return false;
+	worker_pool_end(a->pool);
+	return true;
+}
+
 struct api_sockets api_hand_over(Api *a)
 {
 	struct api_sockets s = { -EBADF, -EBADF, -EBADF };

@@ -48,6 +48,11 @@ void api_rest(Api *a);
  * yet to ask? Streams and consoles do not count. NULL is fine.
  */
 bool api_is_busy(const Api *a);
+/*
+ * Who waits for another host is told that the daemon stops: it would stop only when that host has answered,
+ * and renews no lease meanwhile. False when nobody waits for an answer. While the loop runs. NULL is fine.
+ */
+bool api_give_up(Api *a);
 /* Gives up the listening sockets, which are the caller's now. Before api_free(). NULL is fine. */
 struct api_sockets api_hand_over(Api *a);
 /* Closes. NULL is fine; returns NULL. */

@@ -234,6 +234,13 @@ void call_wake(ApiCall *c, bool rested)
 		worker_pool_wake(c->pool);
 }
 
+bool call_is_ending(void *call)
+{
+	const ApiCall *c = call;
+
+	return worker_pool_is_ending(c->pool);
+}
+
 bool call_wait(ApiCall *c, const char *operation, uint64_t us)
 {
 	bool rested = call_rest(c), ended = exec_wait(engine_exec(c->engine), operation, us);

@@ -83,6 +83,8 @@ bool call_check_match(const ApiCall *c, int64_t revision, GError **err);
  */
 bool call_rest(ApiCall *c);
 void call_wake(ApiCall *c, bool rested);
+/* Is it to give up what it waits for elsewhere, because the daemon ends? For peer_request.ended. */
+bool call_is_ending(void *call);
 /* Until the operation has ended, or `us` are over; rests meanwhile. */
 bool call_wait(ApiCall *c, const char *operation, uint64_t us);
 

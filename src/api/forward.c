@@ -358,7 +358,9 @@ static bool pass_on(ApiCall *c, const Route *route, const char *host, GError **e
 				  .body = body,
 				  .if_match = c->if_match,
 				  .user = c->user,
-				  .role = role_name(c->role) };
+				  .role = role_name(c->role),
+				  .ended = call_is_ending,
+				  .data = c };
 	g_autoptr(PeerAnswer) a = NULL;
 	uint64_t wait;
 	bool rested;

@@ -68,7 +68,9 @@ static Json *report_of_host(const ApiCall *c, const VmRecords *r, const char *ho
 					.path = path,
 					.user = c->user,
 					.role = role_name(c->role),
-					.timeout = ASK_TIMEOUT + wait * SECOND };
+					.timeout = ASK_TIMEOUT + wait * SECOND,
+					.ended = call_is_ending,
+					.data = (ApiCall *)c };
 	g_autoptr(PeerAnswer) a = peer_exchange_host(c->engine, host, &request, NULL);
 	_cleanup_json_ Json *j = NULL;
 	gsize len;

@@ -84,12 +84,27 @@ void worker_pool_drain(WorkerPool *p)
 		g_usleep(DRAIN_LOOK);
 }
 
+void worker_pool_end(WorkerPool *p)
+{
+	g_mutex_lock(&p->lock);
+	p->ending = true;
+	g_mutex_unlock(&p->lock);
+}
+
+bool worker_pool_is_ending(WorkerPool *p)
+{
+	bool ending;
+
+	g_mutex_lock(&p->lock);
+	ending = p->ending;
+	g_mutex_unlock(&p->lock);
+	return ending;
+}
+
 WorkerPool *worker_pool_free(WorkerPool *p)
 {
 	if (p != NULL) {
-		g_mutex_lock(&p->lock);
-		p->ending = true;
-		g_mutex_unlock(&p->lock);
+		worker_pool_end(p);
 		g_thread_pool_free(p->threads, FALSE, TRUE);
 		g_mutex_clear(&p->lock);
 		g_free(p);

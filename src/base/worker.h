@@ -26,6 +26,13 @@ void worker_pool_push(WorkerPool *p, WorkerFunc func, void *data);
  */
 bool worker_pool_rest(WorkerPool *p, unsigned rest_max);
 void worker_pool_wake(WorkerPool *p);
+/*
+ * The pool is about to be freed: none rests any more, and a job that waits for long for something else asks
+ * whether it should give up. Who frees the pool need not call it; who wants the results of such jobs does
+ * before. From any thread.
+ */
+void worker_pool_end(WorkerPool *p);
+bool worker_pool_is_ending(WorkerPool *p);
 /* Jobs that wait or run. */
 unsigned worker_pool_load(WorkerPool *p);
 /* Wait until nothing runs or waits. Who may push still must have been stopped. */

@@ -42,7 +42,7 @@ typedef struct Daemon {
 	GError *err;
 	LoopSource *look;
 	unsigned looks;
-	bool stopping, again;
+	bool stopping, again, given_up;
 	char **argv; /* as it was given */
 } Daemon;
 
@@ -184,13 +184,19 @@ static bool is_idle(Daemon *d, unsigned max, void (*look)(void *))
 	return false;
 }
 
-/* Whoever asked for the end, or for something before it, gets the answer first. */
+/* Whoever asked for the end, or for something before it, gets the answer first, be it that there is none. */
 static void quit_when_idle(void *data)
 {
 	Daemon *d = data;
 
-	if (is_idle(d, IDLE_LOOKS, quit_when_idle))
-		loop_quit(d->loop, 0);
+	if (!is_idle(d, IDLE_LOOKS, quit_when_idle))
+		return;
+	if (!d->given_up && api_give_up(d->api)) {
+		d->given_up = true;
+		quit_when_idle(d);
+		return;
+	}
+	loop_quit(d->loop, 0);
 }
 
 static void quit(void *data)

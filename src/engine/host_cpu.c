@@ -147,19 +147,44 @@ static bool same_but_date(const Json *a, const Json *b)
 	return json_equal(x, y);
 }
 
-static bool write_record(HostCpu *h, const struct host_record *r, GError **err)
+typedef struct Writing {
+	const Engine *engine;
+	const char *key;
+	const Json *record;
+} Writing;
+
+/*
+ * Only together with the host's own record. A probe is no operation, for which a leave would wait: what it
+ * finds when the pool has let go of the host would lower the level for ever.
+ */
+static bool write_once(void *data, GError **err)
 {
-	g_autofree char *key = key_cpu(h->engine->host_id), *text = NULL;
-	_cleanup_json_ Json *old = record_get(h->engine->store, key, NULL, NULL),
-			    *now = host_record_to_json(r);
+	const Writing *w = data;
+	g_autofree char *key = key_host(w->engine->host_id), *text = json_print(w->record);
+	g_autoptr(GError) e = NULL;
+	g_autoptr(StoreItem) host = store_get(w->engine->store, key, &e);
 	StoreTx *tx;
 
-	if (old != NULL && same_but_date(old, now))
+	if (e != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	if (host == NULL && w->engine->member != NULL)
 		return true;
-	text = json_print(now);
 	tx = store_tx_new();
-	store_tx_set(tx, key, STORE_ANY, text);
-	return store_commit(h->engine->store, tx, STORE_DURABLE, NULL, err);
+	store_tx_expect(tx, key, host != NULL ? host->rev : 0);
+	store_tx_set(tx, w->key, STORE_ANY, text);
+	return store_commit(w->engine->store, tx, STORE_DURABLE, NULL, err);
+}
+
+static bool write_record(HostCpu *h, const struct host_record *r, GError **err)
+{
+	g_autofree char *key = key_cpu(h->engine->host_id);
+	_cleanup_json_ Json *old = record_get(h->engine->store, key, NULL, NULL),
+			    *now = host_record_to_json(r);
+	Writing w = { h->engine, key, now };
+
+	return (old != NULL && same_but_date(old, now)) || store_retry(write_once, &w, err);
 }
 
 /* Holding `work`. */

@@ -76,6 +76,9 @@ struct peer_request {
 	const char *user, *role;         /* on whose behalf, or NULL: our own */
 	int64_t revision;                /* that it must be answered from at least; 0: any */
 	uint64_t timeout;
+	/* Asked about once a second: true gives the exchange up, with ERR_UNAVAILABLE. NULL: nobody does. */
+	bool (*ended)(void *data);
+	void *data;
 };
 
 typedef struct PeerAnswer {

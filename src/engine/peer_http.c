@@ -178,6 +178,26 @@ static void set_times(struct exchange *x, uint64_t timeout)
 	curl_easy_setopt(x->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)MIN(timeout / 1000, CONNECT_TIMEOUT));
 }
 
+static int look_at_end(void *data, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal, curl_off_t ulnow)
+{
+	const struct peer_request *r = data;
+
+	(void)dltotal;
+	(void)dlnow;
+	(void)ultotal;
+	(void)ulnow;
+	return r->ended(r->data);
+}
+
+static void set_end(struct exchange *x, const struct peer_request *r)
+{
+	if (r->ended == NULL)
+		return;
+	curl_easy_setopt(x->curl, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(x->curl, CURLOPT_XFERINFOFUNCTION, look_at_end);
+	curl_easy_setopt(x->curl, CURLOPT_XFERINFODATA, r);
+}
+
 static bool set_request(struct exchange *x, const struct peer_request *r, GError **err)
 {
 	const char *type = r->content_type != NULL ? r->content_type : "application/json";
@@ -198,12 +218,17 @@ static bool set_request(struct exchange *x, const struct peer_request *r, GError
 	x->headers = curl_slist_append(x->headers, "Expect:"); /* no round trip for its sake */
 	curl_easy_setopt(x->curl, CURLOPT_HTTPHEADER, x->headers);
 	set_times(x, r->timeout);
+	set_end(x, r);
 	return true;
 }
 
 static void set_common(struct exchange *x)
 {
 	curl_easy_setopt(x->curl, CURLOPT_NOSIGNAL, 1L);
+	/* Nobody else finds out that the host is gone. */
+	curl_easy_setopt(x->curl, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(x->curl, CURLOPT_TCP_KEEPIDLE, KEEPALIVE);
+	curl_easy_setopt(x->curl, CURLOPT_TCP_KEEPINTVL, KEEPALIVE);
 	curl_easy_setopt(x->curl, CURLOPT_PROXY, "");
 	curl_easy_setopt(x->curl, CURLOPT_PROTOCOLS_STR, "https");
 	curl_easy_setopt(x->curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -248,6 +273,11 @@ static bool fail_exchange(const struct exchange *x, CURLcode c, GError **err)
 
 	if (x->too_long)
 		return fail(err, ERR_LIMIT, "%s: its answer is longer than %d bytes", name, ANSWER_MAX);
+	if (c == CURLE_ABORTED_BY_CALLBACK)
+		return fail_advice(
+		    err, ERR_UNAVAILABLE,
+		    "Try again in a few seconds; `plim operation list` shows what was begun.",
+		    "the daemon is stopping and waits no longer for %s, which may go on with it", name);
 	if (c == CURLE_OPERATION_TIMEDOUT)
 		return fail_advice(err, ERR_TIMEOUT,
 				   "Look at that host's load and at the network between the hosts.",
@@ -408,9 +438,6 @@ bool peer_connect_to(const struct peer_target *t, uint64_t timeout, struct ws_co
 	set_trust(&x);
 	set_times(&x, timeout);
 	curl_easy_setopt(x.curl, CURLOPT_CONNECT_ONLY, 1L);
-	curl_easy_setopt(x.curl, CURLOPT_TCP_KEEPALIVE, 1L); /* nobody else finds out that the host is gone */
-	curl_easy_setopt(x.curl, CURLOPT_TCP_KEEPIDLE, KEEPALIVE);
-	curl_easy_setopt(x.curl, CURLOPT_TCP_KEEPINTVL, KEEPALIVE);
 	ok = set_address(&x, "/", err);
 	c = ok ? curl_easy_perform(x.curl) : CURLE_OK;
 	if (ok && c == CURLE_OK)

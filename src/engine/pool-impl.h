@@ -34,9 +34,17 @@ bool pool_folder_make(const char *folder, GError **err);
 /*
  * From MEMBERSHIP_JOINING to a member: copy the records, become a member, make
  * the file what the next start reads. On failure nothing of it is left in the
- * store nor here (the folder of the certificates included).
+ * store nor here (the folder of the certificates included), or it is unsettled.
  */
 bool pool_convert(Engine *e, Membership *m, RecordsScope scope, GError **err);
+/* A file says that this host is to become a member, or is one: its next start finds out. */
+bool pool_is_unsettled(const char *state);
+/*
+ * Behind a pool_convert() that failed: exec_thaw(), and the host goes on as what it was. Unsettled, it stays
+ * frozen and its daemon begins anew, to ask the pool's store: what was changed until then would be lost with
+ * a join that is ended, and another join would remove the files that tell of this one.
+ */
+void pool_fall_back(Engine *e, GError **err);
 /*
  * The etcd that the hosts run themselves (pool_etcd.c); nothing is done for one
  * that was there before.

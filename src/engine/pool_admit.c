@@ -69,7 +69,7 @@ typedef struct Admission {
 	char *address;
 	Json *token, *known; /* records: of the token; of the host, or NULL */
 	char *token_key;
-	int64_t token_rev, known_rev;
+	int64_t token_rev, known_rev, name_rev; /* 0: there is none */
 } Admission;
 
 static void admission_done(Admission *a)
@@ -151,11 +151,11 @@ static bool load_known(Admission *a, GError **err)
 	return e == NULL || err == NULL || *err == NULL;
 }
 
-static bool check_identity(const Admission *a, GError **err)
+static bool check_identity(Admission *a, GError **err)
 {
 	g_autofree char *key = key_name("hosts", a->host->name);
 	g_autoptr(GError) e = NULL;
-	_cleanup_json_ Json *id = record_get(a->engine->store, key, NULL, &e);
+	_cleanup_json_ Json *id = record_get(a->engine->store, key, &a->name_rev, &e);
 
 	if (e != NULL) {
 		g_propagate_error(err, g_steal_pointer(&e));
@@ -257,7 +257,8 @@ static Json *answer(const Admission *a, GError **err)
 	return j;
 }
 
-/* The token is used and the host is known from one moment on. */
+/* The token is used, the host and its name are known, from one moment on. Of two of one name one is let in.
+ */
 static bool let_in(const Admission *a, GError **err)
 {
 	g_autofree char *key = key_host(a->host->id), *name = key_name("hosts", a->host->name),
@@ -277,7 +278,7 @@ static bool let_in(const Admission *a, GError **err)
 	host = json_print(h);
 	store_tx_set(tx, a->token_key, a->token_rev, token);
 	store_tx_set(tx, key, a->known != NULL ? a->known_rev : 0, host);
-	store_tx_set(tx, name, STORE_ANY, id);
+	store_tx_set(tx, name, a->name_rev, id);
 	return store_commit(a->engine->store, tx, STORE_DURABLE, NULL, err);
 }
 

@@ -197,12 +197,32 @@ bool pool_convert(Engine *e, Membership *m, RecordsScope scope, GError **err)
 	if (to != NULL && copy_into(e, to, m, scope, err))
 		return make_file_current(e, err);
 	if (to != NULL && !pool_unconvert(e->store, to, m, &e2)) {
-		/* The file stays: the next start tries again. */
+		/* The file stays: the next start asks whether this host is a member, and tries again. */
 		log_error("what was copied into the pool's store was not removed yet: %s", e2->message);
 		return false;
 	}
 	pool_forget(e->folders.state);
 	return false;
+}
+
+bool pool_is_unsettled(const char *state)
+{
+	g_autofree char *joining = g_build_filename(state, MEMBERSHIP_JOINING, NULL);
+	g_autofree char *file = g_build_filename(state, MEMBERSHIP_FILE, NULL);
+
+	return g_file_test(joining, G_FILE_TEST_EXISTS) || g_file_test(file, G_FILE_TEST_EXISTS);
+}
+
+void pool_fall_back(Engine *e, GError **err)
+{
+	if (!pool_is_unsettled(e->folders.state)) {
+		exec_thaw(e->exec);
+		return;
+	}
+	err_advise(err,
+		   "The daemon begins anew, and asks the pool's store whether this host is a member: see "
+		   "`plim pool status`.");
+	engine_restart(e);
 }
 
 /* ---- at a start ---- */

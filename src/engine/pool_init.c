@@ -78,6 +78,18 @@ static bool found(Engine *e, Membership *m, const struct pool_init *r, GError **
 	return claim(m, err) && pool_convert(e, m, RECORDS_ALL, err);
 }
 
+/* An etcd of its own that nobody else is in goes with all that is in it: nothing is left to be asked. */
+static void give_up(Engine *e, bool own_etcd, GError **err)
+{
+	g_autofree char *file = g_build_filename(e->folders.state, MEMBERSHIP_FILE, NULL);
+
+	if (own_etcd ? !g_file_test(file, G_FILE_TEST_EXISTS) : !pool_is_unsettled(e->folders.state)) {
+		pool_etcd_abandon(e->folders.state);
+		pool_forget(e->folders.state);
+	}
+	pool_fall_back(e, err);
+}
+
 /* ---- tried out ---- */
 
 /* Reads one key of the etcd that is there already: nothing answers that, or refuses, without a reason. */
@@ -149,9 +161,7 @@ Json *pool_init(Engine *e, const struct pool_init *r, bool dry_run, GError **err
 	if (m == NULL || !exec_freeze(e->exec, POOL_FREEZE_TIME, err))
 		return NULL;
 	if (!found(e, m, r, err)) {
-		pool_etcd_abandon(e->folders.state);
-		pool_forget(e->folders.state);
-		exec_thaw(e->exec);
+		give_up(e, r->etcd == NULL, err);
 		return NULL;
 	}
 	engine_restart(e);

@@ -163,7 +163,7 @@ Json *pool_join(Engine *e, const char *url, const char *token, const char *addre
 		return j;
 	}
 	if (!join(e, m, t, whole, err)) {
-		exec_thaw(e->exec);
+		pool_fall_back(e, err);
 		return NULL;
 	}
 	engine_restart(e);

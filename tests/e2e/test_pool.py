@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hosts form a pool, and leave it: daemons with simulated guests on loopback, records in a real etcd."""
+import base64
 import contextlib
 import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
+import socket
 import sqlite3
 import ssl
 import threading
@@ -284,6 +287,93 @@ def test_a_join_that_was_killed_is_undone_at_the_next_start(make_pool):
     assert p.status()["h1"]["state"] == "online"
 
 
+class Relay:
+    """
+    Between daemons and their etcd. The answer to the first request in which `lost` is found, once that was set, gets lost;
+    so does all behind it until mend().
+    """
+
+    def __init__(self, port):
+        self.etcd, self.port, self.lost, self.is_cut, self.open = port, 0, None, False, set()
+        self.listen()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def listen(self):
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
+
+    def accept(self, listener):
+        with listener, contextlib.suppress(OSError):  # that of a listener that was shut
+            while True:
+                ours, _ = listener.accept()
+                theirs = socket.create_connection(("127.0.0.1", self.etcd))
+                self.open |= {ours, theirs}
+                for pair in ((ours, theirs, True), (theirs, ours, False)):
+                    threading.Thread(target=self.pass_on, args=pair, daemon=True).start()
+
+    def pass_on(self, source, to, is_request):
+        seen = b""
+        with contextlib.suppress(OSError):
+            while piece := source.recv(1 << 16):
+                if is_request and self.lost:
+                    seen += piece
+                    if self.lost(seen):
+                        self.lost, self.is_cut = None, True
+                elif self.is_cut:
+                    break
+                to.sendall(piece)
+        if self.is_cut and not is_request:
+            self.cut()
+        for end in (source, to):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self):
+        for end in (self.listener, *self.open):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self):
+        self.is_cut = False
+        self.listen()
+
+    close = cut
+
+
+def makes_member(name):
+    """Is that host's record, as one of a member, in what is sent to etcd?"""
+    words = re.compile(rb'"([A-Za-z0-9+/=]{64,})"')
+
+    def look(sent):
+        values = [base64.b64decode(value) for value in words.findall(sent)]
+        return any(b'"state":"member"' in value and f'"name":"{name}"'.encode() in value for value in values)
+    return look
+
+
+def test_a_join_whose_end_is_not_known_is_found_out_by_the_next_start(make_pool):
+    p = make_pool(2, joined=False)
+    file = p[1].state / "pool.joining.json"
+    with contextlib.closing(Relay(p.etcd.port)) as relay:
+        p[0].ok("pool", "init", "--name", "lab", "--address", p[0].address, "--etcd", relay.url)
+        make_vm(p[1], "mine")
+        words = ("pool", "join", "--token", p.token(), "--address", p[1].address)
+        relay.lost = makes_member("h1")
+        ran = p[1].plim(*words)
+        assert ran.status in (8, 10, 18) and "begins anew, and asks the pool's store" in ran.err, ran
+        assert relay.is_cut and file.exists()
+        assert p[1].plim("vm", "create", "late", *KERNEL).status != 0, "the end of the join would forget it"
+        assert p[1].plim(*words).status != 0 and file.exists()
+        until(lambda: p[1].process.poll() is not None, "end of a daemon that can't ask")
+        relay.mend()
+        p[1].start()
+        assert not file.exists() and p[1].get("/v1")["pool"]["name"] == "lab"
+        assert p[0].vm("mine")["id"] == p[1].vm("mine")["id"]
+        p.wait_status("h1", "online")
+        for host in reversed(p.hosts):  # while their store is there
+            host.stop()
+
+
 # Passing on
 
 
@@ -324,6 +414,24 @@ def test_a_slow_operation_is_waited_for_and_cancelled_from_afar(pool):
     assert answer.status == 202
     assert pool[2].api("POST", f"/v1/operations/{answer.body['id']}/actions/cancel").status == 202
     assert pool[1].wait_operation(answer.body["id"])["status"] == "cancelled"
+
+
+def test_a_daemon_that_ends_waits_for_no_other_host(pool):
+    pool[0].order(delay_ms={"QEMU_SPAWN": 600000})
+    make_vm(pool[0], "slow", "--disk", "1GiB")
+    answers = []
+    client = threading.Thread(target=lambda: answers.append(pool[1].api("POST", "/v1/vms/slow/actions/start?wait=60")))
+    client.start()
+    until(lambda: pool[0].delayed() == "QEMU_SPAWN", "begin of the start")
+    pool[1].stop()
+    client.join()
+    answer, = answers
+    assert answer.status == 503 and "the daemon is stopping" in answer.body["message"] and answer.body["advice"], answer
+    begun, = [o for o in pool[0].get("/v1/operations") if o["kind"] == "vm.start"]
+    assert begun["status"] == "running", "who ended did not wait for it, and it goes on"
+    pool[1].start()
+    assert pool[2].api("POST", f"/v1/operations/{begun['id']}/actions/cancel").status == 202
+    assert pool[1].wait_operation(begun["id"])["status"] == "cancelled"
 
 
 # Leaving
