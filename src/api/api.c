@@ -205,16 +205,22 @@ static void print_answer(ApiCall *c)
 	c->content_type = "application/json";
 }
 
+static bool forward_job(ApiCall *c, const void *data, bool *ret_done, GError **err)
+{
+	const Job *j = data;
+
+	return forward_call(c, j->route, ret_done, err);
+}
+
 static void run_job(void *data)
 {
 	Job *j = data;
-	bool done = false, ok = !j->from_pool || admit_peer(j, &j->error);
+	bool ok = !j->from_pool || admit_peer(j, &j->error);
 
 	if (ok) {
 		call_await_seen(&j->call);
 		call_await_named(&j->call);
-		ok = forward_call(&j->call, j->route, &done, &j->error) &&
-		     (done || call_run(&j->call, j->route->handler, &j->error));
+		ok = call_run(&j->call, j->route->handler, forward_job, j, &j->error);
 	}
 
 	g_assert(ok == (j->error == NULL));

@@ -73,13 +73,16 @@ static bool is_outdated(ApiCall *c, int64_t seen, const GError *e)
 	return vm_revision(c) != seen;
 }
 
-bool call_run(ApiCall *c, ApiHandler handler, GError **err)
+bool call_run(ApiCall *c, ApiHandler handler, CallForward forward, const void *data, GError **err)
 {
 	for (unsigned n = 0;; n++) {
 		int64_t seen = n == 0 ? vm_revision(c) : 0;
 		g_autoptr(GError) e = NULL;
+		bool done = false;
 
-		if (handler(c, &e))
+		if (forward != NULL && !forward(c, data, &done, err))
+			return false;
+		if (done || handler(c, &e))
 			return true;
 		if (n == RETRIES || (!store_is_conflict(e) && !is_outdated(c, seen, e))) {
 			g_propagate_error(err, g_steal_pointer(&e));

@@ -38,14 +38,21 @@ typedef struct ApiCall {
 typedef bool (*ApiHandler)(ApiCall *c, GError **err);
 
 /*
+ * Before each run of a handler: is the call another host's? *ret_done: then it has answered. Errors end the
+ * call.
+ */
+typedef bool (*CallForward)(ApiCall *c, const void *data, bool *ret_done, GError **err);
+
+/*
  * Run a handler. Between its reading of records and its commit somebody else
  * may write one of them (the supervisor writes what guests do): then it is run
  * again, some times, on what is there now. It checks If-Match anew, so nobody
  * overwrites what he has not seen; a handler that failed has left nothing.
  * So it is, once, when a vm is refused for its state, and another host of the
- * pool has changed that already.
+ * pool has changed that already. A vm that has moved meanwhile is that host's:
+ * `forward`, which may be NULL, finds out.
  */
-bool call_run(ApiCall *c, ApiHandler handler, GError **err);
+bool call_run(ApiCall *c, ApiHandler handler, CallForward forward, const void *data, GError **err);
 /*
  * Wait until this host's copy of the pool's records has this revision, or all that was committed before; not
  * for a lost store.

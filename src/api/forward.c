@@ -155,15 +155,27 @@ static char *host_of_vm(const ApiCall *c, const VmRecords *r)
 	return g_strdup(host);
 }
 
-static char *host_for_start(const ApiCall *c, const VmRecords *r, GError **err)
+/* NULL: none. */
+static char *choose_host(const ApiCall *c, const PlaceVm *vm, GError **err)
+{
+	Hosts h = { 0 };
+	const PlaceHost *found = NULL;
+	char *id;
+
+	if (load_hosts(&h, engine_store(c->engine), err))
+		found = place_choose(vm, (const PlaceHost *)(void *)h.host->data, h.host->len, err);
+	id = found != NULL ? g_strdup(found->id) : NULL;
+	hosts_done(&h);
+	return id;
+}
+
+static char *host_for_start(ApiCall *c, const VmRecords *r, GError **err)
 {
 	_cleanup_json_ Json *memory = setting_effective(r->vm->settings, "memory.start");
 	const char *accel = json_string_value(vm_setting(r->vm, "accel"));
 	g_autoptr(GError) e = NULL;
 	g_autofree char *wanted = wanted_host(c, &e);
 	PlaceVm vm = { .name = r->vm->name, .wanted = wanted, .files = host_of_files(r), .accel = -1 };
-	Hosts h = { 0 };
-	const PlaceHost *found = NULL;
 	char *id;
 	Accel a;
 
@@ -174,11 +186,12 @@ static char *host_for_start(const ApiCall *c, const VmRecords *r, GError **err)
 	vm.memory = (uint64_t)json_integer_value(memory);
 	if (accel != NULL && accel_of_name(accel, &a))
 		vm.accel = (int)a;
-	if (load_hosts(&h, engine_store(c->engine), err))
-		found = place_choose(&vm, (const PlaceHost *)(void *)h.host->data, h.host->len, err);
-	id = found != NULL ? g_strdup(found->id) : NULL;
-	hosts_done(&h);
-	return id;
+	id = choose_host(c, &vm, NULL);
+	if (id != NULL)
+		return id;
+	/* A host may just have come, or ended a guest: this host's copy of the records may be behind that. */
+	call_await_all(c);
+	return choose_host(c, &vm, err);
 }
 
 /* A new vm goes where its image or its first volume is. */

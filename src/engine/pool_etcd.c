@@ -399,7 +399,7 @@ bool pool_etcd_may_leave(Engine *e, GError **err)
 	bool ok = true;
 
 	if (json_bool(access, "own", false)) {
-		ok = voters_load(&v, e, err);
+		ok = store_catch_up(e->store, err) && voters_load(&v, e, err);
 		own = ok ? peer_of(&v.cluster, e->host_id, e->member->address) : NULL;
 		/* The last host takes the cluster with it. */
 		if (own != NULL && !own->learner && v.host->len > 1) {

@@ -36,7 +36,7 @@
 #define LOOK (SECOND)
 #define LOOK_TIMEOUT (20 * SECOND)
 /* For the other host's operation to end as well, so that who waited for ours can go on with the guest. */
-#define SETTLE_TIMEOUT (10 * SECOND)
+#define SETTLE_TIMEOUT (60 * SECOND)
 #define SETTLE_LOOK 10000
 
 static Engine *engine_of(StepContext *ctx)
@@ -530,7 +530,10 @@ bool step_MIGRATE_SEND_undo(StepContext *ctx, const Json *args, GError **err)
 
 /* ---- what moved is removed here ---- */
 
-/* The other host's operation has the vm's lock a little longer. */
+/*
+ * The other host's operation has the vm's lock a little longer. This host's copy of the records may say for a
+ * moment that its own has it still.
+ */
 static void await_end_there(StepContext *ctx, const Json *args)
 {
 	g_autofree char *key = key_vm_runtime(json_str(args, "vm"));
@@ -539,8 +542,10 @@ static void await_end_there(StepContext *ctx, const Json *args)
 
 	while (time_monotonic() < until && !step_stopping(ctx)) {
 		_cleanup_json_ Json *runtime = record_get(engine_of(ctx)->store, key, NULL, NULL);
+		const char *operation = json_str(runtime, "operation");
 
-		if (reception == NULL || g_strcmp0(json_str(runtime, "operation"), reception) != 0)
+		if (reception == NULL || (g_strcmp0(operation, reception) != 0 &&
+					  g_strcmp0(operation, step_operation(ctx)->id) != 0))
 			return;
 		g_usleep(SETTLE_LOOK);
 	}

@@ -23,7 +23,7 @@
 /* For the source's word of the guest's clock. */
 #define WORD_TIMEOUT (5 * SECOND)
 /* For the agent of a guest that has come, in a QEMU that is new to it. */
-#define CLOCK_TIMEOUT (5 * SECOND)
+#define CLOCK_TIMEOUT (20 * SECOND)
 
 static Engine *engine_of(StepContext *ctx)
 {

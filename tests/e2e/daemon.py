@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A plimsolld of a test's own: its folders, its socket, its processes, its end."""
 import atexit
+import contextlib
 import http.client
 import json
 import os
@@ -276,7 +277,8 @@ class Daemon:
                     left = [pathlib.Path(f"/proc/{p}/cmdline").read_bytes().replace(b"\0", b" ")[:300] for p in self.guests()]
         finally:
             for pid in self.processes():
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             if self.process is not None and self.process.poll() is None:
                 self.kill9()
             shutil.rmtree(self.base)

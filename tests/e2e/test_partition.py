@@ -195,7 +195,7 @@ def test_a_cut_off_hosts_guests_are_held_and_go_on(cables, hosts, observer):
     cables.heal("h2")
     assert observer.alive("w2") == held[0] == writers["w2"], "it is the same guest, not a new start"
     until(lambda: state(hosts["h0"], "h2") == "online", "h2 is back", 300)
-    assert "1 of them go on" in hosts["h0"].wait_event("host.fenced", "h2")[0]["message"]
+    until(lambda: any("1 of them go on" in e["message"] for e in hosts["h0"].wait_event("host.fenced", "h2")), "its fence")
     for guest in observer.disks:
         assert observer.alive(guest) == writers[guest]
         assert len(observer.seen[guest]) == 1, observer.seen[guest]

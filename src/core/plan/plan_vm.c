@@ -44,12 +44,27 @@ void vm_operation_end(Operation *op, const Vm *vm, Json *members)
 	vm_unlock_on_failure(op, vm);
 }
 
+/* It may have moved away since the request came here. */
+static bool is_here(const PlanRequest *req, const VmSeen *seen, GError **err)
+{
+	VmState state = vm_runtime_state(seen->runtime);
+	const char *host = json_str(seen->runtime, "host");
+
+	if ((state != VM_RUNNING && state != VM_PAUSED) || req->host == NULL || host == NULL ||
+	    g_strcmp0(host, req->host->id) == 0)
+		return true;
+	fail_advice(err, ERR_BAD_STATE, "Give the command again.", "vm '%s' runs on another host by now",
+		    seen->vm->name);
+	err_detail(err, "state", json_string(vm_state_name(state)));
+	return false;
+}
+
 Operation *vm_operation_begin(const PlanRequest *req, const char *kind, const VmSeen *seen, VmAction action,
 			      GError **err)
 {
 	Operation *op;
 
-	if (!vm_allows(seen->vm->name, seen->runtime, action, err))
+	if (!vm_allows(seen->vm->name, seen->runtime, action, err) || !is_here(req, seen, err))
 		return NULL;
 	op = vm_operation_new(req, kind, seen->vm);
 	operation_lock_vm(op, seen);
