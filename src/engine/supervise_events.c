@@ -18,15 +18,20 @@ static bool panic_is_kept(const Vm *vm)
 	return g_strcmp0(json_string_value(vm_setting(vm, "on_panic")), "pause") == 0;
 }
 
-static void hold_panicked(Supervisor *s, const Vm *vm)
+static bool put_held(Supervisor *s, const char *vm_id, Json *runtime, void *data)
 {
 	g_autofree char *now = time_stamp();
-	_cleanup_json_ Json *m = json_object();
 
-	json_put_str(m, "state", vm_state_name(VM_PAUSED));
-	json_put_str(m, "reason", "the guest's kernel panicked");
-	json_put_str(m, "since", now);
-	supervisor_update_runtime(s, vm->id, m);
+	(void)s, (void)vm_id, (void)data;
+	json_put_str(runtime, "state", vm_state_name(VM_PAUSED));
+	json_put_str(runtime, "reason", "the guest's kernel panicked");
+	json_put_str(runtime, "since", now);
+	return true;
+}
+
+static void hold_panicked(Supervisor *s, const Vm *vm)
+{
+	supervisor_update_runtime(s, vm->id, put_held, NULL);
 	events_emit(s->engine->events, EVENT_VM_PANICKED, "vm", vm->id, vm->name, NULL,
 		    "%s: the guest's kernel panicked; it is held for you to look at", vm->name);
 }
