@@ -13,27 +13,66 @@
 
 /* ---- panics ---- */
 
+#define PANICKED "the guest's kernel panicked"
+/* Between two looks at a guest that should be held. */
+#define HOLD_PAUSE UINT64_C(2000000)
+
 static bool panic_is_kept(const Vm *vm)
 {
 	return g_strcmp0(json_string_value(vm_setting(vm, "on_panic")), "pause") == 0;
 }
 
+static bool is_panicked(Supervisor *s, const char *vm_id)
+{
+	g_autoptr(Vmm) v = fleet_vmm(s->engine->fleet, vm_id);
+	g_autofree char *status = v != NULL ? vm_status(v, NULL) : NULL;
+
+	return g_strcmp0(status, "guest-panicked") == 0;
+}
+
+/* It may have been killed or reset since; one that is not on record as running yet is looked at again. */
 static bool put_held(Supervisor *s, const char *vm_id, Json *runtime, void *data)
 {
+	VmState state = vm_runtime_state(runtime);
+	bool held = state == VM_PAUSED && g_strcmp0(json_str(runtime, "reason"), PANICKED) == 0;
 	g_autofree char *now = time_stamp();
 
-	(void)s, (void)vm_id, (void)data;
+	(void)data;
+	if ((state != VM_RUNNING && state != VM_PAUSED) || held || !is_panicked(s, vm_id))
+		return false;
 	json_put_str(runtime, "state", vm_state_name(VM_PAUSED));
-	json_put_str(runtime, "reason", "the guest's kernel panicked");
+	json_put_str(runtime, "reason", PANICKED);
 	json_put_str(runtime, "since", now);
 	return true;
 }
 
-static void hold_panicked(Supervisor *s, const Vm *vm)
+static void hold_again(void *data);
+
+/*
+ * The end of a start or a resume writes that the guest runs: it is waited for,
+ * and one that takes longer than that is looked behind. So is a QEMU that does
+ * not say so yet: it tells of a panic first, and stops then.
+ */
+static void hold_panicked(Supervisor *s, const Vm *vm, bool first)
 {
-	supervisor_update_runtime(s, vm->id, put_held, NULL);
-	events_emit(s->engine->events, EVENT_VM_PANICKED, "vm", vm->id, vm->name, NULL,
-		    "%s: the guest's kernel panicked; it is held for you to look at", vm->name);
+	bool alone = evidence_wait(s->engine, vm->id),
+	     held = supervisor_update_runtime(s, vm->id, put_held, NULL);
+
+	if (held)
+		events_emit(s->engine->events, EVENT_VM_PANICKED, "vm", vm->id, vm->name, NULL,
+			    "%s: the guest's kernel panicked; it is held for you to look at", vm->name);
+	if (!alone || (first && !held))
+		supervisor_push_later(s, hold_again, vm->id, false, HOLD_PAUSE);
+}
+
+static void hold_again(void *data)
+{
+	VmJob *j = data;
+	g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, NULL);
+
+	if (r != NULL)
+		hold_panicked(j->s, r->vm, false);
+	supervisor_job_free(j);
 }
 
 /*
@@ -45,8 +84,8 @@ static void look_at_panic(Supervisor *s, const Vm *vm, const Json *details)
 	bool kept = panic_is_kept(vm);
 
 	if (kept)
-		hold_panicked(s, vm);
-	evidence_begin(s->engine, vm->id, "panic", "the guest's kernel panicked", details);
+		hold_panicked(s, vm, true);
+	evidence_begin(s->engine, vm->id, "panic", PANICKED, details);
 	if (kept)
 		return;
 	supervisor_ended(s, vm->id,
@@ -73,11 +112,8 @@ void supervisor_look_at_adopted(void *data)
 {
 	VmJob *j = data;
 	g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, NULL);
-	g_autoptr(Vmm) v = fleet_vmm(j->s->engine->fleet, j->vm_id);
-	g_autofree char *status = v != NULL ? vm_status(v, NULL) : NULL;
 
-	if (r != NULL && vm_runtime_state(r->runtime) == VM_RUNNING &&
-	    g_strcmp0(status, "guest-panicked") == 0)
+	if (r != NULL && vm_runtime_state(r->runtime) == VM_RUNNING && is_panicked(j->s, j->vm_id))
 		look_at_panic(j->s, r->vm, NULL);
 	supervisor_job_free(j);
 }
