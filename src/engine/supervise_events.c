@@ -133,8 +133,15 @@ static void expect_relevel(Supervisor *s, const char *vm_id)
 	g_mutex_unlock(&s->lock);
 }
 
-/* True while the reboot is young; then it is forgotten, for one try is made. */
-static bool take_relevel(Supervisor *s, const char *vm_id)
+static void forget_relevel(Supervisor *s, const char *vm_id)
+{
+	g_mutex_lock(&s->lock);
+	g_hash_table_remove(s->relevel, vm_id);
+	g_mutex_unlock(&s->lock);
+}
+
+/* True while the reboot is young; then it is forgotten. */
+static bool is_relevel_due(Supervisor *s, const char *vm_id)
 {
 	const uint64_t *until;
 	bool due;
@@ -142,7 +149,8 @@ static bool take_relevel(Supervisor *s, const char *vm_id)
 	g_mutex_lock(&s->lock);
 	until = g_hash_table_lookup(s->relevel, vm_id);
 	due = until != NULL && time_monotonic() < *until;
-	g_hash_table_remove(s->relevel, vm_id);
+	if (!due)
+		g_hash_table_remove(s->relevel, vm_id);
 	g_mutex_unlock(&s->lock);
 	return due;
 }
@@ -176,33 +184,48 @@ static bool pin_would_change(const VmRecords *r, const EngineRequest *req, struc
 	return !pin_change_is_none(ret);
 }
 
-static void relevel(Supervisor *s, const VmRecords *r)
+/* Fails when it could be tried again: ERR_BUSY, ERR_CONFLICT. */
+static bool relevel(Supervisor *s, const VmRecords *r, GError **err)
 {
 	g_autoptr(EngineRequest) req = engine_request_new(s->engine, SUPERVISOR_USER);
 	struct pin_change c = { 0 };
-	g_autoptr(GError) err = NULL;
+	g_autoptr(GError) e = NULL;
 	Operation *op;
 
-	if (!pin_would_change(r, req, &c))
-		return;
-	op = plan_vm_relevel(&req->plan, &r->seen, &err);
-	if (op != NULL && exec_submit(s->engine->exec, op, &err))
+	if (g_strcmp0(json_string_value(vm_setting(r->vm, "cpu.relevel")), "reboot") != 0 ||
+	    !pin_would_change(r, req, &c))
+		return true;
+	op = plan_vm_relevel(&req->plan, &r->seen, &e);
+	if (op != NULL && exec_submit(s->engine->exec, op, &e)) {
 		tell_relevel(s, r->vm, &c);
-	else if (g_error_matches(err, ERR, ERR_BUSY) || g_error_matches(err, ERR, ERR_CONFLICT))
-		expect_relevel(s, r->vm->id); /* the end of that operation comes back to it */
-	else
-		log_warning("vm %s keeps its CPU at its reboot: %s", r->vm->name, err->message);
+		return true;
+	}
+	if (g_error_matches(e, ERR, ERR_BUSY) || store_is_conflict(e)) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	log_warning("vm %s keeps its CPU at its reboot: %s", r->vm->name, e->message);
+	return true;
 }
 
+/*
+ * It is forgotten only when it is dealt with: an operation that has the vm when
+ * it is looked at, and ends right behind that, finds it and comes back to it. A
+ * record that moved (the agent of that very reboot goes) is read again at once.
+ */
 void supervisor_look_at_relevel(void *data)
 {
 	VmJob *j = data;
-	g_autoptr(VmRecords) r = NULL;
+	bool again = true;
 
-	if (take_relevel(j->s, j->vm_id))
-		r = vm_records_load(j->s->engine->store, j->vm_id, NULL);
-	if (r != NULL && g_strcmp0(json_string_value(vm_setting(r->vm, "cpu.relevel")), "reboot") == 0)
-		relevel(j->s, r);
+	while (again && is_relevel_due(j->s, j->vm_id)) {
+		g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, NULL);
+		g_autoptr(GError) err = NULL;
+
+		if (r == NULL || relevel(j->s, r, &err))
+			forget_relevel(j->s, j->vm_id);
+		again = store_is_conflict(err);
+	}
 	supervisor_job_free(j);
 }
 
