@@ -110,18 +110,76 @@ static bool has_native_aio(const Operation *op)
 	return false;
 }
 
+/* What the record says that the guest has here; 0: nothing. */
+static uint64_t claim_of_record(const Admission *a, const Json *runtime)
+{
+	VmState state = vm_runtime_state(runtime);
+
+	if ((state != VM_RUNNING && state != VM_PAUSED) ||
+	    g_strcmp0(json_str(runtime, "host"), a->host_id) != 0)
+		return 0;
+	/* A daemon before this one wrote no claim: the guest's own memory is the most of it. */
+	return json_uint(runtime, "memory_claim", json_uint(runtime, "memory", 0));
+}
+
+/* Nothing of it runs, and no operation has it. */
+static bool has_ended(const Admission *a, const char *vm_id)
+{
+	g_autofree char *key = key_vm_runtime(vm_id);
+	_cleanup_json_ Json *runtime = record_get(a->store, key, NULL, NULL);
+
+	return runtime != NULL && claim_of_record(a, runtime) == 0 &&
+	       json_str(runtime, "operation") == NULL &&
+	       g_strcmp0(json_str(runtime, "host"), a->host_id) == 0;
+}
+
+/*
+ * Locked. An end is on record, and its guest's memory free, a moment before it
+ * is settled: who saw that and asks for the memory must get it. False: there
+ * was none.
+ */
+static bool drop_ended(Admission *a)
+{
+	GHashTableIter it;
+	gpointer id, p;
+	bool any = false;
+
+	g_hash_table_iter_init(&it, a->claim);
+	while (g_hash_table_iter_next(&it, &id, &p)) {
+		const Claim *c = p;
+
+		if (c->operation != NULL || !has_ended(a, id))
+			continue;
+		a->bytes -= c->bytes;
+		g_hash_table_iter_remove(&it);
+		any = true;
+	}
+	return any;
+}
+
+/* Locked. */
+static bool fits(Admission *a, const struct host_view *host, const Operation *op, uint64_t need, GError **err)
+{
+	struct memory_claims c = others(a, op->target_id);
+
+	return memory_admit(&host->memory, &c, op->target_name, need, err) &&
+	       limits_admit(&host->limits, a->starting + 1, op->target_name, has_native_aio(op), err);
+}
+
 static bool may(Admission *a, const struct host_view *host, const Operation *op, bool take, GError **err)
 {
 	uint64_t need = operation_memory_claim(op);
-	struct memory_claims c;
+	g_autoptr(GError) e = NULL;
 	bool ok;
 
 	if (need == 0)
 		return true;
 	g_mutex_lock(&a->lock);
-	c = others(a, op->target_id);
-	ok = memory_admit(&host->memory, &c, op->target_name, need, err) &&
-	     limits_admit(&host->limits, a->starting + 1, op->target_name, has_native_aio(op), err);
+	ok = fits(a, host, op, need, &e);
+	if (!ok && drop_ended(a))
+		ok = fits(a, host, op, need, err);
+	else if (!ok)
+		g_propagate_error(err, g_steal_pointer(&e));
 	if (ok && take && !is_taken(a, op->target_id))
 		put(a, op->target_id, need, op->id);
 	g_mutex_unlock(&a->lock);
@@ -147,18 +205,6 @@ void admission_force(Admission *a, const Operation *op)
 	g_mutex_lock(&a->lock);
 	put(a, op->target_id, need, op->id);
 	g_mutex_unlock(&a->lock);
-}
-
-/* What the record says that the guest has here; 0: nothing. */
-static uint64_t claim_of_record(const Admission *a, const Json *runtime)
-{
-	VmState state = vm_runtime_state(runtime);
-
-	if ((state != VM_RUNNING && state != VM_PAUSED) ||
-	    g_strcmp0(json_str(runtime, "host"), a->host_id) != 0)
-		return 0;
-	/* A daemon before this one wrote no claim: the guest's own memory is the most of it. */
-	return json_uint(runtime, "memory_claim", json_uint(runtime, "memory", 0));
 }
 
 /* Locked: of two ends at the same time the later one reads the later record. `c` may be NULL. */

@@ -24,7 +24,7 @@ struct host_view {
 	struct limits_seen limits;
 };
 
-/* `host_id` is this host; the store is read, under a lock, when an operation ends. */
+/* `host_id` is this host; the store is read, under a lock, when an operation ends and when one is refused. */
 Admission *admission_new(Store *store, const char *host_id);
 Admission *admission_free(Admission *a);
 

@@ -10,6 +10,7 @@
 #include "core/model/settings.h"
 #include "engine/bundle_parts.h"
 #include "engine/dump.h"
+#include "engine/engine-impl.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -279,29 +280,6 @@ static uint64_t host_number(Engine *e, const char *key)
 	return (uint64_t)json_integer_value(n);
 }
 
-static void forget_old(Engine *e)
-{
-	g_autoptr(GPtrArray) list = manifests(e);
-	g_autofree struct evidence_kept *kept = g_new0(struct evidence_kept, list->len);
-	g_autofree bool *goes = g_new0(bool, list->len);
-
-	for (guint i = 0; i < list->len; i++) {
-		const char *vm = json_str(json_obj(list->pdata[i], "vm"), "id");
-
-		kept[i] =
-		    (struct evidence_kept){ vm != NULL ? vm : "", json_uint(list->pdata[i], "bytes", 0) };
-	}
-	evidence_choose(kept, list->len, host_number(e, "evidence.quota"), host_number(e, "evidence.keep"),
-			goes);
-	for (guint i = 0; i < list->len; i++) {
-		const char *id = json_str(list->pdata[i], "id");
-		g_autoptr(GError) err = NULL;
-
-		if (goes[i] && !bundle_delete(e, id, &err))
-			log_warning("old evidence was not removed: %s", err->message);
-	}
-}
-
 Json *bundle_list(Engine *e)
 {
 	g_autoptr(GPtrArray) list = manifests(e);
@@ -324,8 +302,8 @@ Json *bundle_show(Engine *e, const char *id, GError **err)
 	return NULL;
 }
 
-/* Under its other name first: what is listed is whole at any moment. */
-bool bundle_delete(Engine *e, const char *id, GError **err)
+/* Locked. Under its other name first: what is listed is whole at any moment. */
+static bool delete_one(Engine *e, const char *id, GError **err)
 {
 	_cleanup_json_ Json *j = bundle_show(e, id, err);
 	g_autofree char *path = path_evidence_bundle(folders_of(e), id),
@@ -336,6 +314,47 @@ bool bundle_delete(Engine *e, const char *id, GError **err)
 	if (rename(path, part) < 0)
 		return fail_errno(err, errno, "can't remove '%s'", path);
 	return dir_remove(part, err);
+}
+
+bool bundle_delete(Engine *e, const char *id, GError **err)
+{
+	bool ok;
+
+	g_mutex_lock(&e->forgetting);
+	ok = delete_one(e, id, err);
+	g_mutex_unlock(&e->forgetting);
+	return ok;
+}
+
+/* Locked: of two that keep evidence at the same time each would choose the same. */
+static void forget_chosen(Engine *e)
+{
+	g_autoptr(GPtrArray) list = manifests(e);
+	g_autofree struct evidence_kept *kept = g_new0(struct evidence_kept, list->len);
+	g_autofree bool *goes = g_new0(bool, list->len);
+
+	for (guint i = 0; i < list->len; i++) {
+		const char *vm = json_str(json_obj(list->pdata[i], "vm"), "id");
+
+		kept[i] =
+		    (struct evidence_kept){ vm != NULL ? vm : "", json_uint(list->pdata[i], "bytes", 0) };
+	}
+	evidence_choose(kept, list->len, host_number(e, "evidence.quota"), host_number(e, "evidence.keep"),
+			goes);
+	for (guint i = 0; i < list->len; i++) {
+		const char *id = json_str(list->pdata[i], "id");
+		g_autoptr(GError) err = NULL;
+
+		if (goes[i] && !delete_one(e, id, &err))
+			log_warning("old evidence was not removed: %s", err->message);
+	}
+}
+
+static void forget_old(Engine *e)
+{
+	g_mutex_lock(&e->forgetting);
+	forget_chosen(e);
+	g_mutex_unlock(&e->forgetting);
 }
 
 /* ---- reading ---- */

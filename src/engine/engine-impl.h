@@ -54,6 +54,7 @@ struct Engine {
 	Receptions *receptions; /* guests that come */
 	Moves *moves;           /* guests that go */
 	GMutex dumping;         /* held while QEMU writes a dump: one at a time */
+	GMutex forgetting;      /* held while bundles of evidence are deleted: each goes once */
 	FreezeKeeper *freezes;  /* guests whose file systems stand still; NULL when it is simulated */
 	GMutex lock;            /* of the two below */
 	GHashTable *known_cpu;  /* set: what QEMUs of this daemon made whole, as cpu_identity() names it */

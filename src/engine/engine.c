@@ -429,6 +429,7 @@ Engine *engine_open(const struct engine_config *config, GError **err)
 
 	g_mutex_init(&e->lock);
 	g_mutex_init(&e->dumping);
+	g_mutex_init(&e->forgetting);
 	e->loop = config->loop;
 	e->lease_ttl = config->lease != 0 ? config->lease : LEASE_TTL;
 	e->sample = config->sample;
@@ -827,6 +828,7 @@ Engine *engine_close(Engine *e)
 	membership_free(e->member);
 	g_mutex_clear(&e->lock);
 	g_mutex_clear(&e->dumping);
+	g_mutex_clear(&e->forgetting);
 	g_free(e);
 	return NULL;
 }

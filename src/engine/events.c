@@ -13,25 +13,30 @@ struct Events {
 	Store *store;
 	GMutex lock;
 	uint64_t next;
+	int64_t last_rev; /* of the one before `next`; 0: there is none */
 };
+
+/* All that are kept are read: for when nothing is known of their numbers. */
+static bool seek_end(Events *ev, GError **err)
+{
+	g_autoptr(GPtrArray) items = store_list(ev->store, KEYS_EVENTS, NULL, err);
+	const StoreItem *last;
+
+	if (items == NULL)
+		return false;
+	last = items->len > 0 ? items->pdata[items->len - 1] : NULL;
+	ev->next = last != NULL ? g_ascii_strtoull(last->key + strlen(KEYS_EVENTS), NULL, 16) + 1 : 1;
+	ev->last_rev = last != NULL ? last->rev : 0;
+	return true;
+}
 
 Events *events_open(Store *store, GError **err)
 {
-	g_autoptr(GPtrArray) items = store_list(store, KEYS_EVENTS, NULL, err);
-	const StoreItem *last;
-	Events *ev;
+	Events *ev = g_new0(Events, 1);
 
-	if (items == NULL)
-		return NULL;
-	ev = g_new0(Events, 1);
 	ev->store = store;
-	ev->next = 1;
 	g_mutex_init(&ev->lock);
-	if (items->len > 0) {
-		last = items->pdata[items->len - 1];
-		ev->next = g_ascii_strtoull(last->key + strlen(KEYS_EVENTS), NULL, 16) + 1;
-	}
-	return ev;
+	return seek_end(ev, err) ? ev : events_close(ev);
 }
 
 Events *events_close(Events *ev)
@@ -52,7 +57,10 @@ struct emission {
 	int64_t rev;
 };
 
-/* One try with the number that is thought to be free. */
+/*
+ * One try with the number that is thought to be free. That of one that others have left far behind is free
+ * once more, as what had it was deleted: the one before must be there still.
+ */
 static bool append_once(Events *ev, const struct emission *e, GError **err)
 {
 	g_autofree char *key = key_event(ev->next), *now = time_stamp(), *text = NULL;
@@ -63,6 +71,11 @@ static bool append_once(Events *ev, const struct emission *e, GError **err)
 
 	text = json_print(j);
 	store_tx_set(tx, key, 0, text);
+	if (ev->last_rev != 0) {
+		g_autofree char *before = key_event(ev->next - 1);
+
+		store_tx_expect(tx, before, ev->last_rev);
+	}
 	if (e->key != NULL)
 		store_tx_set(tx, e->key, e->rev, e->value);
 	if (ev->next > KEEP) {
@@ -70,36 +83,51 @@ static bool append_once(Events *ev, const struct emission *e, GError **err)
 
 		store_tx_set(tx, old, STORE_ANY, NULL);
 	}
-	if (!store_commit(ev->store, tx, STORE_RELAXED, NULL, err))
+	if (!store_commit(ev->store, tx, STORE_RELAXED, &ev->last_rev, err))
 		return false;
 	ev->next++;
 	return true;
 }
 
+/* Goes on to `number` when that is taken; *ret says whether. */
+static bool advance(Events *ev, uint64_t number, bool *ret, GError **err)
+{
+	g_autofree char *key = key_event(number);
+	g_autoptr(GError) e = NULL;
+	g_autoptr(StoreItem) item = store_get(ev->store, key, &e);
+
+	if (e != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	*ret = item != NULL;
+	if (item != NULL) {
+		ev->next = number + 1;
+		ev->last_rev = item->rev;
+	}
+	return true;
+}
+
 /*
  * The number behind the last one that others have taken meanwhile. There are
- * no gaps, so doubling steps and then halves find the end.
+ * no gaps behind one that is there still, so doubling steps and then halves
+ * find the end.
  */
 static bool find_end(Events *ev, GError **err)
 {
-	uint64_t taken = ev->next - 1, step = 1;
-	bool doubling = true;
+	bool doubling = true, taken = true;
+	uint64_t step = 1;
 
+	if (ev->next > 1 && !advance(ev, ev->next - 1, &taken, err))
+		return false;
+	if (!taken)
+		return seek_end(ev, err);
 	while (step > 0) {
-		g_autofree char *key = key_event(taken + step);
-		g_autoptr(GError) e = NULL;
-		g_autoptr(StoreItem) item = store_get(ev->store, key, &e);
-
-		if (e != NULL) {
-			g_propagate_error(err, g_steal_pointer(&e));
+		if (!advance(ev, ev->next - 1 + step, &taken, err))
 			return false;
-		}
-		if (item != NULL)
-			taken += step;
-		doubling = doubling && item != NULL;
+		doubling = doubling && taken;
 		step = doubling ? step * 2 : step / 2;
 	}
-	ev->next = taken + 1;
 	return true;
 }
 

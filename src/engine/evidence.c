@@ -158,8 +158,7 @@ static bool submit(Engine *e, const VmRecords *r, const struct evidence_wish *wi
 	return op != NULL && exec_submit(engine_exec(e), op, err);
 }
 
-/* One may end in a moment: a guest that panicks at once does so while its start still ends. */
-static bool await_operation(Engine *e, const char *vm_id)
+bool evidence_wait(Engine *e, const char *vm_id)
 {
 	bool rests = worker_pool_rest(e->pool, WAITING_MAX);
 	bool ended = exec_wait_target(e->exec, vm_id, OPERATION_TIMEOUT);
@@ -186,7 +185,7 @@ void evidence_begin(Engine *e, const char *vm_id, const char *cause, const char 
 			return;
 		again = g_error_matches(err, ERR, ERR_CONFLICT);
 		if (g_error_matches(err, ERR, ERR_BUSY) && !waited)
-			again = waited = await_operation(e, vm_id);
+			again = waited = evidence_wait(e, vm_id);
 		kept = again ? NULL : evidence_take(e, r->vm, cause, reason, USER, details, &why);
 		if (kept == NULL && !again)
 			log_warning("no evidence of vm %s was kept: %s", r->vm->name, why->message);

@@ -29,6 +29,11 @@ const char *const *evidence_formats(Engine *e, const Vm *vm);
 Json *evidence_take(Engine *e, const Vm *vm, const char *cause, const char *reason, const char *user,
 		    const Json *details, GError **err);
 /*
+ * For the end of the operation that has the vm, some seconds at most: a guest that panics at once does so
+ * while its start still ends. False: one has it still. Blocks so long; not in an operation.
+ */
+bool evidence_wait(Engine *e, const char *vm_id);
+/*
  * Something went wrong with a guest whose QEMU is there: begin an operation
  * that keeps evidence, with its memory as evidence_formats() says. The vm is
  * locked until that has ended. When another operation has it for longer than

@@ -62,8 +62,10 @@ struct MemoryKeeper {
 	Engine *engine;
 	uint64_t period;
 	Rounds *rounds;
-	GMutex lock;       /* of all below */
-	GHashTable *guest; /* vm id -> Guest; changed by the thread alone */
+	GMutex lock;           /* of all below */
+	GCond plugged;         /* `plugging` changed */
+	const Guest *plugging; /* is given a DIMM right now; NULL: nobody */
+	GHashTable *guest;     /* vm id -> Guest; changed by the thread alone */
 	struct balance_host host;
 	uint64_t swapped; /* pages of the host, in the round before */
 	bool told_short;
@@ -315,8 +317,16 @@ static void look_at_host(MemoryKeeper *k, const GPtrArray *guests, struct balanc
  * Following
  */
 
-/* False without an error: a move or the like has begun since it was measured, and counts what it has. */
-static bool plug_dimm(MemoryKeeper *k, Guest *g, Vmm *v, uint64_t size, GError **err)
+static void set_plugging(MemoryKeeper *k, const Guest *g)
+{
+	g_mutex_lock(&k->lock);
+	k->plugging = g;
+	g_cond_broadcast(&k->plugged);
+	g_mutex_unlock(&k->lock);
+}
+
+/* Known to be at it: see plug_dimm(). */
+static bool try_plug(MemoryKeeper *k, Guest *g, Vmm *v, uint64_t size, GError **err)
 {
 	_cleanup_json_ Json *runtime = runtime_of(k, g->vm_id), *sizes = NULL;
 
@@ -325,6 +335,20 @@ static bool plug_dimm(MemoryKeeper *k, Guest *g, Vmm *v, uint64_t size, GError *
 	balance_plugged(&g->b, size);
 	sizes = guest_dimm_list(v, &g->dimm, err);
 	return sizes != NULL && guest_dimm_record(k->engine->store, g->vm_id, sizes, err);
+}
+
+/*
+ * False without an error: a move or the like has begun since it was measured, and counts what it has. One
+ * that begins later waits for this (memory_keeper_settle()).
+ */
+static bool plug_dimm(MemoryKeeper *k, Guest *g, Vmm *v, uint64_t size, GError **err)
+{
+	bool ok;
+
+	set_plugging(k, g);
+	ok = try_plug(k, g, v, size, err);
+	set_plugging(k, NULL);
+	return ok;
 }
 
 /* What has to be asked of its devices in this round; one that fails is asked again in the next. */
@@ -522,6 +546,7 @@ MemoryKeeper *memory_keeper_start(Engine *e, uint64_t period)
 	k->engine = e;
 	k->period = period != 0 ? period : MEMORY_KEEPER_PERIOD;
 	g_mutex_init(&k->lock);
+	g_cond_init(&k->plugged);
 	k->guest = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, guest_free);
 	k->rounds = rounds_start("memory", 0, do_round, k);
 	return k;
@@ -557,6 +582,7 @@ MemoryKeeper *memory_keeper_free(MemoryKeeper *k)
 	rounds_free(k->rounds);
 	g_hash_table_unref(k->guest);
 	g_mutex_clear(&k->lock);
+	g_cond_clear(&k->plugged);
 	g_free(k);
 	return NULL;
 }
@@ -571,6 +597,19 @@ void memory_keeper_reset(MemoryKeeper *k, const char *vm_id)
 	g = g_hash_table_lookup(k->guest, vm_id);
 	if (g != NULL)
 		g->reset = true;
+	g_mutex_unlock(&k->lock);
+}
+
+void memory_keeper_settle(MemoryKeeper *k, const char *vm_id, uint64_t timeout)
+{
+	gint64 until = (gint64)(time_monotonic() + timeout);
+	bool in_time = true;
+
+	if (k == NULL)
+		return;
+	g_mutex_lock(&k->lock);
+	while (in_time && k->plugging != NULL && g_str_equal(k->plugging->vm_id, vm_id))
+		in_time = g_cond_wait_until(&k->plugged, &k->lock, until);
 	g_mutex_unlock(&k->lock);
 }
 

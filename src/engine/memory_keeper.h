@@ -38,5 +38,10 @@ uint64_t memory_keeper_size(MemoryKeeper *k, const char *vm_id);
 Json *memory_keeper_report(MemoryKeeper *k, const char *vm_id);
 /* Of all guests with dynamic memory: [{id, name, size, to, need, floor, verdict}]. New reference. */
 Json *memory_keeper_list(MemoryKeeper *k);
+/*
+ * For an operation that has the guest: wait, at most `timeout` us, until a DIMM that it was being given when
+ * the operation began is plugged and recorded; it is given no further one. NULL is fine.
+ */
+void memory_keeper_settle(MemoryKeeper *k, const char *vm_id, uint64_t timeout);
 /* Wait for the end of the next round, at most `timeout` us. */
 void memory_keeper_wait(MemoryKeeper *k, uint64_t timeout);

@@ -31,6 +31,8 @@
 #define SECOND UINT64_C(1000000)
 #define PREPARE_TIMEOUT (120 * SECOND)
 #define ASK_TIMEOUT (30 * SECOND)
+/* For a DIMM that is plugged right now. A QEMU that takes longer to answer is no guest that moves soon. */
+#define DIMM_TIMEOUT (10 * SECOND)
 #define ABORT_TIMEOUT (60 * SECOND)
 /* Between two looks at the other daemon while memory is copied, and how long one may take. */
 #define LOOK (SECOND)
@@ -109,9 +111,13 @@ static bool take_disks(StepContext *ctx, const Json *args, Move *m, const Json *
 static bool ask_for_reception(StepContext *ctx, const Json *args, Move *m, GError **err)
 {
 	g_autofree char *key = NULL, *runtime = key_vm_runtime(json_str(args, "vm"));
-	_cleanup_json_ Json *own = record_get(engine_of(ctx)->store, runtime, NULL, err), *answer = NULL;
-	_cleanup_json_ Json *body = own != NULL ? move_request(engine_of(ctx), args, err) : NULL;
+	_cleanup_json_ Json *own = record_get(engine_of(ctx)->store, runtime, NULL, err), *answer = NULL,
+			    *body = NULL;
 
+	/* What it has on record is what it is given over there. */
+	memory_keeper_settle(engine_of(ctx)->memory, json_str(args, "vm"), DIMM_TIMEOUT);
+	if (own != NULL)
+		body = move_request(engine_of(ctx), args, err);
 	if (own == NULL && (err == NULL || *err == NULL))
 		return fail(err, ERR_NOT_FOUND, "there is no vm '%s'", json_str(args, "name"));
 	if (body == NULL)

@@ -42,8 +42,11 @@ void supervisor_push_event(Supervisor *s, WorkerFunc func, const char *vm_id, co
 void supervisor_push_later(Supervisor *s, WorkerFunc func, const char *vm_id, bool flag, uint64_t us);
 void supervisor_job_free(VmJob *j);
 
-/* Merges members into the runtime record of a vm that is this host's. Worker threads. */
-void supervisor_update_runtime(Supervisor *s, const char *vm_id, const Json *members);
+/* What the runtime record of a vm becomes, as all is now; false: it stays. Asked again when it moved. */
+typedef bool (*RuntimeChange)(Supervisor *s, const char *vm_id, Json *runtime, void *data);
+
+/* Changes the runtime record of a vm that is this host's. True when that is written. Worker threads. */
+bool supervisor_update_runtime(Supervisor *s, const char *vm_id, RuntimeChange change, void *data);
 
 /* The agent of a vm came (flag) or went: a VmJob's work. */
 void supervisor_greet_agent(void *data);

@@ -320,10 +320,10 @@ static void on_exited(const char *vm_id, Json *exit, void *data)
 /* ---- what the parts share ---- */
 
 /* A guest that moved says a last word over here: its record is the other host's by then. */
-void supervisor_update_runtime(Supervisor *s, const char *vm_id, const Json *members)
+bool supervisor_update_runtime(Supervisor *s, const char *vm_id, RuntimeChange change, void *data)
 {
 	g_autofree char *key = key_vm_runtime(vm_id);
-	bool again = true;
+	bool again = true, written = false;
 
 	while (again) {
 		g_autoptr(GError) err = NULL;
@@ -332,15 +332,16 @@ void supervisor_update_runtime(Supervisor *s, const char *vm_id, const Json *mem
 		g_autofree char *text = NULL;
 		StoreTx *tx;
 
-		if (j == NULL || !owner_may_write(s->engine->store, j, s->engine->host_id))
-			return;
-		json_object_update(j, (Json *)members);
+		if (j == NULL || !owner_may_write(s->engine->store, j, s->engine->host_id) ||
+		    !change(s, vm_id, j, data))
+			return false;
 		text = json_print(j);
 		tx = store_tx_new();
 		store_tx_set(tx, key, rev, text);
-		again = !store_commit(s->engine->store, tx, STORE_RELAXED, NULL, &err) &&
-			g_error_matches(err, ERR, ERR_CONFLICT);
+		written = store_commit(s->engine->store, tx, STORE_RELAXED, NULL, &err);
+		again = g_error_matches(err, ERR, ERR_CONFLICT);
 	}
+	return written;
 }
 
 /* ---- later ---- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a guest's agent says of itself, of addresses and of tools, as it comes and goes. */
+#include "core/model/vm_state.h"
 #include "engine/agent_ops.h"
 #include "engine/engine-impl.h"
 #include "engine/records.h"
@@ -12,16 +13,48 @@
 static const uint64_t address_pauses[] = { 2000000,  4000000,  8000000,   16000000,
 					   32000000, 64000000, 128000000, 256000000 };
 
-static Json *agent_members(bool connected, const Json *info, Json *addresses)
-{
-	Json *m = json_object(), *agent = json_object();
+/* What it said, or NULL: it went. */
+struct agent_news {
+	const Json *info;
+	Json *addresses; /* or NULL: not known */
+};
 
-	json_put_bool(agent, "connected", connected);
-	json_put_str(agent, "version", json_str(info, "version"));
-	json_put(m, "agent", agent);
-	if (addresses != NULL)
-		json_put(m, "addresses", addresses);
-	return m;
+static bool is_heard(Supervisor *s, const char *vm_id)
+{
+	g_autoptr(Agent) a = fleet_agent(s->engine->fleet, vm_id);
+
+	return a != NULL && agent_is_open(a);
+}
+
+/* A guest is there, or nobody took back what was said of its agent. */
+static bool may_go(const Json *runtime)
+{
+	VmState state = vm_runtime_state(runtime);
+
+	return state == VM_RUNNING || state == VM_PAUSED ||
+	       json_bool(json_obj(runtime, "agent"), "connected", false);
+}
+
+/*
+ * That it came and that it went are told on two threads, whose order is anyone's. So what is so now is
+ * written: of one that is heard what it said, and of one that is not that it went, whatever it said before.
+ * The record of a guest that is being taken up says "suspended" still when its agent is heard.
+ */
+static bool put_agent(Supervisor *s, const char *vm_id, Json *runtime, void *data)
+{
+	const struct agent_news *news = data;
+	bool heard = is_heard(s, vm_id);
+	Json *agent;
+
+	if (heard ? news->info == NULL : !may_go(runtime))
+		return false;
+	agent = json_object();
+	json_put_bool(agent, "connected", heard);
+	json_put_str(agent, "version", heard ? json_str(news->info, "version") : NULL);
+	json_put(runtime, "agent", agent);
+	if (heard && news->addresses != NULL)
+		json_put(runtime, "addresses", json_ref(news->addresses));
+	return true;
 }
 
 static void tell_agent(Supervisor *s, const char *vm_id, bool connected)
@@ -107,9 +140,8 @@ static void ask_agent(void *data);
 static void look_at_agent(Supervisor *s, const char *vm_id, bool anew)
 {
 	g_autoptr(Agent) a = fleet_agent(s->engine->fleet, vm_id);
-	_cleanup_json_ Json *info = NULL, *m = NULL;
+	_cleanup_json_ Json *info = NULL, *addresses = NULL;
 	guint n = count_question(s, vm_id, anew);
-	Json *addresses;
 	bool more;
 
 	if (anew)
@@ -120,8 +152,9 @@ static void look_at_agent(Supervisor *s, const char *vm_id, bool anew)
 	addresses = info != NULL ? agent_addresses(a, AGENT_TIMEOUT, NULL) : NULL;
 	more = n < G_N_ELEMENTS(address_pauses) && (info == NULL || json_array_size(addresses) == 0);
 	if (info != NULL) {
-		m = agent_members(true, info, addresses);
-		supervisor_update_runtime(s, vm_id, m);
+		struct agent_news news = { info, addresses };
+
+		supervisor_update_runtime(s, vm_id, put_agent, &news);
 	}
 	if (anew)
 		tell_agent(s, vm_id, true);
@@ -146,9 +179,9 @@ void supervisor_greet_agent(void *data)
 	if (j->flag) {
 		look_at_agent(j->s, j->vm_id, true);
 	} else {
-		_cleanup_json_ Json *m = agent_members(false, NULL, NULL);
+		struct agent_news gone = { 0 };
 
-		supervisor_update_runtime(j->s, j->vm_id, m);
+		supervisor_update_runtime(j->s, j->vm_id, put_agent, &gone);
 		tell_agent(j->s, j->vm_id, false);
 		forget_looks(j->s, j->vm_id);
 		tools_gone(j->s->engine, j->vm_id);

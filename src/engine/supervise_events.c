@@ -13,22 +13,66 @@
 
 /* ---- panics ---- */
 
+#define PANICKED "the guest's kernel panicked"
+/* Between two looks at a guest that should be held. */
+#define HOLD_PAUSE UINT64_C(2000000)
+
 static bool panic_is_kept(const Vm *vm)
 {
 	return g_strcmp0(json_string_value(vm_setting(vm, "on_panic")), "pause") == 0;
 }
 
-static void hold_panicked(Supervisor *s, const Vm *vm)
+static bool is_panicked(Supervisor *s, const char *vm_id)
 {
-	g_autofree char *now = time_stamp();
-	_cleanup_json_ Json *m = json_object();
+	g_autoptr(Vmm) v = fleet_vmm(s->engine->fleet, vm_id);
+	g_autofree char *status = v != NULL ? vm_status(v, NULL) : NULL;
 
-	json_put_str(m, "state", vm_state_name(VM_PAUSED));
-	json_put_str(m, "reason", "the guest's kernel panicked");
-	json_put_str(m, "since", now);
-	supervisor_update_runtime(s, vm->id, m);
-	events_emit(s->engine->events, EVENT_VM_PANICKED, "vm", vm->id, vm->name, NULL,
-		    "%s: the guest's kernel panicked; it is held for you to look at", vm->name);
+	return g_strcmp0(status, "guest-panicked") == 0;
+}
+
+/* It may have been killed or reset since; one that is not on record as running yet is looked at again. */
+static bool put_held(Supervisor *s, const char *vm_id, Json *runtime, void *data)
+{
+	VmState state = vm_runtime_state(runtime);
+	bool held = state == VM_PAUSED && g_strcmp0(json_str(runtime, "reason"), PANICKED) == 0;
+	g_autofree char *now = time_stamp();
+
+	(void)data;
+	if ((state != VM_RUNNING && state != VM_PAUSED) || held || !is_panicked(s, vm_id))
+		return false;
+	json_put_str(runtime, "state", vm_state_name(VM_PAUSED));
+	json_put_str(runtime, "reason", PANICKED);
+	json_put_str(runtime, "since", now);
+	return true;
+}
+
+static void hold_again(void *data);
+
+/*
+ * The end of a start or a resume writes that the guest runs: it is waited for,
+ * and one that takes longer than that is looked behind. So is a QEMU that does
+ * not say so yet: it tells of a panic first, and stops then.
+ */
+static void hold_panicked(Supervisor *s, const Vm *vm, bool first)
+{
+	bool alone = evidence_wait(s->engine, vm->id),
+	     held = supervisor_update_runtime(s, vm->id, put_held, NULL);
+
+	if (held)
+		events_emit(s->engine->events, EVENT_VM_PANICKED, "vm", vm->id, vm->name, NULL,
+			    "%s: the guest's kernel panicked; it is held for you to look at", vm->name);
+	if (!alone || (first && !held))
+		supervisor_push_later(s, hold_again, vm->id, false, HOLD_PAUSE);
+}
+
+static void hold_again(void *data)
+{
+	VmJob *j = data;
+	g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, NULL);
+
+	if (r != NULL)
+		hold_panicked(j->s, r->vm, false);
+	supervisor_job_free(j);
 }
 
 /*
@@ -40,8 +84,8 @@ static void look_at_panic(Supervisor *s, const Vm *vm, const Json *details)
 	bool kept = panic_is_kept(vm);
 
 	if (kept)
-		hold_panicked(s, vm);
-	evidence_begin(s->engine, vm->id, "panic", "the guest's kernel panicked", details);
+		hold_panicked(s, vm, true);
+	evidence_begin(s->engine, vm->id, "panic", PANICKED, details);
 	if (kept)
 		return;
 	supervisor_ended(s, vm->id,
@@ -68,11 +112,8 @@ void supervisor_look_at_adopted(void *data)
 {
 	VmJob *j = data;
 	g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, NULL);
-	g_autoptr(Vmm) v = fleet_vmm(j->s->engine->fleet, j->vm_id);
-	g_autofree char *status = v != NULL ? vm_status(v, NULL) : NULL;
 
-	if (r != NULL && vm_runtime_state(r->runtime) == VM_RUNNING &&
-	    g_strcmp0(status, "guest-panicked") == 0)
+	if (r != NULL && vm_runtime_state(r->runtime) == VM_RUNNING && is_panicked(j->s, j->vm_id))
 		look_at_panic(j->s, r->vm, NULL);
 	supervisor_job_free(j);
 }
@@ -92,8 +133,15 @@ static void expect_relevel(Supervisor *s, const char *vm_id)
 	g_mutex_unlock(&s->lock);
 }
 
-/* True while the reboot is young; then it is forgotten, for one try is made. */
-static bool take_relevel(Supervisor *s, const char *vm_id)
+static void forget_relevel(Supervisor *s, const char *vm_id)
+{
+	g_mutex_lock(&s->lock);
+	g_hash_table_remove(s->relevel, vm_id);
+	g_mutex_unlock(&s->lock);
+}
+
+/* True while the reboot is young; then it is forgotten. */
+static bool is_relevel_due(Supervisor *s, const char *vm_id)
 {
 	const uint64_t *until;
 	bool due;
@@ -101,7 +149,8 @@ static bool take_relevel(Supervisor *s, const char *vm_id)
 	g_mutex_lock(&s->lock);
 	until = g_hash_table_lookup(s->relevel, vm_id);
 	due = until != NULL && time_monotonic() < *until;
-	g_hash_table_remove(s->relevel, vm_id);
+	if (!due)
+		g_hash_table_remove(s->relevel, vm_id);
 	g_mutex_unlock(&s->lock);
 	return due;
 }
@@ -135,33 +184,48 @@ static bool pin_would_change(const VmRecords *r, const EngineRequest *req, struc
 	return !pin_change_is_none(ret);
 }
 
-static void relevel(Supervisor *s, const VmRecords *r)
+/* Fails when it could be tried again: ERR_BUSY, ERR_CONFLICT. */
+static bool relevel(Supervisor *s, const VmRecords *r, GError **err)
 {
 	g_autoptr(EngineRequest) req = engine_request_new(s->engine, SUPERVISOR_USER);
 	struct pin_change c = { 0 };
-	g_autoptr(GError) err = NULL;
+	g_autoptr(GError) e = NULL;
 	Operation *op;
 
-	if (!pin_would_change(r, req, &c))
-		return;
-	op = plan_vm_relevel(&req->plan, &r->seen, &err);
-	if (op != NULL && exec_submit(s->engine->exec, op, &err))
+	if (g_strcmp0(json_string_value(vm_setting(r->vm, "cpu.relevel")), "reboot") != 0 ||
+	    !pin_would_change(r, req, &c))
+		return true;
+	op = plan_vm_relevel(&req->plan, &r->seen, &e);
+	if (op != NULL && exec_submit(s->engine->exec, op, &e)) {
 		tell_relevel(s, r->vm, &c);
-	else if (g_error_matches(err, ERR, ERR_BUSY) || g_error_matches(err, ERR, ERR_CONFLICT))
-		expect_relevel(s, r->vm->id); /* the end of that operation comes back to it */
-	else
-		log_warning("vm %s keeps its CPU at its reboot: %s", r->vm->name, err->message);
+		return true;
+	}
+	if (g_error_matches(e, ERR, ERR_BUSY) || store_is_conflict(e)) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	log_warning("vm %s keeps its CPU at its reboot: %s", r->vm->name, e->message);
+	return true;
 }
 
+/*
+ * It is forgotten only when it is dealt with: an operation that has the vm when
+ * it is looked at, and ends right behind that, finds it and comes back to it. A
+ * record that moved (the agent of that very reboot goes) is read again at once.
+ */
 void supervisor_look_at_relevel(void *data)
 {
 	VmJob *j = data;
-	g_autoptr(VmRecords) r = NULL;
+	bool again = true;
 
-	if (take_relevel(j->s, j->vm_id))
-		r = vm_records_load(j->s->engine->store, j->vm_id, NULL);
-	if (r != NULL && g_strcmp0(json_string_value(vm_setting(r->vm, "cpu.relevel")), "reboot") == 0)
-		relevel(j->s, r);
+	while (again && is_relevel_due(j->s, j->vm_id)) {
+		g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, NULL);
+		g_autoptr(GError) err = NULL;
+
+		if (r == NULL || relevel(j->s, r, &err))
+			forget_relevel(j->s, j->vm_id);
+		again = store_is_conflict(err);
+	}
 	supervisor_job_free(j);
 }
 

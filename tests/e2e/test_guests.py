@@ -86,6 +86,16 @@ def test_a_panic_is_recorded_as_one(daemon):
     daemon.wait_event("vm.panicked", "a")
 
 
+def test_a_panic_is_held_to_be_looked_at_if_the_policy_says_so(daemon):
+    for name, job in ("early", "panic"), ("late", "sleep:1s,panic"):
+        pid = started(daemon, name, job, "on_panic=pause", "evidence.dump=none")["pid"]
+        assert len(daemon.wait_event("vm.panicked", name)) == 1
+        runtime = daemon.wait_idle(name)
+        assert runtime["state"] == "paused" and "panicked" in runtime["reason"] and runtime["pid"] == pid
+        daemon.ok("vm", "kill", name)
+        assert daemon.runtime(name)["state"] == "stopped"
+
+
 def test_a_killed_qemu_is_seen_and_started_again_if_the_policy_says_so(daemon):
     pid = started(daemon, "a", "idle", "restart=on-failure")["pid"]
     os.kill(pid, signal.SIGKILL)

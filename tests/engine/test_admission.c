@@ -208,6 +208,33 @@ static void test_a_guest_that_gave_memory_back_makes_room(void)
 	bench_done(&b);
 }
 
+static void test_a_guest_that_is_seen_to_have_stopped_makes_room_at_once(void)
+{
+	g_autoptr(Operation) op = start_of("op", "new"), more = start_of("op2", "more");
+	g_autoptr(GError) err = NULL;
+	Bench b;
+
+	bench_init(&b);
+	for (int i = 0; i < 10; i++) {
+		g_autofree char *vm = g_strdup_printf("vm%d", i);
+
+		record(&b, vm, "running", HOST, NULL);
+	}
+	g_assert_true(admission_fill(b.admission, NULL));
+	record(&b, "vm0", "running", HOST, "backup");
+	record(&b, "vm1", "stopped", HOST, "start"); /* whose claim it is, by and by */
+	record(&b, "vm2", "running", "another", NULL);
+	g_assert_false(admission_take(b.admission, &b.host, op, &err));
+	g_assert_error(err, ERR, ERR_LIMIT);
+	g_clear_error(&err);
+	record(&b, "vm3", "stopped", HOST, NULL);
+	g_assert_true(admission_take(b.admission, &b.host, op, NULL));
+	claims_are(&b, 10);
+	g_assert_false(admission_take(b.admission, &b.host, more, &err));
+	g_assert_error(err, ERR, ERR_LIMIT);
+	bench_done(&b);
+}
+
 int main(int argc, char **argv)
 {
 	g_test_init(&argc, &argv, NULL);
@@ -218,5 +245,6 @@ int main(int argc, char **argv)
 	g_test_add_func("/admission/moved", test_a_guest_that_moved_away_takes_nothing_here);
 	g_test_add_func("/admission/resized", test_a_guest_that_gave_memory_back_makes_room);
 	g_test_add_func("/admission/files", test_starts_under_way_count_against_the_limit_on_files);
+	g_test_add_func("/admission/ended", test_a_guest_that_is_seen_to_have_stopped_makes_room_at_once);
 	return g_test_run();
 }

@@ -453,6 +453,32 @@ static void test_events_of_two_daemons_are_numbered_together(void)
 	events_close(b);
 }
 
+/* As who is 10000 events ahead leaves it: the last is there, and what the other one knew is deleted. */
+static void test_events_of_a_quiet_daemon_are_numbered_behind_all_others(void)
+{
+	g_autoptr(GError) err = NULL;
+	g_autoptr(Store) s = store_open("mem:", &err);
+	Events *quiet = events_open(s, &err);
+	g_autofree char *known = key_event(2), *last = key_event(30000);
+	_cleanup_json_ Json *old = NULL, *new = NULL;
+	StoreTx *tx = store_tx_new();
+
+	g_assert_no_error(err);
+	for (int i = 0; i < 2; i++)
+		events_emit(quiet, EVENT_DAEMON_STARTED, NULL, NULL, NULL, NULL, "q%d", i);
+	store_tx_set(tx, known, STORE_ANY, NULL);
+	store_tx_set(tx, last, 0, "{}");
+	g_assert_true(store_commit(s, tx, STORE_RELAXED, NULL, NULL));
+	for (int i = 2; i < 4; i++)
+		events_emit(quiet, EVENT_DAEMON_STARTED, NULL, NULL, NULL, NULL, "q%d", i);
+	g_assert_null(event_at(s, 3));
+	old = event_at(s, 30001);
+	new = event_at(s, 30002);
+	g_assert_cmpstr(json_str(old, "message"), ==, "q2");
+	g_assert_cmpstr(json_str(new, "message"), ==, "q3");
+	events_close(quiet);
+}
+
 static Operation *stored(Store *s, const char *id, const char *host, OperationState state)
 {
 	Operation *op = make_start(id);
@@ -882,6 +908,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/exec/kill-start", test_a_kill_at_every_point_of_a_start_is_recovered);
 	g_test_add_func("/exec/kill-delete", test_a_kill_at_every_point_of_a_delete_is_finished);
 	g_test_add_func("/exec/events", test_events_of_two_daemons_are_numbered_together);
+	g_test_add_func("/exec/events-behind", test_events_of_a_quiet_daemon_are_numbered_behind_all_others);
 	g_test_add_func("/exec/foreign", test_operations_of_other_hosts_are_left_alone);
 	g_test_add_func("/exec/frozen", test_a_frozen_executor_takes_nothing);
 	g_test_add_func("/exec/not-admitted", test_what_is_not_admitted_leaves_no_record);

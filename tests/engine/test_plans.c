@@ -825,6 +825,51 @@ static void test_a_suspended_guest_that_can_not_run_is_suspended_still(void)
 	g_assert_true(dir_remove(dir, NULL));
 }
 
+static Json *runtime_of(Bench *b)
+{
+	g_autofree char *key = key_vm_runtime(VM_ID);
+
+	return record_get(b->store, key, NULL, NULL);
+}
+
+/* As the supervisor does while the operation runs. */
+static void tell_of_agent(Bench *b)
+{
+	g_autofree char *key = key_vm_runtime(VM_ID), *text = NULL;
+	_cleanup_json_ Json *j = runtime_of(b);
+	StoreTx *tx = store_tx_new();
+
+	json_put(j, "agent", json_pack("{s:b,s:s}", "connected", 1, "version", "9.2"));
+	json_put(j, "addresses", json_pack("[s]", "192.0.2.7"));
+	text = json_print(j);
+	store_tx_set(tx, key, STORE_ANY, text);
+	g_assert_true(store_commit(b->store, tx, STORE_RELAXED, NULL, NULL));
+}
+
+static void test_the_agent_of_a_guest_that_is_taken_up_stays_on_record(void)
+{
+	g_autofree char *dir = scratch();
+	_cleanup_json_ Json *suspended = NULL, *resumed = NULL;
+	Bench b = { 0 };
+
+	bench_open(&b, dir);
+	run(&b, create);
+	run(&b, start);
+	tell_of_agent(&b);
+	run(&b, suspend_vm);
+	suspended = runtime_of(&b);
+	g_assert_null(json_obj(suspended, "agent"));
+	g_assert_cmpuint(json_array_size(json_arr(suspended, "addresses")), ==, 0);
+	tell_of_agent(&b);
+	g_assert_cmpint(run(&b, start), ==, OPERATION_DONE);
+	resumed = runtime_of(&b);
+	g_assert_cmpstr(json_str(resumed, "state"), ==, "running");
+	g_assert_true(json_bool(json_obj(resumed, "agent"), "connected", false));
+	g_assert_cmpuint(json_array_size(json_arr(resumed, "addresses")), ==, 1);
+	bench_close(&b);
+	g_assert_true(dir_remove(dir, NULL));
+}
+
 /* A lock, or a record that says "creating", may not outlive its operation. */
 static void assert_nothing_is_busy(Bench *b, bool handed_over)
 {
@@ -951,6 +996,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/plans/cd-recorded", test_a_cd_is_recorded_as_if_the_guest_had_been_started_with_it);
 	g_test_add_func("/plans/cd-refused", test_a_guest_without_a_place_for_a_drive_is_told_what_to_do);
 	g_test_add_func("/plans/saved-state", test_a_suspended_guest_that_can_not_run_is_suspended_still);
+	g_test_add_func("/plans/saved-agent", test_the_agent_of_a_guest_that_is_taken_up_stays_on_record);
 	for (size_t k = 0; k < G_N_ELEMENTS(kinds); k++) {
 		g_autofree char *path = g_strdup_printf("/plans/kill/%zu-%s", k, kinds[k].kind);
 

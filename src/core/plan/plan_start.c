@@ -679,6 +679,10 @@ static Json *restored_members(const Start *s, bool runs)
 {
 	Json *m = running_members(s);
 
+	/* The guest runs, and its agent may have come, before the clock is set: that is not taken back. The
+	 * suspend left none. */
+	json_object_del(m, "agent");
+	json_object_del(m, "addresses");
 	json_put_str(m, "reason", "taken up where it was suspended");
 	json_put(m, "saved", json_null());
 	if (runs)

@@ -114,6 +114,7 @@ static void add_backup(GPtrArray *list, const struct backup_place *p, Json *brok
 	g_autoptr(GError) e = NULL;
 	g_autofree char *folder = NULL;
 	Backup *b = backup_read(p, &e);
+	struct stat st;
 	Json *j;
 
 	if (b != NULL) {
@@ -121,6 +122,9 @@ static void add_backup(GPtrArray *list, const struct backup_place *p, Json *brok
 		return;
 	}
 	folder = named_folder(p);
+	/* Deleted since the list was read. */
+	if (lstat(folder, &st) < 0 && errno == ENOENT)
+		return;
 	j = json_object();
 	json_put_str(j, "path", folder);
 	json_put(j, "error", err_to_json(e));
