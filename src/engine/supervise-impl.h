@@ -14,7 +14,6 @@ struct Supervisor {
 	bool ended;
 	GHashTable *exit;     /* vm id -> Json: ends that nobody has judged yet */
 	int64_t exits;        /* how many there were */
-	GHashTable *restart;  /* vm id -> delay in us as guint64 *: to start again after the cleanup */
 	GHashTable *asked;    /* vm id -> how often its agent was asked for addresses */
 	GHashTable *looks;    /* vm id -> how often its tools were looked at since its agent came */
 	GHashTable *stopped;  /* set of vm ids: their QEMU stopped while an operation had them */
@@ -28,7 +27,7 @@ struct Supervisor {
 typedef struct VmJob {
 	Supervisor *s;
 	char *vm_id;
-	char *event; /* of QEMU, or NULL */
+	char *event; /* of QEMU, or what the record said; or NULL */
 	Json *args;  /* of that event, or NULL */
 	bool flag;
 } VmJob;

@@ -36,7 +36,6 @@ Supervisor *supervisor_new(Engine *e)
 	s->engine = e;
 	g_mutex_init(&s->lock);
 	s->exit = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, drop_json);
-	s->restart = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	s->asked = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	s->looks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	s->stopped = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -51,7 +50,6 @@ Supervisor *supervisor_free(Supervisor *s)
 {
 	if (s != NULL) {
 		g_hash_table_unref(s->exit);
-		g_hash_table_unref(s->restart);
 		g_hash_table_unref(s->asked);
 		g_hash_table_unref(s->relevel);
 		g_ptr_array_unref(s->delay);
@@ -156,16 +154,6 @@ static void tell_end(Supervisor *s, const Vm *vm, const VmVerdict *v, const Json
 			    "%s: %s", vm->name, v->reason);
 }
 
-static void plan_restart(Supervisor *s, const char *vm_id, const VmVerdict *v)
-{
-	g_mutex_lock(&s->lock);
-	if (v->restart)
-		g_hash_table_insert(s->restart, g_strdup(vm_id), g_memdup2(&v->delay, sizeof v->delay));
-	else
-		g_hash_table_remove(s->restart, vm_id);
-	g_mutex_unlock(&s->lock);
-}
-
 /* Once for each end: the judgement may have to be made again. */
 static bool first_look(Supervisor *s, const char *vm_id)
 {
@@ -229,7 +217,6 @@ static bool judge(Supervisor *s, const VmRecords *r, const Json *exit, GError **
 	vm_exit_judge(r->vm, r->runtime, exit, ran_for(r->runtime), &v);
 	keep_of_dead(s, r->vm, &v, exit);
 	op = plan_vm_cleanup(&req->plan, &r->seen, &v, exit, err);
-	plan_restart(s, r->vm->id, &v);
 	ok = op != NULL && exec_submit(s->engine->exec, op, err);
 	if (ok)
 		tell_end(s, r->vm, &v, exit);
@@ -349,7 +336,7 @@ bool supervisor_update_runtime(Supervisor *s, const char *vm_id, RuntimeChange c
 typedef struct Delay {
 	Supervisor *s;
 	WorkerFunc func;
-	char *vm_id;
+	char *vm_id, *event;
 	bool flag;
 	uint64_t us;
 	LoopSource *timer;
@@ -361,6 +348,7 @@ static void delay_free(gpointer p)
 
 	loop_source_free(d->timer);
 	g_free(d->vm_id);
+	g_free(d->event);
 	g_free(d);
 }
 
@@ -368,7 +356,7 @@ static void on_delay(void *data)
 {
 	Delay *d = data;
 
-	supervisor_push(d->s, d->func, d->vm_id, NULL, d->flag);
+	supervisor_push(d->s, d->func, d->vm_id, d->event, d->flag);
 	g_ptr_array_remove_fast(d->s->delay, d);
 }
 
@@ -381,12 +369,23 @@ static void arm_delay(void *data)
 }
 
 /* Like supervisor_push(), after a time. */
-void supervisor_push_later(Supervisor *s, WorkerFunc func, const char *vm_id, bool flag, uint64_t us)
+static void push_event_later(Supervisor *s, WorkerFunc func, const char *vm_id, const char *event, bool flag,
+			     uint64_t us)
 {
 	Delay *d = g_new0(Delay, 1);
 
-	*d = (Delay){ .s = s, .func = func, .vm_id = g_strdup(vm_id), .flag = flag, .us = us };
+	*d = (Delay){ .s = s,
+		      .func = func,
+		      .vm_id = g_strdup(vm_id),
+		      .event = g_strdup(event),
+		      .flag = flag,
+		      .us = us };
 	loop_post(s->engine->loop, arm_delay, d);
+}
+
+void supervisor_push_later(Supervisor *s, WorkerFunc func, const char *vm_id, bool flag, uint64_t us)
+{
+	push_event_later(s, func, vm_id, NULL, flag, us);
 }
 
 /* ---- what the fleet tells ---- */
@@ -403,40 +402,103 @@ const FleetHandler *const supervisor_fleet_handler = &fleet_handler;
 
 /* ---- starting again ---- */
 
+/*
+ * A vm is started by itself because its record says that a restart is due (VM_RESTART_AT; flag), or because
+ * its host was booted. The job carries what that record said, of the restart or since when the vm is off:
+ * when it says something else by then, somebody has started the vm meanwhile, or it is not to be started any
+ * more. Who is faster than this look is found by the commit.
+ */
+static bool is_as_it_was(const VmJob *j, const VmRecords *r)
+{
+	return g_strcmp0(json_str(r->runtime, "host"), j->s->engine->host_id) == 0 &&
+	       g_strcmp0(json_str(r->runtime, j->flag ? VM_RESTART_AT : "since"), j->event) == 0;
+}
+
+static bool try_to_start(Supervisor *s, const VmRecords *r, GError **err)
+{
+	g_autoptr(EngineRequest) req = NULL;
+	Operation *op;
+
+	engine_await_cpu(s->engine, r->vm);
+	req = engine_request_new(s->engine, SUPERVISOR_USER);
+	op = plan_vm_start(&req->plan, &r->seen, err);
+	if (op == NULL || !exec_submit(s->engine->exec, op, err))
+		return false;
+	events_emit(s->engine->events, EVENT_VM_RESTARTED, "vm", r->vm->id, r->vm->name, NULL,
+		    "%s is started by itself", r->vm->name);
+	return true;
+}
+
+/* There will be no restart: a daemon that begins anew must not find one that is due. */
+static bool drop_restart(Supervisor *s, const VmRecords *r, GError **err)
+{
+	g_autofree char *key = key_vm_runtime(r->vm->id), *text = NULL;
+	_cleanup_json_ Json *j = NULL;
+	StoreTx *tx;
+
+	if (json_str(r->runtime, VM_RESTART_AT) == NULL)
+		return true;
+	j = json_deep_copy(r->runtime);
+	json_put(j, VM_RESTART_AT, json_null());
+	text = json_print(j);
+	tx = store_tx_new();
+	store_tx_set(tx, key, r->seen.runtime_rev, text);
+	return store_commit(s->engine->store, tx, STORE_RELAXED, NULL, err);
+}
+
+/*
+ * An operation has the vm, the record moved, the host is joining a pool or its daemon begins anew, the store
+ * does not answer: all of these pass.
+ */
+static bool is_for_the_moment(const GError *err)
+{
+	static const ErrCode codes[] = { ERR_BUSY, ERR_CONFLICT, ERR_UNAVAILABLE, ERR_TIMEOUT };
+
+	for (size_t i = 0; i < G_N_ELEMENTS(codes); i++)
+		if (g_error_matches(err, ERR, codes[i]))
+			return true;
+	return false;
+}
+
+/* True when there is nothing more to do. */
+static bool start_if_due(const VmJob *j, const VmRecords *r, GError **err)
+{
+	g_autoptr(GError) e = NULL;
+
+	if (!is_as_it_was(j, r))
+		return true;
+	if (j->flag && !vm_restart_is_wanted(r->vm, r->runtime))
+		return drop_restart(j->s, r, err);
+	if (try_to_start(j->s, r, &e))
+		return true;
+	if (!is_for_the_moment(e) && !drop_restart(j->s, r, err))
+		return false;
+	g_propagate_error(err, g_steal_pointer(&e));
+	return false;
+}
+
 static void start_again(void *data)
 {
 	VmJob *j = data;
 	g_autoptr(GError) err = NULL;
-	g_autoptr(VmRecords) r = NULL;
-	g_autoptr(EngineRequest) req = NULL;
-	Operation *op;
+	g_autoptr(VmRecords) r = vm_records_load(j->s->engine->store, j->vm_id, &err);
+	bool done = r != NULL && start_if_due(j, r, &err), again = !done && is_for_the_moment(err);
 
-	r = vm_records_load(j->s->engine->store, j->vm_id, &err);
-	if (r != NULL)
-		engine_await_cpu(j->s->engine, r->vm);
-	req = engine_request_new(j->s->engine, SUPERVISOR_USER);
-	op = r != NULL ? plan_vm_start(&req->plan, &r->seen, &err) : NULL;
-
-	/* Somebody else was faster, or the vm is gone: nothing to do. */
-	if (op != NULL && exec_submit(j->s->engine->exec, op, &err))
-		events_emit(j->s->engine->events, EVENT_VM_RESTARTED, "vm", r->vm->id, r->vm->name, NULL,
-			    "%s is started by itself", r->vm->name);
-	else if (err != NULL && !g_error_matches(err, ERR, ERR_NOT_FOUND))
-		log_warning("vm %s was not started by itself: %s", j->vm_id, err->message);
+	/* An operation may have the vm for long, and nothing is wrong with that. */
+	if (!done && !g_error_matches(err, ERR, ERR_NOT_FOUND) && !g_error_matches(err, ERR, ERR_BUSY))
+		log_warning("vm %s was not started by itself%s: %s", j->vm_id,
+			    again ? ", which is tried again" : "", err->message);
+	if (again)
+		push_event_later(j->s, start_again, j->vm_id, j->event, j->flag, LOOK_AGAIN);
 	supervisor_job_free(j);
 }
 
-static void restart_after_cleanup(Supervisor *s, const char *vm_id)
+static void plan_restart(Supervisor *s, const char *vm_id, const Json *runtime)
 {
-	uint64_t *us, delay;
+	uint64_t left;
 
-	g_mutex_lock(&s->lock);
-	us = g_hash_table_lookup(s->restart, vm_id);
-	delay = us != NULL ? *us : 0;
-	g_hash_table_remove(s->restart, vm_id);
-	g_mutex_unlock(&s->lock);
-	if (delay > 0)
-		supervisor_push_later(s, start_again, vm_id, false, delay);
+	if (vm_restart_left(runtime, time_real(), &left))
+		push_event_later(s, start_again, vm_id, json_str(runtime, VM_RESTART_AT), true, left);
 }
 
 /* ---- ends of operations ---- */
@@ -638,6 +700,42 @@ static void look_at_returned(Supervisor *s, const Operation *op)
 		supervisor_push(s, supervisor_look_at_adopted, op->target_id, NULL, false);
 }
 
+/* What ended is cleaned up, and the record says whether it is started again. */
+static void look_at_restart(void *data)
+{
+	VmJob *j = data;
+	g_autoptr(GError) err = NULL;
+	g_autoptr(VmRecords) r = NULL;
+
+	if (store_catch_up(j->s->engine->store, &err))
+		r = records_of_own(j->s, j->vm_id, &err);
+	if (r != NULL)
+		plan_restart(j->s, j->vm_id, r->runtime);
+	else if (err != NULL)
+		supervisor_push_later(j->s, look_at_restart, j->vm_id, false, LOOK_AGAIN);
+	supervisor_job_free(j);
+}
+
+/*
+ * A start that failed is not tried again, nor is one that somebody cancelled. One that the end of a daemon
+ * undid has not failed: when this one began it found what is due in the record, and waits for the undoing.
+ */
+static void look_at_failed_start(Supervisor *s, const Operation *op)
+{
+	g_autoptr(GError) why = op->error != NULL ? err_of_json(op->error) : NULL, err = NULL;
+	g_autoptr(VmRecords) r = NULL;
+
+	if (!g_str_equal(op->kind, "vm.start") || op->state == OPERATION_DONE ||
+	    g_error_matches(why, ERR, ERR_UNAVAILABLE))
+		return;
+	r = records_of_own(s, op->target_id, &err);
+	if (r != NULL)
+		drop_restart(s, r, &err);
+	if (err != NULL)
+		log_warning("vm %s: it is not recorded that it is not started again: %s", op->target_id,
+			    err->message);
+}
+
 void supervisor_operation_ended(Supervisor *s, const Operation *op)
 {
 	tell_operation(s, op);
@@ -647,8 +745,9 @@ void supervisor_operation_ended(Supervisor *s, const Operation *op)
 	supervisor_push(s, look_at_exit, op->target_id, NULL, false);
 	supervisor_push(s, supervisor_look_at_relevel, op->target_id, NULL, false);
 	supervisor_look_at_stop_again(s, op->target_id);
+	look_at_failed_start(s, op);
 	if (g_str_equal(op->kind, "vm.cleanup") && op->state == OPERATION_DONE)
-		restart_after_cleanup(s, op->target_id);
+		supervisor_push(s, look_at_restart, op->target_id, NULL, false);
 }
 
 bool supervisor_adopt(Supervisor *s, GError **err)
@@ -662,13 +761,15 @@ static void look_after(Supervisor *s, const char *vm_id, const Vm *vm, const Jso
 	VmState state = vm_runtime_state(runtime);
 	_cleanup_json_ Json *exit = waiting_exit(s, vm_id);
 
+	/* Also beside an end: undoing a start that was interrupted ends the QEMU which that had made. */
+	plan_restart(s, vm_id, runtime);
 	if (exit != NULL)
 		supervisor_push(s, look_at_exit, vm_id, NULL, false);
 	else if (state == VM_RUNNING)
 		supervisor_push(s, supervisor_look_at_adopted, vm_id, NULL, false);
 	else if (s->engine->booted && json_is_true(vm_setting(vm, "autostart")) &&
 		 (state == VM_STOPPED || state == VM_CRASHED) && json_str(runtime, "operation") == NULL)
-		supervisor_push(s, start_again, vm_id, NULL, false);
+		supervisor_push(s, start_again, vm_id, json_str(runtime, "since"), false);
 }
 
 void supervisor_begin(Supervisor *s)

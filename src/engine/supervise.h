@@ -25,8 +25,10 @@ Supervisor *supervisor_free(Supervisor *s);
  * Blocks; not on the loop's thread.
  */
 bool supervisor_adopt(Supervisor *s, GError **err);
-/* From now on ends are dealt with, and after a start of the host vms whose setting `autostart` is true are
- * started. */
+/*
+ * From now on ends are dealt with, and vms are started again of which the records say that this is due; after
+ * a start of the host also those whose setting `autostart` is true.
+ */
 void supervisor_begin(Supervisor *s);
 /* No restarts any more. Any thread. */
 void supervisor_end(Supervisor *s);

@@ -110,6 +110,99 @@ def test_a_killed_qemu_is_seen_and_started_again_if_the_policy_says_so(daemon):
     daemon.ok("vm", "kill", "a")
 
 
+def runs(daemon, name):
+    runtime = daemon.runtime(name)
+    return runtime if runtime["state"] == "running" else None
+
+
+def crashed(daemon, name, times, behind=""):
+    """
+    What its record says when it has crashed so often in a row, or more often: the next start is some seconds away, and behind
+    that time. The pauses grow: one that was missed is followed by a longer one.
+    """
+    runtime, n = {"state": None}, 0
+    while n < times or runtime["state"] != "crashed" or runtime["restart_at"] <= behind:
+        pid, n = until(lambda: runs(daemon, name), f"start {n} of {name}")["pid"], n + 1
+        os.kill(pid, signal.SIGKILL)
+        runtime = until(lambda: (now := daemon.runtime(name))["pid"] != pid and now["operation"] is None and now,
+                        f"end {n} of {name}")
+    return runtime
+
+
+def started_by_itself(daemon, name):
+    return len([e for e in daemon.events("vm.restarted") if e["object"]["name"] == name])
+
+
+def test_a_restart_that_is_due_outlives_the_daemon(daemon):
+    started(daemon, "a", "idle", "restart=on-failure")
+    then = crashed(daemon, "a", 4)
+    daemon.kill9()
+    daemon.start()
+    until(lambda: runs(daemon, "a"), "restart after a restart of the daemon")
+    after = daemon.wait_idle("a")
+    assert after["started_at"] >= then["restart_at"] > then["since"] and after["restart_at"] is None
+    daemon.restart()
+    again = daemon.wait_idle("a")
+    assert (again["pid"], again["restarts"]) == (after["pid"], then["restarts"])
+    assert started_by_itself(daemon, "a") == then["restarts"]
+    daemon.ok("vm", "kill", "a")
+
+
+def test_a_restart_that_the_end_of_the_daemon_undid_is_made_by_the_next_one(daemon):
+    started(daemon, "a", "idle", "restart=on-failure")
+    for n in range(3):
+        pid, tries = until(lambda: runs(daemon, "a"), f"start {n}")["pid"], started_by_itself(daemon, "a")
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: started_by_itself(daemon, "a") > tries, f"restart {n}")
+        daemon.kill9()
+        daemon.start()
+    until(lambda: runs(daemon, "a"), "restart by the last daemon")
+    assert daemon.wait_idle("a")["restarts"] == 3
+    daemon.ok("vm", "kill", "a")
+
+
+def test_who_starts_a_vm_or_changes_its_policy_calls_its_restart_off(daemon):
+    for name in ("mine", "never", "last"):
+        started(daemon, name, "idle", "restart=on-failure")
+    due = crashed(daemon, "never", 3)["restart_at"]
+    daemon.ok("vm", "set", "never", "restart=never")
+    while daemon.wait_idle("never")["state"] != "crashed":  # that came too late
+        daemon.ok("vm", "set", "never", "restart=on-failure")
+        due = crashed(daemon, "never", 1)["restart_at"]
+        daemon.ok("vm", "set", "never", "restart=never")
+    due = max(due, crashed(daemon, "mine", 3)["restart_at"])
+    while daemon.plim("vm", "start", "mine").status != 0:  # so did this
+        due = max(due, crashed(daemon, "mine", 1)["restart_at"])
+    daemon.ok("vm", "kill", "mine")
+    before = {name: started_by_itself(daemon, name) for name in ("mine", "never")}
+    # When this one runs again, theirs would have been.
+    crashed(daemon, "last", 3, behind=due)
+    daemon.kill9()
+    daemon.start()
+    until(lambda: runs(daemon, "last"), "restart of the last one")
+    until(lambda: daemon.runtime("never")["restart_at"] is None, "end of a restart that nobody wants")
+    assert (daemon.runtime("never")["state"], daemon.runtime("mine")["state"]) == ("crashed", "stopped")
+    assert {name: started_by_itself(daemon, name) for name in ("mine", "never")} == before
+    daemon.wait_idle("last")
+    daemon.ok("vm", "kill", "last")
+
+
+def test_a_restart_that_is_refused_for_the_moment_is_tried_again(daemon):
+    """The daemon takes no operations while it waits, to found a pool, for the end of those under way."""
+    started(daemon, "b")
+    started(daemon, "a", "idle", "restart=on-failure")
+    then = crashed(daemon, "a", 4)
+    stopping = daemon.ok("vm", "stop", "b", "--patience", "10min", "--no-wait").strip()
+    # Nobody listens there: no pool comes of it, and the daemon goes on as before.
+    founding = daemon.begin("pool", "init", "--name", "lab", "--address", "127.0.0.1:7443", "--etcd", "http://127.0.0.1:9")
+    until(lambda: daemon.times_said("which is tried again") or runs(daemon, "a"), "refusal of a restart")
+    daemon.ok("operation", "cancel", stopping)
+    assert founding.wait() != 0 and daemon.get("/v1")
+    until(lambda: runs(daemon, "a"), "restart after the refusal")
+    assert daemon.wait_idle("a")["restarts"] == then["restarts"] == started_by_itself(daemon, "a")
+    daemon.ok("vm", "kill", "a", "b")
+
+
 def test_ten_guests_outlive_a_kill_of_the_daemon(daemon):
     names = [f"g{i}" for i in range(RUNNING)]
     before = {n: started(daemon, n) for n in names}

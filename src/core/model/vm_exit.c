@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/model/vm_exit.h"
+#include "base/time.h"
 
 #define FIRST_DELAY UINT64_C(1000000)
 #define LAST_DELAY (UINT64_C(300) * 1000000)
@@ -54,23 +55,57 @@ static void judge_state(const Json *exit, VmVerdict *v)
 	}
 }
 
-void vm_exit_judge(const Vm *vm, const Json *runtime, const Json *exit, uint64_t ran_for, VmVerdict *ret)
+static bool wants_restart(const Vm *vm, VmState state, const Json *exit)
 {
 	const char *policy = json_string_value(vm_setting(vm, "restart"));
 	const char *on_panic = json_string_value(vm_setting(vm, "on_panic"));
+
+	return g_strcmp0(policy, "always") == 0 ||
+	       (g_strcmp0(policy, "on-failure") == 0 && state == VM_CRASHED) ||
+	       (g_strcmp0(on_panic, "restart") == 0 && json_bool(exit, "panicked", false)) ||
+	       (json_bool(exit, "host_restarted", false) && json_is_true(vm_setting(vm, "autostart")));
+}
+
+void vm_exit_judge(const Vm *vm, const Json *runtime, const Json *exit, uint64_t ran_for, VmVerdict *ret)
+{
 	int64_t before = ran_for >= VM_RESTART_CALM ? 0 : json_int(runtime, "restarts", 0);
 
 	*ret = (VmVerdict){ .restarts = before };
 	judge_state(exit, ret);
-	ret->restart =
-	    g_strcmp0(policy, "always") == 0 ||
-	    (g_strcmp0(policy, "on-failure") == 0 && ret->state == VM_CRASHED) ||
-	    (g_strcmp0(on_panic, "restart") == 0 && ret->event == EVENT_VM_PANICKED) ||
-	    (json_bool(exit, "host_restarted", false) && json_is_true(vm_setting(vm, "autostart")));
+	ret->restart = wants_restart(vm, ret->state, exit);
 	if (ret->restart) {
 		ret->delay = vm_restart_delay(before);
 		ret->restarts = before + 1;
 	}
+}
+
+char *vm_restart_at(const VmVerdict *v, const char *now)
+{
+	uint64_t us;
+
+	return v->restart && time_parse(now, &us) ? time_print(us + v->delay) : NULL;
+}
+
+bool vm_restart_is_wanted(const Vm *vm, const Json *runtime)
+{
+	VmState state = vm_runtime_state(runtime);
+
+	return (state == VM_STOPPED || state == VM_CRASHED) &&
+	       wants_restart(vm, state, json_obj(runtime, "exit"));
+}
+
+bool vm_restart_left(const Json *runtime, uint64_t now, uint64_t *ret)
+{
+	const char *at = json_str(runtime, VM_RESTART_AT), *since = json_str(runtime, "since");
+	uint64_t due, ended;
+
+	if (at == NULL || !time_parse(at, &due))
+		return false;
+	/* Left there by a version that starts and stops vms, but knows nothing of this member. */
+	if (since != NULL && time_parse(since, &ended) && ended > due)
+		return false;
+	*ret = due > now ? MIN(due - now, vm_restart_delay(json_int(runtime, "restarts", 0) - 1)) : 0;
+	return true;
 }
 
 void vm_verdict_done(VmVerdict *v)

@@ -37,3 +37,19 @@ void vm_verdict_done(VmVerdict *v);
 uint64_t vm_restart_delay(int64_t n);
 /* A vm that ran this long starts counting anew. */
 #define VM_RESTART_CALM (UINT64_C(600) * 1000000)
+
+/*
+ * A restart that is due stands in the runtime record, so that it outlives the daemon: this member says when.
+ * It comes with the end of the guest, and goes when the vm is started, by whom ever, or will not be. Null, or
+ * not there: none is due.
+ */
+#define VM_RESTART_AT "restart_at"
+/* The stamp for it of an end that is judged `now`. NULL: it is not started again. Caller frees. */
+char *vm_restart_at(const VmVerdict *v, const char *now);
+/* Do the settings, as they are by now, want that the end in the record is followed by a start? */
+bool vm_restart_is_wanted(const Vm *vm, const Json *runtime);
+/*
+ * How long from `now` (us since 1970) the restart of the record is to wait still; never more than its whole
+ * pause, whatever happened to the clock. False: none is due.
+ */
+bool vm_restart_left(const Json *runtime, uint64_t now, uint64_t *ret);

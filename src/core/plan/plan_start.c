@@ -291,6 +291,7 @@ static Json *running_members(const Start *s)
 	json_put(m, "dynamic", dynamic_record(s));
 	json_put_uint(m, "memory_claim", memory_claim_of(s->profile));
 	json_put(m, "exit", json_null());
+	json_put(m, VM_RESTART_AT, json_null());
 	json_put(m, "agent", json_null());
 	json_put(m, "addresses", json_array());
 	if (s->cold)

@@ -205,6 +205,7 @@ Json *vm_stopped_members(const PlanRequest *req, const char *state, const char *
 	json_put(m, "started_at", json_null());
 	json_put(m, "agent", json_null());
 	json_put(m, "addresses", json_array());
+	json_put(m, VM_RESTART_AT, json_null());
 	return m;
 }
 
@@ -321,6 +322,7 @@ Operation *plan_vm_cleanup(const PlanRequest *req, const VmSeen *seen, const VmV
 			   const Json *exit, GError **err)
 {
 	Operation *op = vm_operation_begin(req, "vm.cleanup", seen, VM_ACTION_kill, err);
+	g_autofree char *restart_at = vm_restart_at(verdict, req->now);
 	Json *members;
 
 	if (op == NULL)
@@ -330,6 +332,7 @@ Operation *plan_vm_cleanup(const PlanRequest *req, const VmSeen *seen, const VmV
 		return operation_free(op);
 	members = vm_stopped_members(req, vm_state_name(verdict->state), verdict->reason, exit);
 	json_put_int(members, "restarts", verdict->restarts);
+	json_put_str(members, VM_RESTART_AT, restart_at);
 	vm_operation_end(op, seen->vm, members);
 	return op;
 }
