@@ -719,13 +719,14 @@ static void look_at_restart(void *data)
 /*
  * A start that failed is not tried again, nor is one that somebody cancelled. One that the end of a daemon
  * undid has not failed: when this one began it found what is due in the record, and waits for the undoing.
+ * Nor has one of which the store could not say whether it had begun: who asked tries it again.
  */
 static void look_at_failed_start(Supervisor *s, const Operation *op)
 {
 	g_autoptr(GError) why = op->error != NULL ? err_of_json(op->error) : NULL, err = NULL;
 	g_autoptr(VmRecords) r = NULL;
 
-	if (!g_str_equal(op->kind, "vm.start") || op->state == OPERATION_DONE ||
+	if (!g_str_equal(op->kind, "vm.start") || op->state == OPERATION_DONE || op->started_at == NULL ||
 	    g_error_matches(why, ERR, ERR_UNAVAILABLE))
 		return;
 	r = records_of_own(s, op->target_id, &err);
