@@ -80,11 +80,9 @@ bool call_run(ApiCall *c, ApiHandler handler, CallForward forward, const void *d
 		g_autoptr(GError) e = NULL;
 		bool done = false;
 
-		if (forward != NULL && !forward(c, data, &done, err))
-			return false;
-		if (done || handler(c, &e))
+		if ((forward == NULL || forward(c, data, &done, &e)) && (done || handler(c, &e)))
 			return true;
-		if (n == RETRIES || (!store_is_conflict(e) && !is_outdated(c, seen, e))) {
+		if (n == RETRIES || ((done || !store_is_conflict(e)) && !is_outdated(c, seen, e))) {
 			g_propagate_error(err, g_steal_pointer(&e));
 			return false;
 		}

@@ -38,8 +38,8 @@ typedef struct ApiCall {
 typedef bool (*ApiHandler)(ApiCall *c, GError **err);
 
 /*
- * Before each run of a handler: is the call another host's? *ret_done: then it has answered. Errors end the
- * call.
+ * Before each run of a handler: is the call another host's? *ret_done: then that was asked, and has answered,
+ * or the error is its own.
  */
 typedef bool (*CallForward)(ApiCall *c, const void *data, bool *ret_done, GError **err);
 

@@ -266,6 +266,7 @@ static void finish_backwards(Task *t)
 
 		fail_advice(&err, ERR_UNAVAILABLE, "What was begun has been undone; ask for it again.",
 			    "the daemon ended in the middle of this operation");
+		err_detail(&err, OPERATION_INTERRUPTED, json_true());
 		op->error = err_to_json(err);
 	}
 	op->index = operation_reach(op);

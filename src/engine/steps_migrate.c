@@ -545,16 +545,19 @@ static void await_end_there(StepContext *ctx, const Json *args)
 	g_autofree char *key = key_vm_runtime(json_str(args, "vm"));
 	const char *reception = json_str(step_operation(ctx)->facts, "reception");
 	uint64_t until = time_monotonic() + SETTLE_TIMEOUT;
+	bool rests = reception != NULL && step_rest(ctx), has_it = reception != NULL;
 
-	while (time_monotonic() < until && !step_stopping(ctx)) {
+	while (has_it && time_monotonic() < until && !step_stopping(ctx)) {
 		_cleanup_json_ Json *runtime = record_get(engine_of(ctx)->store, key, NULL, NULL);
 		const char *operation = json_str(runtime, "operation");
 
-		if (reception == NULL || (g_strcmp0(operation, reception) != 0 &&
-					  g_strcmp0(operation, step_operation(ctx)->id) != 0))
-			return;
-		g_usleep(SETTLE_LOOK);
+		has_it = g_strcmp0(operation, reception) == 0 ||
+			 g_strcmp0(operation, step_operation(ctx)->id) == 0;
+		if (has_it)
+			g_usleep(SETTLE_LOOK);
 	}
+	if (rests)
+		step_wake(ctx);
 }
 
 /* What the other host did for it is told here, where it was asked for. */

@@ -429,21 +429,36 @@ static bool try_to_start(Supervisor *s, const VmRecords *r, GError **err)
 	return true;
 }
 
-/* There will be no restart: a daemon that begins anew must not find one that is due. */
-static bool drop_restart(Supervisor *s, const VmRecords *r, GError **err)
+typedef struct Drop {
+	Supervisor *s;
+	const char *vm_id, *restart_at;
+} Drop;
+
+static bool drop_once(void *data, GError **err)
 {
-	g_autofree char *key = key_vm_runtime(r->vm->id), *text = NULL;
-	_cleanup_json_ Json *j = NULL;
+	const Drop *d = data;
+	g_autofree char *key = key_vm_runtime(d->vm_id), *text = NULL;
+	int64_t rev = 0;
+	_cleanup_json_ Json *j = record_get(d->s->engine->store, key, &rev, err);
 	StoreTx *tx;
 
-	if (json_str(r->runtime, VM_RESTART_AT) == NULL)
+	if (j == NULL)
+		return err == NULL || *err == NULL;
+	if (g_strcmp0(json_str(j, VM_RESTART_AT), d->restart_at) != 0)
 		return true;
-	j = json_deep_copy(r->runtime);
 	json_put(j, VM_RESTART_AT, json_null());
 	text = json_print(j);
 	tx = store_tx_new();
-	store_tx_set(tx, key, r->seen.runtime_rev, text);
-	return store_commit(s->engine->store, tx, STORE_RELAXED, NULL, err);
+	store_tx_set(tx, key, rev, text);
+	return store_commit(d->s->engine->store, tx, STORE_RELAXED, NULL, err);
+}
+
+/* There will be no restart: a daemon that begins anew must not find one that is due. */
+static bool drop_restart(Supervisor *s, const VmRecords *r, GError **err)
+{
+	Drop d = { .s = s, .vm_id = r->vm->id, .restart_at = json_str(r->runtime, VM_RESTART_AT) };
+
+	return d.restart_at == NULL || store_retry(drop_once, &d, err);
 }
 
 /*
@@ -469,6 +484,8 @@ static bool start_if_due(const VmJob *j, const VmRecords *r, GError **err)
 		return true;
 	if (j->flag && !vm_restart_is_wanted(r->vm, r->runtime))
 		return drop_restart(j->s, r, err);
+	if (!j->flag && !json_is_true(vm_setting(r->vm, "autostart")))
+		return true;
 	if (try_to_start(j->s, r, &e))
 		return true;
 	if (!is_for_the_moment(e) && !drop_restart(j->s, r, err))
@@ -727,7 +744,7 @@ static void look_at_failed_start(Supervisor *s, const Operation *op)
 	g_autoptr(VmRecords) r = NULL;
 
 	if (!g_str_equal(op->kind, "vm.start") || op->state == OPERATION_DONE || op->started_at == NULL ||
-	    g_error_matches(why, ERR, ERR_UNAVAILABLE))
+	    (why != NULL && json_bool(err_details(why), OPERATION_INTERRUPTED, false)))
 		return;
 	r = records_of_own(s, op->target_id, &err);
 	if (r != NULL)

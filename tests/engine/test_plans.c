@@ -870,6 +870,31 @@ static void test_the_agent_of_a_guest_that_is_taken_up_stays_on_record(void)
 	g_assert_true(dir_remove(dir, NULL));
 }
 
+/* It has moved since its host was asked. */
+static void test_nothing_is_begun_where_a_guest_runs_no_more(void)
+{
+	static const struct {
+		Operation *(*make)(Bench *b, const char *op_id, GError **err);
+	} plan[] = { { kill_vm }, { migrate }, { suspend_vm }, { insert_cd } };
+	g_autofree char *dir = scratch();
+	Bench b = { 0 };
+
+	bench_open(&b, dir);
+	run(&b, create);
+	run(&b, start);
+	g_free(b.host->id);
+	b.host->id = g_strdup("88888888-8888-4888-8888-888888888888");
+	for (size_t i = 0; i < G_N_ELEMENTS(plan); i++) {
+		g_autoptr(GError) err = NULL;
+
+		g_assert_null(plan[i].make(&b, "op50", &err));
+		g_assert_error(err, ERR, ERR_BAD_STATE);
+		g_assert_nonnull(strstr(err->message, "another host"));
+	}
+	bench_close(&b);
+	g_assert_true(dir_remove(dir, NULL));
+}
+
 /* A lock, or a record that says "creating", may not outlive its operation. */
 static void assert_nothing_is_busy(Bench *b, bool handed_over)
 {
@@ -996,6 +1021,7 @@ int main(int argc, char **argv)
 	g_test_add_func("/plans/cd-recorded", test_a_cd_is_recorded_as_if_the_guest_had_been_started_with_it);
 	g_test_add_func("/plans/cd-refused", test_a_guest_without_a_place_for_a_drive_is_told_what_to_do);
 	g_test_add_func("/plans/saved-state", test_a_suspended_guest_that_can_not_run_is_suspended_still);
+	g_test_add_func("/plans/elsewhere", test_nothing_is_begun_where_a_guest_runs_no_more);
 	g_test_add_func("/plans/saved-agent", test_the_agent_of_a_guest_that_is_taken_up_stays_on_record);
 	for (size_t k = 0; k < G_N_ELEMENTS(kinds); k++) {
 		g_autofree char *path = g_strdup_printf("/plans/kill/%zu-%s", k, kinds[k].kind);

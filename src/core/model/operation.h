@@ -90,6 +90,9 @@ Json *operation_to_api(const Operation *op);
 /* The same of the stored form, which is changed and returned. */
 Json *operation_record_to_api(Json *record);
 
+/* In the details of its error: it has failed only as its daemon ended; true. */
+#define OPERATION_INTERRUPTED "interrupted"
+
 /* None of its steps has run: of what its failure says of a vm only the unlocking holds. */
 void operation_fail_unrun(Operation *op);
 /* Of one that fails behind its point of no return: what it achieved is recorded all the same. */

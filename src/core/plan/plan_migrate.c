@@ -99,6 +99,8 @@ Operation *plan_vm_migrate(const PlanRequest *req, const VmSeen *seen, const str
 	if (running_vm(seen, &vm, err) == NULL)
 		return NULL;
 	op = vm_operation_begin(req, "vm.migrate", seen, VM_ACTION_migrate, err);
+	if (op == NULL)
+		return NULL;
 	op->may_cancel = true;
 	plan_add(op->plan, STEP_MIGRATE_PREPARE, to->host_name, prepare_args(req, seen, vm, to));
 	plan_add(op->plan, STEP_MIGRATE_SEND, vm->name, send_args(seen, to));
