@@ -26,7 +26,7 @@ typedef struct Membership {
 	char *store;   /* URL for store_open() */
 	char *folder;  /* of the certificates (pki.h) */
 	Json *etcd;    /* what etcd_member.h keeps of a member that runs here, or NULL */
-	char *step;    /* NULL, or what is under way: "init", "join", "leave", or "left" */
+	char *step;    /* NULL, or what is under way: "init", "join", "leave", "moved", "left" */
 	char *token;   /* hash of the token of a join that is under way, or NULL */
 } Membership;
 

@@ -293,7 +293,7 @@ bool pool_recover(const Folders *f, char **ret_undone, GError **err)
 		return false;
 	if (m == NULL)
 		return true;
-	to = pool_etcd_start(f->state, err) ? store_open(m->store, err) : NULL;
+	to = pool_etcd_start(f->state, err) ? pool_store_open_patiently(m->store, err) : NULL;
 	if (to == NULL || !is_member(to, m->host_id, &member, err))
 		return err_advise(
 		    err,

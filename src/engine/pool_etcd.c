@@ -322,6 +322,44 @@ static bool note_endpoints(Engine *e, const Cluster *c)
 	return true;
 }
 
+/* False with *err unset: no. */
+static bool is_of_a_host(Engine *e, const EtcdPeer *p, GError **err)
+{
+	g_autofree char *key = key_host(p->name);
+	_cleanup_json_ Json *host =
+	    store_catch_up(e->store, err) ? record_get(e->store, key, NULL, err) : NULL;
+
+	return host != NULL;
+}
+
+static bool is_known(const Voters *v, const EtcdPeer *p)
+{
+	for (guint i = 0; i < v->record->len; i++)
+		if (g_strcmp0(json_str(v->record->pdata[i], "id"), p->name) == 0)
+			return true;
+	return false;
+}
+
+/* A host that left, or was evicted, and whose member etcd did not let go at once. */
+static bool drop_strangers(Engine *e, Voters *v, GError **err)
+{
+	bool first = am_first(v, e->host_id);
+
+	for (guint i = 0; first && i < v->cluster.peers->len; i++) {
+		const EtcdPeer *p = v->cluster.peers->pdata[i];
+		g_autoptr(GError) why = NULL;
+
+		if (p->name[0] == '\0' || is_known(v, p) || is_of_a_host(e, p, &why))
+			continue;
+		if (why != NULL || !etcd_cluster_remove(v->cluster.client, p->id, &why)) {
+			g_propagate_error(err, g_steal_pointer(&why));
+			return false;
+		}
+		log_info("a member of etcd that was of no host any more was taken out");
+	}
+	return true;
+}
+
 bool pool_etcd_tend(Engine *e)
 {
 	_cleanup_json_ Json *access = pool_store_load(e->member->folder, NULL);
@@ -333,7 +371,7 @@ bool pool_etcd_tend(Engine *e)
 		return false;
 	if (voters_load(&v, e, &err)) {
 		news = note_endpoints(e, &v.cluster);
-		if (finish_part(e, &v, &err))
+		if (finish_part(e, &v, &err) && drop_strangers(e, &v, &err))
 			take_step(e, &v, &err);
 	}
 	if (err != NULL && !g_error_matches(err, ERR, ERR_BUSY))
@@ -378,7 +416,7 @@ static bool check_rest(const Voters *v, const Rest *r, GError **err)
 	if (r->all == 0)
 		return fail_advice(
 		    err, ERR_BAD_STATE,
-		    v->host->len > 2
+		    v->record->len > 2
 			? "`plim pool status` shows when others, which need etcd, have a copy."
 			: "Let the other host leave first, or add a third: then each keeps a copy.",
 		    "this host alone keeps the pool's records, and there are other hosts in it");
@@ -402,7 +440,7 @@ bool pool_etcd_may_leave(Engine *e, GError **err)
 		ok = store_catch_up(e->store, err) && voters_load(&v, e, err);
 		own = ok ? peer_of(&v.cluster, e->host_id, e->member->address) : NULL;
 		/* The last host takes the cluster with it. */
-		if (own != NULL && !own->learner && v.host->len > 1) {
+		if (own != NULL && !own->learner && v.record->len > 1) {
 			count_rest(e->store, &v, own, &r);
 			ok = check_rest(&v, &r, err);
 		}

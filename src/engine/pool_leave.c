@@ -2,7 +2,9 @@
 /* Out of a pool: by itself, or when the others have taken it out (pool_evict.c). */
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/time.h"
 #include "core/model/keys.h"
+#include "core/model/vm_state.h"
 #include "engine/fence.h"
 #include "engine/pool-impl.h"
 #include "engine/pool_recover.h"
@@ -13,6 +15,9 @@
 
 #define STORE_NEW "state.new.db"
 #define STORE_FILE "state.db"
+/* How long an operation that another host has of a vm is waited for. */
+#define BUSY_TRIES 60
+#define BUSY_PAUSE UINT64_C(1000000)
 
 static void remove_store(const char *state, const char *name)
 {
@@ -47,74 +52,120 @@ static GPtrArray *collect(Store *pool, const char *host_id, GError **err)
 	return host != NULL ? records_collect(pool, host_id, RECORDS_OWN, err) : NULL;
 }
 
-/* The host's own record last: as long as it is there, the rest belongs to this host. */
-static bool take_out(Store *pool, const char *host_id, const GPtrArray *items, GError **err)
+typedef struct Moving {
+	Store *pool, *own;
+	const char *host_id;
+	bool evicted; /* the pool has taken the host out, and may run elsewhere what is in its records */
+} Moving;
+
+/*
+ * From whatever a try before this one has left: what is not in the pool any more was moved already, what is
+ * there is read again. The host's own record stays: as long as it is there, all that names it is its own.
+ */
+static bool move_once(void *data, GError **err)
 {
-	g_autoptr(GPtrArray) objects = records_of_objects(items, host_id);
+	Moving *m = data;
+	g_autoptr(GError) e = NULL;
+	g_autoptr(GPtrArray) items = collect(m->pool, m->host_id, &e), objects = NULL;
+
+	if (e != NULL) {
+		g_propagate_error(err, g_steal_pointer(&e));
+		return false;
+	}
+	m->evicted = items == NULL;
+	if (!records_drop_shared(m->own, m->pool, err))
+		return false;
+	if (m->evicted)
+		return true;
+	objects = records_of_objects(items, m->host_id);
+	return records_copy(m->own, items, err) && records_remove(m->pool, objects, true, err);
+}
+
+/* Another host may have an operation of a vm, which ends. */
+static bool move_records(Moving *m, GError **err)
+{
+	for (unsigned tries = 0;; tries++) {
+		g_autoptr(GError) e = NULL;
+
+		if (store_retry(move_once, m, &e))
+			return true;
+		if (!g_error_matches(e, ERR, ERR_BUSY) || tries == BUSY_TRIES) {
+			g_propagate_error(err, g_steal_pointer(&e));
+			return false;
+		}
+		g_usleep(BUSY_PAUSE);
+	}
+}
+
+static bool take_out_host(Store *pool, const char *host_id, GError **err)
+{
 	g_autofree char *lease = key_lease(host_id);
 	StoreTx *tx;
 
-	if (!records_remove(pool, objects, true, err) || !pool_drop_host(pool, host_id, false, err))
+	if (!pool_drop_host(pool, host_id, false, err))
 		return false;
 	tx = store_tx_new();
 	store_tx_set(tx, lease, STORE_ANY, NULL);
 	return store_commit(pool, tx, STORE_DURABLE, NULL, err);
 }
 
-typedef struct Moving {
-	Store *pool, *own;
-	const char *host_id;
-} Moving;
-
-/*
- * From whatever a try before this one has left: what is not in the pool any more was moved already. What is
- * there is read again; or it stays there, when the pool has taken the host out and so may run it elsewhere.
- */
-static bool move_once(void *data, GError **err)
+static bool is_runtime(const StoreItem *item, char **ret_vm)
 {
-	const Moving *m = data;
-	g_autoptr(GError) e = NULL;
-	g_autoptr(GPtrArray) items = collect(m->pool, m->host_id, &e);
+	g_autofree char *collection = NULL, *rest = NULL;
 
-	if (e != NULL) {
-		g_propagate_error(err, g_steal_pointer(&e));
-		return false;
-	}
-	if (!records_drop_shared(m->own, m->pool, err))
-		return false;
-	return items == NULL ||
-	       (records_copy(m->own, items, err) && take_out(m->pool, m->host_id, items, err));
+	return key_split(item->key, &collection, ret_vm, &rest) && g_str_equal(rest, "runtime");
 }
 
-static bool move_records(Store *pool, Store *own, const char *host_id, GError **err)
+static bool stop_vm(Store *own, const StoreItem *item, GError **err)
 {
-	Moving m = { .pool = pool, .own = own, .host_id = host_id };
+	_cleanup_json_ Json *is = json_parse(item->value, strlen(item->value), err), *stopped = NULL;
+	VmState state = vm_runtime_state(is);
+	g_autofree char *now = time_stamp(), *text = NULL;
+	StoreTx *tx;
 
-	return store_retry(move_once, &m, err);
+	if (is == NULL || (state != VM_RUNNING && state != VM_PAUSED))
+		return is != NULL;
+	stopped =
+	    vm_runtime_moved(is, VM_STOPPED, "its host was taken out of the pool as it was leaving it", now);
+	text = json_print(stopped);
+	tx = store_tx_new();
+	store_tx_set(tx, item->key, STORE_ANY, text);
+	return store_commit(own, tx, STORE_DURABLE, NULL, err);
+}
+
+/* What was moved before the eviction may have come into the pool's hands since, and gone from there again. */
+static bool stop_vms(Store *own, GError **err)
+{
+	g_autoptr(GPtrArray) items = store_list(own, KEYS_VMS, NULL, err);
+
+	for (guint i = 0; items != NULL && i < items->len; i++) {
+		g_autofree char *vm = NULL;
+
+		if (is_runtime(items->pdata[i], &vm) && !stop_vm(own, items->pdata[i], err))
+			return false;
+	}
+	return items != NULL;
 }
 
 /* ---- the fence ---- */
-
-static void add_pid(GHashTable *pids, const char *run, const StoreItem *item)
-{
-	g_autofree char *collection = NULL, *vm = NULL, *rest = NULL;
-
-	if (key_split(item->key, &collection, &vm, &rest) && g_str_equal(rest, "runtime"))
-		g_hash_table_add(pids, GINT_TO_POINTER((gint)qemu_pid_of(run, vm)));
-}
 
 static bool is_in(pid_t pid, void *data)
 {
 	return g_hash_table_contains(data, GINT_TO_POINTER((gint)pid));
 }
 
-static bool drop_fence(const char *run, Store *own, GError **err)
+/* None goes on of an evicted host. */
+static bool drop_fence(const char *run, Store *own, bool evicted, GError **err)
 {
 	g_autoptr(GPtrArray) items = store_list(own, KEYS_VMS, NULL, err);
 	g_autoptr(GHashTable) pids = g_hash_table_new(NULL, NULL);
 
-	for (guint i = 0; items != NULL && i < items->len; i++)
-		add_pid(pids, run, items->pdata[i]);
+	for (guint i = 0; items != NULL && i < items->len; i++) {
+		g_autofree char *vm = NULL;
+
+		if (!evicted && is_runtime(items->pdata[i], &vm))
+			g_hash_table_add(pids, GINT_TO_POINTER((gint)qemu_pid_of(run, vm)));
+	}
 	if (items != NULL)
 		fence_drop(run, is_in, pids);
 	return items != NULL;
@@ -156,12 +207,26 @@ static bool end_membership(const char *state, const Membership *m, GError **err)
 	return dir_sync(state, err);
 }
 
-/* From the step "leave" to "left". `ret_items`, if not NULL, gets what went along. */
-static bool move(const Folders *f, const Membership *m, Store *pool, GPtrArray **ret_items, GError **err)
+/*
+ * From the step "leave" to "moved": as long as that was not reached, a host that has no record in the pool
+ * was evicted.
+ */
+static bool move(const Folders *f, const Membership *m, Store *pool, Store *own, GError **err)
+{
+	Moving moving = { .pool = pool, .own = own, .host_id = m->host_id };
+
+	return move_records(&moving, err) && (!moving.evicted || stop_vms(own, err)) &&
+	       drop_fence(f->run, own, moving.evicted, err) && save_step(m, f->state, "moved", err);
+}
+
+/* To "left". `ret_items`, if not NULL, gets what went along. */
+static bool go(const Folders *f, const Membership *m, const char *step, Store *pool, GPtrArray **ret_items,
+	       GError **err)
 {
 	g_autoptr(Store) own = open_own(f->state, err);
 
-	if (own == NULL || !move_records(pool, own, m->host_id, err) || !drop_fence(f->run, own, err))
+	if (own == NULL || (g_str_equal(step, "leave") && !move(f, m, pool, own, err)) ||
+	    !take_out_host(pool, m->host_id, err))
 		return false;
 	if (ret_items != NULL)
 		*ret_items = store_list(own, KEY_ROOT, NULL, NULL);
@@ -180,22 +245,22 @@ static Store *open_pool(const char *state, const Membership *m, GError **err)
 	return pool_store_open_patiently(m->store, err);
 }
 
-static bool finish_move(const Folders *f, const Membership *m, GError **err)
+static bool finish_going(const Folders *f, const Membership *m, GError **err)
 {
 	g_autoptr(Store) pool = open_pool(f->state, m, err);
 
-	return (pool != NULL && move(f, m, pool, NULL, err)) ||
+	return (pool != NULL && go(f, m, m->step, pool, NULL, err)) ||
 	       err_advise(err, "This host was about to leave the pool '%s'. Make the pool's etcd reachable.",
 			  m->pool_name);
 }
 
 bool pool_leave_finish(const Folders *f, const Membership *m, GError **err)
 {
-	bool leaves = g_strcmp0(m->step, "leave") == 0;
+	bool left = g_strcmp0(m->step, "left") == 0;
 
-	if (!leaves && g_strcmp0(m->step, "left") != 0)
+	if (!left && g_strcmp0(m->step, "leave") != 0 && g_strcmp0(m->step, "moved") != 0)
 		return true;
-	return (!leaves || finish_move(f, m, err)) && end_membership(f->state, m, err);
+	return (left || finish_going(f, m, err)) && end_membership(f->state, m, err);
 }
 
 /* ---- a leave ---- */
@@ -246,11 +311,12 @@ static Json *leave(Engine *e, GError **err)
 	g_autoptr(GPtrArray) items = NULL;
 
 	pool_keeper_stop(e->keeper);
-	if (!write_own(e, err))
+	/* Others may have joined, or gone away, while operations were waited for. */
+	if (!pool_etcd_may_leave(e, err) || !write_own(e, err))
 		return NULL;
 	lease_stop(e->lease);
 	if (!save_step(e->member, e->folders.state, "leave", err) ||
-	    !move(&e->folders, e->member, e->store, &items, err) ||
+	    !go(&e->folders, e->member, "leave", e->store, &items, err) ||
 	    !end_membership(e->folders.state, e->member, err))
 		return NULL;
 	events_emit(e->events, EVENT_HOST_LEFT, "host", e->host_id, e->host_name, NULL,

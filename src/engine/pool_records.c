@@ -112,6 +112,37 @@ static bool settle_vm(Collecting *c, const GPtrArray *all, const Json *volume, G
 			   "a vm runs on this host whose volume '%s' is not on it", json_str(volume, "name"));
 }
 
+/* A start of it there, say, which places it there at its end. */
+static bool check_lock(const Collecting *c, const GPtrArray *all, const StoreItem *item, GError **err)
+{
+	_cleanup_json_ Json *runtime = parse(item), *operation = NULL;
+	const char *lock = json_str(runtime, "operation");
+	g_autofree char *key = lock != NULL ? key_operation(lock) : NULL;
+	const StoreItem *found = key != NULL ? find_item(all, key) : NULL;
+
+	operation = found != NULL ? parse(found) : NULL;
+	return json_str(operation, "host") == NULL || names_host(operation, "host", c->host_id) ||
+	       fail_advice(err, ERR_BUSY, "Wait for its end: `plim operation list`.",
+			   "another host is at work on a vm that would go along: %s",
+			   json_str(operation, "kind"));
+}
+
+static bool check_locks(const Collecting *c, const GPtrArray *all, GError **err)
+{
+	for (guint i = 0; i < all->len; i++) {
+		const StoreItem *item = all->pdata[i];
+		Parts p = { 0 };
+		bool ok = !key_split(item->key, &p.collection, &p.id, &p.rest) || !is_in(&p, "vms") ||
+			  g_strcmp0(p.rest, "runtime") != 0 || !g_hash_table_contains(c->mine, p.id) ||
+			  check_lock(c, all, item, err);
+
+		parts_done(&p);
+		if (!ok)
+			return false;
+	}
+	return true;
+}
+
 static bool settle_vms(Collecting *c, const GPtrArray *all, GError **err)
 {
 	for (guint i = 0; i < all->len; i++) {
@@ -210,7 +241,7 @@ GPtrArray *records_collect(Store *from, const char *host_id, RecordsScope scope,
 	c.mine = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	if (scope == RECORDS_OWN) {
 		find_mine(&c, all);
-		ok = settle_vms(&c, all, err);
+		ok = settle_vms(&c, all, err) && check_locks(&c, all, err);
 	}
 	for (guint i = 0; ok && i < all->len; i++)
 		take_item(&c, all->pdata[i]);

@@ -25,7 +25,8 @@ typedef enum RecordsScope {
  *
  * RECORDS_OWN: a vm belongs to the host that runs it or ran it last, unless it
  * is off and a volume of it lies elsewhere. ERR_CONFLICT when a vm that runs
- * here has a volume that does not.
+ * here has a volume that does not; ERR_BUSY when another host has an operation
+ * of one.
  */
 GPtrArray *records_collect(Store *from, const char *host_id, RecordsScope scope, GError **err);
 /* {collection: [names]} of the items' objects. New reference. */

@@ -111,11 +111,11 @@ static bool take_disks(StepContext *ctx, const Json *args, Move *m, const Json *
 static bool ask_for_reception(StepContext *ctx, const Json *args, Move *m, GError **err)
 {
 	g_autofree char *key = NULL, *runtime = key_vm_runtime(json_str(args, "vm"));
-	_cleanup_json_ Json *own = record_get(engine_of(ctx)->store, runtime, NULL, err), *answer = NULL,
-			    *body = NULL;
+	_cleanup_json_ Json *own = NULL, *answer = NULL, *body = NULL;
 
-	/* What it has on record is what it is given over there. */
+	/* What it has on record is what it is given over there, and has when it comes back. */
 	memory_keeper_settle(engine_of(ctx)->memory, json_str(args, "vm"), DIMM_TIMEOUT);
+	own = record_get(engine_of(ctx)->store, runtime, NULL, err);
 	if (own != NULL)
 		body = move_request(engine_of(ctx), args, err);
 	if (own == NULL && (err == NULL || *err == NULL))
