@@ -341,23 +341,21 @@ static bool is_known(const Voters *v, const EtcdPeer *p)
 }
 
 /* A host that left, or was evicted, and whose member etcd did not let go at once. */
-static bool drop_strangers(Engine *e, Voters *v, GError **err)
+static void drop_strangers(Engine *e, const Voters *v)
 {
 	bool first = am_first(v, e->host_id);
 
 	for (guint i = 0; first && i < v->cluster.peers->len; i++) {
 		const EtcdPeer *p = v->cluster.peers->pdata[i];
-		g_autoptr(GError) why = NULL;
+		g_autoptr(GError) err = NULL;
 
-		if (p->name[0] == '\0' || is_known(v, p) || is_of_a_host(e, p, &why))
+		if (p->name[0] == '\0' || is_known(v, p) || is_of_a_host(e, p, &err))
 			continue;
-		if (why != NULL || !etcd_cluster_remove(v->cluster.client, p->id, &why)) {
-			g_propagate_error(err, g_steal_pointer(&why));
-			return false;
-		}
-		log_info("a member of etcd that was of no host any more was taken out");
+		if (err == NULL && etcd_cluster_remove(v->cluster.client, p->id, &err))
+			log_info("a member of etcd that was of no host any more was taken out");
+		else
+			log_warning("a member of etcd that is of no host stays for now: %s", err->message);
 	}
-	return true;
 }
 
 bool pool_etcd_tend(Engine *e)
@@ -371,7 +369,8 @@ bool pool_etcd_tend(Engine *e)
 		return false;
 	if (voters_load(&v, e, &err)) {
 		news = note_endpoints(e, &v.cluster);
-		if (finish_part(e, &v, &err) && drop_strangers(e, &v, &err))
+		drop_strangers(e, &v);
+		if (finish_part(e, &v, &err))
 			take_step(e, &v, &err);
 	}
 	if (err != NULL && !g_error_matches(err, ERR, ERR_BUSY))

@@ -154,8 +154,7 @@ static bool is_in(pid_t pid, void *data)
 	return g_hash_table_contains(data, GINT_TO_POINTER((gint)pid));
 }
 
-/* None goes on of an evicted host. */
-static bool drop_fence(const char *run, Store *own, bool evicted, GError **err)
+static bool drop_fence(const char *run, Store *own, GError **err)
 {
 	g_autoptr(GPtrArray) items = store_list(own, KEYS_VMS, NULL, err);
 	g_autoptr(GHashTable) pids = g_hash_table_new(NULL, NULL);
@@ -163,7 +162,7 @@ static bool drop_fence(const char *run, Store *own, bool evicted, GError **err)
 	for (guint i = 0; items != NULL && i < items->len; i++) {
 		g_autofree char *vm = NULL;
 
-		if (!evicted && is_runtime(items->pdata[i], &vm))
+		if (is_runtime(items->pdata[i], &vm))
 			g_hash_table_add(pids, GINT_TO_POINTER((gint)qemu_pid_of(run, vm)));
 	}
 	if (items != NULL)
@@ -215,8 +214,12 @@ static bool move(const Folders *f, const Membership *m, Store *pool, Store *own,
 {
 	Moving moving = { .pool = pool, .own = own, .host_id = m->host_id };
 
-	return move_records(&moving, err) && (!moving.evicted || stop_vms(own, err)) &&
-	       drop_fence(f->run, own, moving.evicted, err) && save_step(m, f->state, "moved", err);
+	if (!move_records(&moving, err))
+		return false;
+	if (moving.evicted)
+		fence_kill_all(f->run);
+	return (moving.evicted ? stop_vms(own, err) : drop_fence(f->run, own, err)) &&
+	       save_step(m, f->state, "moved", err);
 }
 
 /* To "left". `ret_items`, if not NULL, gets what went along. */

@@ -121,10 +121,12 @@ static bool check_lock(const Collecting *c, const GPtrArray *all, const StoreIte
 	const StoreItem *found = key != NULL ? find_item(all, key) : NULL;
 
 	operation = found != NULL ? parse(found) : NULL;
-	return json_str(operation, "host") == NULL || names_host(operation, "host", c->host_id) ||
-	       fail_advice(err, ERR_BUSY, "Wait for its end: `plim operation list`.",
-			   "another host is at work on a vm that would go along: %s",
-			   json_str(operation, "kind"));
+	return json_str(operation, "host") == NULL || json_str(operation, "finished_at") != NULL ||
+	       names_host(operation, "host", c->host_id) ||
+	       fail_advice(
+		   err, ERR_BUSY,
+		   "Wait for its end: `plim operation list`. Of a host that is lost: `plim pool evict`.",
+		   "another host is at work on a vm that would go along: %s", json_str(operation, "kind"));
 }
 
 static bool check_locks(const Collecting *c, const GPtrArray *all, GError **err)
@@ -427,21 +429,25 @@ bool records_copy(Store *to, const GPtrArray *items, GError **err)
 static bool remove_batch(Store *from, const GPtrArray *items, guint begin, guint end, bool as_read,
 			 GError **err)
 {
-	StoreTx *tx = store_tx_new();
+	g_autoptr(StoreTx) tx = store_tx_new();
+	bool some = false;
 
 	for (guint i = begin; i < end; i++) {
 		const StoreItem *item = items->pdata[i];
-		g_autoptr(StoreItem) there = NULL;
+		bool is_name = g_str_has_prefix(item->key, KEYS_NAMES);
+		g_autoptr(GError) e = NULL;
+		g_autoptr(StoreItem) there = is_name ? store_get(from, item->key, &e) : NULL;
 
-		if (!g_str_has_prefix(item->key, KEYS_NAMES)) {
-			store_tx_set(tx, item->key, as_read ? item->rev : STORE_ANY, NULL);
-			continue;
+		if (e != NULL) {
+			g_propagate_error(err, g_steal_pointer(&e));
+			return false;
 		}
-		there = store_get(from, item->key, NULL);
-		if (there != NULL && g_str_equal(there->value, item->value))
-			store_tx_set(tx, item->key, there->rev, NULL);
+		if (is_name && (there == NULL || !g_str_equal(there->value, item->value)))
+			continue;
+		store_tx_set(tx, item->key, is_name ? there->rev : as_read ? item->rev : STORE_ANY, NULL);
+		some = true;
 	}
-	return store_commit(from, tx, STORE_DURABLE, NULL, err);
+	return !some || store_commit(from, g_steal_pointer(&tx), STORE_DURABLE, NULL, err);
 }
 
 bool records_remove(Store *from, const GPtrArray *items, bool as_read, GError **err)
@@ -456,10 +462,29 @@ bool records_remove(Store *from, const GPtrArray *items, bool as_read, GError **
 	return true;
 }
 
+/* "names/vms/web1": "ID" */
+static char *named_id(const StoreItem *item)
+{
+	size_t len = strlen(item->value);
+
+	return g_str_has_prefix(item->key, KEYS_NAMES) && len > 2 ? g_strndup(item->value + 1, len - 2)
+								  : NULL;
+}
+
+static void add_id(GHashTable *ids, const char *key)
+{
+	Parts p = { 0 };
+
+	if (key_split(key, &p.collection, &p.id, &p.rest) && p.id != NULL)
+		g_hash_table_add(ids, g_strdup(p.id));
+	parts_done(&p);
+}
+
 bool records_drop_shared(Store *own, Store *pool, GError **err)
 {
 	g_autoptr(GPtrArray) items = store_list(own, KEY_ROOT, NULL, err), theirs = NULL, shared = NULL;
-	g_autoptr(GHashTable) value = g_hash_table_new(g_str_hash, g_str_equal);
+	g_autoptr(GHashTable) keys = g_hash_table_new(g_str_hash, g_str_equal);
+	g_autoptr(GHashTable) ids = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
 	theirs = items != NULL ? store_list(pool, KEY_ROOT, NULL, err) : NULL;
 	if (theirs == NULL)
@@ -467,16 +492,17 @@ bool records_drop_shared(Store *own, Store *pool, GError **err)
 	for (guint i = 0; i < theirs->len; i++) {
 		const StoreItem *item = theirs->pdata[i];
 
-		g_hash_table_insert(value, item->key, item->value);
+		g_hash_table_add(keys, item->key);
+		add_id(ids, item->key);
 	}
 	shared = g_ptr_array_new();
 	for (guint i = 0; i < items->len; i++) {
 		const StoreItem *item = items->pdata[i];
-		const char *there = g_hash_table_lookup(value, item->key);
+		g_autofree char *id = named_id(item);
 
-		/* Another object may have the name that one of ours has. */
-		if (there != NULL &&
-		    (!g_str_has_prefix(item->key, KEYS_NAMES) || g_str_equal(there, item->value)))
+		/* A name goes with what it names, which may have another one by now; and another object may
+		 * have the name. */
+		if (id != NULL ? g_hash_table_contains(ids, id) : g_hash_table_contains(keys, item->key))
 			g_ptr_array_add(shared, (gpointer)item);
 	}
 	return records_remove(own, shared, false, err);

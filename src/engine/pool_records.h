@@ -44,7 +44,7 @@ bool records_copy(Store *to, const GPtrArray *items, GError **err);
  * deleted then.
  */
 bool records_remove(Store *from, const GPtrArray *items, bool as_read, GError **err);
-/* Delete of `own` all objects that are in `pool` too. */
+/* Delete of `own` all objects that are in `pool` too, with the names that they have here. */
 bool records_drop_shared(Store *own, Store *pool, GError **err);
 /* Those of the items that are no records of the host itself. The array frees its items. */
 GPtrArray *records_of_objects(const GPtrArray *items, const char *host_id);

@@ -501,6 +501,10 @@ def may(p, right):
     p.etcd.ctl("role", "grant-permission", "plimsoll", "--prefix=true", right, "/pools/")
 
 
+def step(host):
+    return json.loads((host.state / "pool.json").read_text()).get("step")
+
+
 @pytest.fixture
 def leaving(make_pool, tmp_path):
     """(pool, process id): h1, where the guest `mine` runs, could not end its leave, and its daemon waits for that."""
@@ -514,10 +518,10 @@ def leaving(make_pool, tmp_path):
     p[1].ok("vm", "start", "mine", "--host", "h1")
     pid = p[1].runtime("mine")["pid"]
     may(p, "read")
-    ran = p[1].plim("pool", "leave")
-    assert ran.status != 0, ran
+    # Refused before it has begun where this host's copy of the records is behind: asking how far they are is a write.
+    until(lambda: p[1].plim("pool", "leave").status != 0 and step(p[1]) == "leave", "a leave that can't end")
     until(lambda: p[1].process.poll() is not None, "end of a daemon that can't end its leave")
-    assert json.loads((p[1].state / "pool.json").read_text())["step"] == "leave" and "about to leave" in p[1].said()
+    assert step(p[1]) == "leave" and "about to leave" in p[1].said()
     until(lambda: state_of(pid) == "T", "hold of the guest, as the lease is over")
     may(p, "readwrite")
     return p, pid
@@ -788,13 +792,13 @@ def test_a_pool_runs_its_own_etcd(make_pool):
     assert p[2].vm("web1")["settings"]["vcpus"] == 3
     kept = until(lambda: (lambda now: now if now in (["h1"], ["h2"]) else None)(voters(p, p[1])), "one voter of two hosts", 300)
     keeps, other = (p[1], p[2]) if kept == ["h1"] else (p[2], p[1])
-    for more in ((), ("--dry-run",)):
-        ran = keeps.plim("pool", "leave", *more)
+    # Its etcd may be choosing a leader, and either daemon be about to begin anew, as the members' addresses changed.
+    for more in (("--dry-run",), ()):
+        ran = until(lambda more=more: (ran := keeps.plim("pool", "leave", *more)).status != 18 and ran, "answer of its etcd")
         assert ran.status == 6 and "alone keeps" in ran.err, ran
-    # Either daemon may be about to begin anew, as the members' addresses changed.
     for host in (other, keeps):
-        until(lambda host=host: host.plim("pool", "leave").status == 0, f"leave of {host.name}")
-    assert keeps.get("/v1")["pool"] is None
+        until(lambda host=host: host.plim("pool", "leave").status == 0 or host.get("/v1")["pool"] is None,
+              f"leave of {host.name}")
 
 
 def test_the_last_host_leaves_and_is_what_it_was(make_pool):

@@ -115,7 +115,6 @@ static Json *application(Rig *r, const char *id)
 	g_assert_no_error(err);
 	facts->id = g_strdup(id);
 	facts->name = g_strdup("twin");
-	facts->accel_wanted = g_strdup("auto");
 	facts->folders = (Folders){ g_strdup("/s"), g_strdup("/r"), g_strdup("/l") };
 	json_put_int(j, "format", POOL_FORMAT);
 	json_put_str(j, "version", "test");
