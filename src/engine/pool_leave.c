@@ -284,7 +284,8 @@ static GPtrArray *collect_own(Engine *e, GError **err)
 	GPtrArray *items = collect(e->store, e->host_id, &e2);
 
 	if (items == NULL && e2 == NULL)
-		fail(&e2, ERR_DENIED, "this host was taken out of the pool '%s'", e->member->pool_name);
+		fail_advice(&e2, ERR_DENIED, "Its daemon finds that out in a moment: `plim pool status`.",
+			    "this host was taken out of the pool '%s'", e->member->pool_name);
 	if (e2 != NULL)
 		g_propagate_error(err, g_steal_pointer(&e2));
 	return items;

@@ -551,6 +551,26 @@ def test_what_the_pool_took_from_a_host_that_was_leaving_stays_there(leaving):
     assert p[0].runtime("mine")["state"] == "running"
 
 
+@pytest.mark.parametrize("renamed", (False, True))
+def test_a_host_that_is_out_of_the_pool_needs_it_no_more(make_pool, renamed):
+    """As a daemon leaves it that was killed behind the step `left`, before or after its own store was `renamed`."""
+    p = make_pool(2)
+    ident, file = make_vm(p[1], "mine", "--disk", "1GiB"), p[1].state / "pool.json"
+    before = json.loads(file.read_text())
+    p[1].ok("pool", "leave")
+    p[1].stop()
+    if not renamed:
+        (p[1].state / "state.db").rename(p[1].state / "state.new.db")
+    file.write_text(json.dumps({**before, "step": "left"}))
+    p.etcd.signal(signal.SIGSTOP)
+    try:
+        p[1].start()
+        assert p[1].get("/v1")["pool"] is None and p[1].vm("mine")["id"] == ident
+        assert not file.exists() and not (p[1].state / "state.new.db").exists()
+    finally:
+        p.etcd.signal(signal.SIGCONT)
+
+
 def test_a_host_that_was_away_comes_back(make_pool):
     pool = make_pool(2, lease="12")  # which is waited for
     make_vm(pool[1], "mine", "--disk", "1GiB")
